@@ -1,0 +1,87 @@
+"""What an installation consists of: the versions of its parts, and what a model says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib import metadata
+from platform import platform, python_version
+from typing import TYPE_CHECKING, Any
+
+from facefake import __version__
+from facefake.results import percent
+
+if TYPE_CHECKING:
+    from facefake.bundle import Bundle
+
+# Named here, since an installed package does not tell its dependencies from those of its extras.
+DEPENDENCIES = (
+    "ai-edge-litert",
+    "click",
+    "keras",
+    "mediapipe",
+    "numpy",
+    "opencv-contrib-python",
+    "Pillow",
+    "pillow-heif",
+    "rich",
+    "tensorflow",
+)
+_WORST = 5
+
+
+def versions() -> dict[str, str]:
+    """Name → version of facefake, Python, the system and all dependencies, none of which is imported."""
+    found = {"facefake": __version__, "Python": python_version(), "system": platform()}
+    for name in DEPENDENCIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def describe(bundle: Bundle) -> dict[str, Any]:
+    """A bundle without its card, JSON-ready: its name, where it lies, its input, thresholds and weaknesses."""
+    calibration = asdict(bundle.calibration)
+    for long_list in ("real_scores", "real_probabilities"):
+        del calibration[long_list]
+    return {
+        "name": bundle.name,
+        "version": bundle.version,
+        "folder": str(bundle.folder),
+        "side": bundle.side,
+        "margin": bundle.margin,
+        "calibration": calibration,
+        "weaknesses": weaknesses(bundle.card),
+    }
+
+
+def weaknesses(card: Mapping[str, Any]) -> list[str]:
+    """Where a model fails by its own card's measurements, worst first, as sentences of which it is the subject.
+
+    The sources of fakes of which it finds the least, and those of real faces of which it calls the most fake,
+    at the bundle's own threshold for one face alone. Empty when the card does not say.
+    """
+    metrics = card.get("metrics")
+    rows = metrics.get("sources") if isinstance(metrics, Mapping) else None
+    measured = [row for row in rows if _is_complete(row)] if isinstance(rows, list) else []
+    measured.sort(key=lambda row: row["called_fake"])
+    fakes = [row for row in measured if row["label"] == "fake"][:_WORST]
+    reals = [row for row in reversed(measured) if row["label"] == "real" and row["called_fake"] > 0][:_WORST]
+    return [
+        *(f"finds {percent(row['called_fake'])} of the fakes from {_origin(row)}" for row in fakes),
+        *(f"calls {percent(row['called_fake'])} of the real faces from {_origin(row)} fake" for row in reals),
+    ]
+
+
+def _is_complete(row: Any) -> bool:
+    return (
+        isinstance(row, Mapping)
+        and {"label", "source", "tier", "called_fake"} <= set(row)
+        and isinstance(row["called_fake"], (int, float))
+    )
+
+
+def _origin(row: Mapping[str, Any]) -> str:
+    return f"{row['source']} ({row['tier']} pictures)"

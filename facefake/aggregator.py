@@ -1,0 +1,185 @@
+"""From the evidence on each face to its verdict, and from the faces to the picture's."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from facefake.calibration import (
+    SMALLEST_RATE,
+    Calibration,
+    GeneralisedPareto,
+    any_fake_probability,
+    corrected,
+    false_alarm_rate,
+    probability,
+)
+from facefake.results import FaceResult, Verdict, percent
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from facefake.detection import Face
+
+__all__ = [
+    "LARGEST_OUTSIDE",
+    "SMALLEST_RATE",
+    "Calibration",
+    "Evidence",
+    "GeneralisedPareto",
+    "Judgement",
+    "corrected",
+    "false_alarm_rate",
+    "judge",
+    "probability",
+    "sharpness",
+    "usability",
+]
+
+LARGEST_OUTSIDE = 0.4
+"""A face is cut off when more than this share of its crop lies outside the picture. A whole face that just
+fills its frame is judged: with a crop of 1.25 times its side, 1 − 1 / 1.25² = 36 % of that lies outside."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known of one face before it is judged.
+
+    Attributes:
+        face: where it is.
+        sharpness: of its crop, from `sharpness`.
+        outside: share, 0 to 1, of its crop that lies outside the picture.
+        logit: the classifier's; None for a face that is not `usability`-fit and was never classified.
+    """
+
+    face: Face
+    sharpness: float
+    outside: float
+    logit: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The verdict on a picture and on its faces; the attributes are those of `ImageResult`."""
+
+    verdict: Verdict
+    fake_probability: float | None
+    false_alarm_rate: float | None
+    reason: str | None
+    faces: tuple[FaceResult, ...]
+
+
+def sharpness(crop: NDArray[np.uint8], native_side: int) -> float:
+    """How sharp a face is: variance of the Laplacian over the variance of the grey values.
+
+    The variance of the Laplacian is the focus measure of Pech-Pacheco et al., "Diatom autofocusing in
+    brightfield microscopy" (ICPR 2000). Dividing by the variance makes it blind to contrast: a face in poor
+    light is not blurred. Only the middle half of the crop counts, since a sharp background says nothing of
+    the face.
+
+    Args:
+        crop: aligned square, uint8 (side, side, 3), RGB.
+        native_side: how many pixels of the picture the crop's side spans, as from `alignment.native_side`.
+            A crop that was enlarged from fewer pixels is measured at those, or every small face would pass
+            for blurred.
+
+    Returns:
+        0 for a flat crop, and the more the sharper.
+    """
+    side = crop.shape[0]
+    count = max(8, min(side, native_side))
+    grey = crop.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    if count < side:
+        at = np.clip((np.arange(count) + 0.5) * side / count - 0.5, 0, side - 1)
+        low = np.minimum(at.astype(int), side - 2)
+        part = (at - low).astype(np.float32)
+        grey = grey[low] * (1 - part)[:, None] + grey[low + 1] * part[:, None]
+        grey = grey[:, low] * (1 - part) + grey[:, low + 1] * part
+    edge = count // 4
+    grey = grey[edge : count - edge, edge : count - edge]
+    neighbours = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
+    # One grey level of variance keeps a flat crop from dividing by nothing.
+    return float(np.var(neighbours - 4 * grey[1:-1, 1:-1]) / (np.var(grey) + 1.0))
+
+
+def usability(evidence: Evidence, calibration: Calibration) -> str | None:
+    """Why a face cannot be judged, as "fault: the numbers behind it", or None when it can."""
+    side, sharp, outside = evidence.face.side, evidence.sharpness, evidence.outside
+    if side < calibration.min_face:
+        return f"too small: {side:.3g} pixels, at least {calibration.min_face:.3g} are needed"
+    if outside > LARGEST_OUTSIDE:
+        return (
+            f"cut off: {percent(outside)} of the area around the face lies outside the picture, "
+            f"at most {percent(LARGEST_OUTSIDE)} may"
+        )
+    if sharp < calibration.min_sharpness:
+        return f"too blurred: sharpness {sharp:.2g}, at least {calibration.min_sharpness:.2g} is needed"
+    return None
+
+
+def judge(faces: Sequence[Evidence], calibration: Calibration) -> Judgement:
+    """Verdicts for every face and for the picture that they are in.
+
+    A face is fake when its false-alarm rate, corrected for the number of judged faces, is at most the
+    calibration's alarm_rate. So a picture is fake exactly when one of its faces is, and real faces in it
+    raise an alarm no more often than that, whatever their number.
+
+    Args:
+        faces: in reading order.
+
+    Raises:
+        ModelError: a logit is not a finite number.
+        ValueError: a face that can be judged has no logit.
+    """
+    reasons = [usability(evidence, calibration) for evidence in faces]
+    logits = [None if reason else evidence.logit for evidence, reason in zip(faces, reasons, strict=True)]
+    judged = [logit for logit in logits if logit is not None]
+    if len(judged) < reasons.count(None):
+        raise ValueError(f"expected {reasons.count(None)} logits, one a usable face, got {len(judged)}")
+    results = tuple(
+        _judge_face(index, evidence.face, logits[index], reasons[index], len(judged), calibration)
+        for index, evidence in enumerate(faces)
+    )
+    if not judged:
+        return Judgement("not_applicable", None, None, _why_none([r for r in reasons if r]), results)
+    rate = corrected(false_alarm_rate(max(judged), calibration), len(judged))
+    verdict, reason = _verdict(rate, len(judged), calibration)
+    return Judgement(verdict, any_fake_probability(judged, calibration), rate, reason, results)
+
+
+def _judge_face(
+    index: int, face: Face, logit: float | None, reason: str | None, count: int, calibration: Calibration
+) -> FaceResult:
+    verdict: Verdict = "not_applicable"
+    fake_probability = rate = None
+    if logit is not None:
+        fake_probability, rate = probability(logit, calibration), false_alarm_rate(logit, calibration)
+        verdict, reason = _verdict(corrected(rate, count), count, calibration)
+    return FaceResult(index, face.box, face.keypoints, face.score, verdict, fake_probability, rate, reason)
+
+
+def _verdict(rate: float, count: int, calibration: Calibration) -> tuple[Verdict, str | None]:
+    if rate <= calibration.alarm_rate:
+        return "fake", None
+    if rate > calibration.uncertain_rate:
+        return "real", None
+    alike = "real faces look" if count == 1 else f"pictures with {count} real faces hold one that looks"
+    return "uncertain", (
+        f"{percent(rate)} of {alike} at least as fake: too many to call it fake (at most "
+        f"{percent(calibration.alarm_rate)}), too few to call it real "
+        f"(more than {percent(calibration.uncertain_rate)})"
+    )
+
+
+def _why_none(reasons: Sequence[str]) -> str:
+    if not reasons:
+        return "no face found"
+    if len(reasons) == 1:
+        return f"1 face found, which is {reasons[0]}"
+    faults = Counter(reason.partition(":")[0] for reason in reasons)
+    told = ", ".join(f"{count} {fault}" for fault, count in sorted(faults.items()))
+    return f"{len(reasons)} faces found, none can be judged: {told}"

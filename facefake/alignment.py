@@ -1,0 +1,112 @@
+"""Crop geometry: one aligned square per face, made by the same function for training and for inference.
+
+A crop is the square of ``margin`` times the face box's longer side, centred on the box and turned so that the
+line between the eyes is level.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from facefake.detection import Face
+
+
+def _square(face: Face, margin: float) -> tuple[float, float, float, float]:
+    """Centre x, centre y, side (pixels of the picture) and roll (radians, clockwise) of a face's crop."""
+    left, top, right, bottom = face.box
+    (right_x, right_y), (left_x, left_y) = face.keypoints[:2]
+    roll = math.atan2(left_y - right_y, left_x - right_x)
+    return (left + right) / 2, (top + bottom) / 2, margin * max(right - left, bottom - top), roll
+
+
+def crop_matrix(face: Face, side: int, margin: float) -> NDArray[np.float64]:
+    """The similarity that takes continuous picture coordinates (pixel centres at .5) to crop coordinates.
+
+    Args:
+        face: a detected face; its box and its two eyes are used.
+        side: side of the crop, pixels.
+        margin: side of the square that is cropped, as a multiple of the box's longer side.
+
+    Returns:
+        float64 (2, 3).
+    """
+    x, y, square, roll = _square(face, margin)
+    scale = side / square
+    a, b = scale * math.cos(roll), scale * math.sin(roll)
+    half = side / 2
+    return np.array([[a, b, half - a * x - b * y], [-b, a, half + b * x - a * y]])
+
+
+def crop_corners(face: Face, margin: float) -> NDArray[np.float64]:
+    """The four corners of a face's crop in picture coordinates, float64 (4, 2), clockwise from the top left."""
+    x, y, square, roll = _square(face, margin)
+    u = np.array([math.cos(roll), math.sin(roll)]) * square / 2
+    v = np.array([-math.sin(roll), math.cos(roll)]) * square / 2
+    return np.array([x, y]) + np.stack([-u - v, u - v, u + v, -u + v])
+
+
+def native_side(face: Face, margin: float) -> int:
+    """Side, in pixels, of a crop that neither enlarges nor shrinks the face."""
+    return max(1, round(_square(face, margin)[2]))
+
+
+def resample(pixels: NDArray[np.uint8], matrix: NDArray[np.float64], side: int) -> NDArray[np.uint8]:
+    """A square cut out of a picture by a similarity, with an area filter where it shrinks.
+
+    The area filter comes first, so that no detail is folded into false detail; beyond the picture's edge the
+    pixels are mirrored.
+
+    Args:
+        pixels: uint8 (height, width, 3), RGB.
+        matrix: float64 (2, 3), from continuous picture coordinates to crop coordinates.
+        side: side of the square, pixels.
+
+    Returns:
+        uint8 (side, side, 3), RGB.
+    """
+    import cv2
+
+    height, width = pixels.shape[:2]
+    linear = matrix[:, :2]
+    scale = math.sqrt(abs(np.linalg.det(linear)))
+    square = np.array([[0, 0], [side, 0], [side, side], [0, side]], np.float64)
+    corners = (square - matrix[:, 2]) @ np.linalg.inv(linear).T
+    # The filters look a few pixels of the crop's scale beyond the square.
+    reach = math.ceil(3 / min(scale, 1.0))
+    left, top = np.clip(np.floor(corners.min(0)) - reach, 0, [width, height]).astype(int)
+    right, bottom = np.clip(np.ceil(corners.max(0)) + reach, 0, [width, height]).astype(int)
+    if right == left or bottom == top:  # wholly beyond the picture's edge
+        left, top, right, bottom = 0, 0, width, height
+    source = pixels[top:bottom, left:right]
+    matrix = np.column_stack([linear, matrix[:, 2] + linear @ [left, top]])
+    if scale < 1:
+        reduced = np.maximum(1, np.round(np.array([right - left, bottom - top]) * scale)).astype(int)
+        matrix[:, :2] *= [right - left, bottom - top] / reduced
+        source = np.asarray(cv2.resize(source, reduced.tolist(), interpolation=cv2.INTER_AREA), np.uint8)
+    # OpenCV puts pixel centres at whole numbers.
+    matrix[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
+    crop = cv2.warpAffine(
+        source, matrix, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
+    )
+    return np.asarray(crop, np.uint8)
+
+
+def align(pixels: NDArray[np.uint8], face: Face, side: int, margin: float) -> NDArray[np.uint8]:
+    """The aligned crop of one face, uint8 (side, side, 3), RGB; see `crop_matrix` and `resample`."""
+    return resample(pixels, crop_matrix(face, side, margin), side)
+
+
+def outside_share(face: Face, width: int, height: int, margin: float) -> float:
+    """The share, 0 to 1, of a face's crop that lies beyond the edges of a picture of width × height pixels."""
+    import cv2
+
+    corners = crop_corners(face, margin).astype(np.float32)
+    picture = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+    inside, _ = cv2.intersectConvexConvex(corners, picture)
+    return float(np.clip(1 - inside / cv2.contourArea(corners), 0.0, 1.0))

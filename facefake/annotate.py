@@ -1,0 +1,178 @@
+"""Draws verdicts onto a picture: a frame and a label per face, and the summary in a band below."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from PIL import Image, ImageDraw
+
+from facefake.labels import (
+    Label,
+    Rectangle,
+    Scale,
+    capital_height,
+    font,
+    line_width,
+    outline,
+    padding,
+    place_labels,
+    spaced,
+    text_width,
+)
+
+if TYPE_CHECKING:
+    from facefake.images import Picture
+    from facefake.results import ImageResult, Verdict
+
+Colour = tuple[int, int, int]
+
+
+class _Style(NamedTuple):
+    colour: Colour
+    meaning: str
+
+
+class _Atom(NamedTuple):
+    """What is never broken over two rows: a word, or a verdict's frame and its meaning."""
+
+    text: str
+    verdict: Verdict | None = None
+
+
+# Colours that colour-blind people tell apart (Okabe & Ito 2008, "Color Universal Design"), and that differ in
+# luminance so that a grey print does too; the pattern of the line says the same once more (see `_runs`).
+STYLES: dict[Verdict, _Style] = {
+    "fake": _Style((213, 94, 0), "fake"),
+    "uncertain": _Style((240, 228, 66), "fake? = uncertain"),
+    "real": _Style((86, 180, 233), "real"),
+    "not_applicable": _Style((255, 255, 255), "not judged"),
+}
+_INK = (0, 0, 0)
+_PAPER = (255, 255, 255)
+_BAND = (24, 24, 24)
+_SMALLEST = 6
+_KEY = "% = how likely that is"
+
+
+def annotate(picture: Picture, result: ImageResult) -> Image.Image:
+    """The picture with a frame and a label per face, and below it the summary and the key to the frames.
+
+    A fake face has a thick solid frame, an uncertain one a dashed one, a real one corner brackets, one that
+    was not judged a dotted one. Faces are numbered as `FaceResult.number` when there are several.
+
+    Args:
+        picture: the pixels that the result is about.
+        result: what was found in them.
+
+    Returns:
+        A new RGB image, as wide as the picture and higher by the band, pixel for pixel in the same place.
+        Of the original's metadata it has the colour profile alone, as ``info["icc_profile"]``.
+    """
+    width, height = picture.width, picture.height
+    scale = Scale.of(width, height)
+    band = _band(result, width, scale)
+    canvas = Image.new("RGB", (width, height + band.height))
+    canvas.paste(Image.fromarray(picture.pixels))
+    draw = ImageDraw.Draw(canvas)
+    for face in sorted(result.faces, key=lambda face: face.verdict == "fake"):
+        _draw_frame(draw, outline(face, width, height), face.verdict, line_width(face, scale))
+    for face, label in zip(result.faces, place_labels(result.faces, width, height), strict=True):
+        _draw_label(draw, label, STYLES[face.verdict].colour)
+    canvas.paste(band, (0, height))
+    if picture.icc_profile is not None:
+        canvas.info["icc_profile"] = picture.icc_profile
+    return canvas
+
+
+def _draw_frame(draw: ImageDraw.ImageDraw, frame: Rectangle, verdict: Verdict, line: int) -> None:
+    left, top, right, bottom = frame
+    strokes = []
+    for start, end in _runs(verdict, right - left, line):
+        strokes += [(left + start, y, left + end, y + line) for y in (top, bottom - line)]
+    for start, end in _runs(verdict, bottom - top, line):
+        strokes += [(x, top + start, x + line, top + end) for x in (left, right - line)]
+    # A dark rim sets every stroke off from a bright picture, as the bright stroke is from a dark one.
+    rim = max(1, line // 3)
+    for spread, colour in ((rim, _INK), (0, STYLES[verdict].colour)):
+        for x0, y0, x1, y1 in strokes:
+            draw.rectangle((x0 - spread, y0 - spread, x1 - 1 + spread, y1 - 1 + spread), fill=colour)
+
+
+def _runs(verdict: Verdict, length: int, line: int) -> list[tuple[int, int]]:
+    """The drawn parts of one side of a frame, both corners among them: all, the two ends, dashes or dots."""
+    if verdict == "fake":
+        return [(0, length)]
+    if verdict == "real":
+        arm = max(2 * line, length // 4)
+        return [(0, min(arm, length)), (max(0, length - arm), length)]
+    dash, gap = (4 * line, 3 * line) if verdict == "uncertain" else (line, 2 * line)
+    gaps = max(1, round((length - dash) / (dash + gap)))
+    starts = [round(k * (length - dash) / gaps) for k in range(gaps + 1)]
+    return [(max(0, start), start + dash) for start in starts]
+
+
+def _draw_label(draw: ImageDraw.ImageDraw, label: Label, colour: Colour) -> None:
+    left, top, right, bottom = label.box
+    draw.rectangle((left, top, right - 1, bottom - 1), fill=colour, outline=_INK)
+    for word, x in spaced(label.text, label.size):
+        at = left + padding(label.size) + x, bottom - padding(label.size)
+        draw.text(at, word, _INK, font(label.size), anchor="ls")
+
+
+def _band(result: ImageResult, width: int, scale: Scale) -> Image.Image:
+    """The strip that goes below the picture: the summary, then what the frames and figures in it mean."""
+    summary = [_Atom(word) for word in result.summary.split()]
+    key = [_Atom(style.meaning, verdict) for verdict, style in STYLES.items() if result.counts[verdict]]
+    if any(face.fake_probability is not None for face in result.faces):
+        key += [_Atom(word) for word in _KEY.split()]
+    margin = 2 * padding(scale.large)
+    room = width - 2 * margin
+    # Few lines in large letters, else more in small ones; smaller still only if a word is too long for them.
+    sizes = [scale.large, *range(scale.small, _SMALLEST - 1, -1)]
+    fitting = [size for size in sizes if max(_width(atom, size) for atom in summary + key) <= room]
+    small = next((size for size in fitting if size <= scale.small), _SMALLEST)
+    large = scale.large if scale.large in fitting and len(_rows(summary, scale.large, room)) <= 2 else small
+    blocks = [(_rows(summary, large, room), large), (_rows(key, small, room), small)]
+
+    height = 2 * margin + sum(len(rows) * 2 * size for rows, size in blocks)
+    band = Image.new("RGB", (width, height), _BAND)
+    draw = ImageDraw.Draw(band)
+    top = margin
+    for rows, size in blocks:
+        for row in rows:
+            for x, atom in row:
+                _draw_atom(draw, atom, (margin + x, top), size)
+            top += 2 * size
+    return band
+
+
+def _rows(atoms: Sequence[_Atom], size: int, room: int) -> list[list[tuple[int, _Atom]]]:
+    """The atoms broken into rows that fit the room, each with its x."""
+    rows: list[list[tuple[int, _Atom]]] = []
+    x = 0
+    for atom in atoms:
+        width = _width(atom, size)
+        if not rows or x + width > room:
+            rows.append([])
+            x = 0
+        rows[-1].append((x, atom))
+        x += width + (size if atom.verdict else size // 3)
+    return rows
+
+
+def _width(atom: _Atom, size: int) -> int:
+    return text_width(atom.text, size) + (2 * size if atom.verdict else 0)
+
+
+def _draw_atom(draw: ImageDraw.ImageDraw, atom: _Atom, at: tuple[int, int], size: int) -> None:
+    """Write an atom, with a frame in its verdict's style before it, into a row that is two letters high."""
+    x, top = at
+    if atom.verdict:
+        edge = top + size // 4
+        side = 2 * (size * 3 // 4)
+        _draw_frame(draw, (x, edge, x + side, edge + side), atom.verdict, max(2, size // 7))
+        x += 2 * size
+    for word, offset in spaced(atom.text, size):
+        base = top + size + capital_height(size) // 2
+        draw.text((x + offset, base), word, _PAPER, font(size), anchor="ls")

@@ -1,0 +1,213 @@
+"""A model bundle: a folder with the network in two formats and all that is known about it, checked when read."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from facefake.calibration import Calibration
+from facefake.errors import ModelError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FORMAT = 1
+DESCRIPTION = "bundle.json"
+LITERT_FILE = "model.tflite"
+KERAS_FILE = "model.keras"
+_LARGEST = {DESCRIPTION: 4 << 20, LITERT_FILE: 1 << 30, KERAS_FILE: 1 << 30}  # bytes
+_SELF_TEST_SIDE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTest:
+    """Inputs and the logits that the network gave for them when it was exported.
+
+    Attributes:
+        patterns: uint8 (n, 32, 32, 3), RGB; `inputs` enlarges them.
+        logits: float64 (n,).
+        tolerance: largest difference of a logit, above 0, that is no sign of damage.
+    """
+
+    patterns: NDArray[np.uint8]
+    logits: NDArray[np.float64]
+    tolerance: float
+
+    def inputs(self, side: int) -> NDArray[np.uint8]:
+        """The patterns as network inputs, uint8 (n, side, side, 3), every pixel repeated."""
+        at = np.arange(side) * _SELF_TEST_SIDE // side
+        return self.patterns[:, at][:, :, at]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "patterns": base64.b64encode(self.patterns.tobytes()).decode("ascii"),
+            "logits": [float(logit) for logit in self.logits],
+            "tolerance": self.tolerance,
+        }
+
+
+def self_test_patterns(count: int, seed: int) -> NDArray[np.uint8]:
+    """Random textures of several scales, uint8 (count, 32, 32, 3), for `SelfTest`."""
+    rng = np.random.default_rng(seed)
+    total = np.zeros((count, _SELF_TEST_SIDE, _SELF_TEST_SIDE, 3))
+    for cells in (2, 4, 8, 16, 32):
+        repeat = _SELF_TEST_SIDE // cells
+        noise = rng.uniform(-1, 1, (count, cells, cells, 3))
+        total += noise.repeat(repeat, 1).repeat(repeat, 2) / math.sqrt(cells)
+    return np.clip(128 + 90 * total, 0, 255).astype(np.uint8)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bundle:
+    """What a bundle's description says.
+
+    Attributes:
+        folder: where the files lie.
+        name, version: of the model.
+        side: side of the network's input, pixels.
+        margin: side of a crop as a multiple of the face box's longer side.
+        bias: the head's bias, so that logit = mean(map) + bias.
+        calibration: from logits to probabilities, rates and verdicts.
+        sha256: of the network files, by file name.
+        self_test: what a load checks.
+        card: everything else: data, metrics, training settings.
+    """
+
+    folder: Path
+    name: str
+    version: str
+    side: int
+    margin: float
+    bias: float
+    calibration: Calibration
+    sha256: Mapping[str, str]
+    self_test: SelfTest
+    card: Mapping[str, Any]
+
+    @property
+    def label(self) -> str:
+        """Name and version, as results carry them."""
+        return f"{self.name} {self.version}"
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read and check a bundle's description.
+
+    Raises:
+        ModelError: the file is missing, too large, no JSON, or a field is missing, unknown or out of range.
+    """
+    path = folder / DESCRIPTION
+    try:
+        if path.stat().st_size > _LARGEST[DESCRIPTION]:
+            raise ModelError(
+                f"{path}: expected at most {_LARGEST[DESCRIPTION]} bytes, got {path.stat().st_size}"
+            )
+        values = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ModelError(
+            f"expected a model bundle with {DESCRIPTION} in {folder}, got: {error.strerror}"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: expected JSON, got: {error}") from error
+    if not isinstance(values, dict):
+        raise ModelError(f"{path}: expected a JSON object, got {type(values).__name__}")
+    try:
+        return _described(folder, _Fields(values))
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+
+
+def checked_file(bundle: Bundle, name: str) -> bytes:
+    """The content of a network file of a bundle, `LITERT_FILE` or `KERAS_FILE`, after its sha256 was checked.
+
+    Raises:
+        ModelError: the file is missing, too large, or not the one that the description names.
+    """
+    path = bundle.folder / name
+    try:
+        if path.stat().st_size > _LARGEST[name]:
+            raise ModelError(f"{path}: expected at most {_LARGEST[name]} bytes, got {path.stat().st_size}")
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"expected the bundle's network at {path}, got: {error.strerror}") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != bundle.sha256[name]:
+        raise ModelError(
+            f"{path}: expected sha256 {bundle.sha256[name]}, got {found}: the file is damaged or was swapped"
+        )
+    return content
+
+
+class _Fields:
+    """Typed access to a description; what is wrong is a `ModelError` that names the field."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = values
+
+    def take(self, name: str, kind: type) -> Any:
+        if name not in self._values:
+            raise ModelError(f"expected the field {name}, found none")
+        value: Any = self._values[name]
+        if kind is float and type(value) is int:
+            value = float(value) if abs(value) < 2**53 else math.inf
+        if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
+            raise ModelError(f"expected {name} to be a finite {kind.__name__}, got {repr(value)[:80]}")
+        return value
+
+    def within(self, name: str, kind: type, low: float, high: float) -> Any:
+        value = self.take(name, kind)
+        if not low <= value <= high:
+            raise ModelError(f"expected {name} from {low} to {high}, got {value}")
+        return value
+
+
+def _described(folder: Path, fields: _Fields) -> Bundle:
+    if fields.take("format", int) != FORMAT:
+        raise ModelError(f"expected bundle format {FORMAT}, got {fields.take('format', int)}")
+    name, version = fields.take("name", str), fields.take("version", str)
+    for text in (name, version):
+        if not re.fullmatch(r"[\w.+-]{1,60}", text):
+            raise ModelError(
+                f"expected name and version of letters, digits, dots and dashes, got {text[:80]!r}"
+            )
+    sha256 = fields.take("sha256", dict)
+    if set(sha256) != {LITERT_FILE, KERAS_FILE} or not all(
+        isinstance(digest, str) and re.fullmatch(r"[0-9a-f]{64}", digest) for digest in sha256.values()
+    ):
+        raise ModelError(f"expected sha256 to hold one digest each for {LITERT_FILE} and {KERAS_FILE}")
+    return Bundle(
+        folder=folder,
+        name=name,
+        version=version,
+        side=fields.within("side", int, 32, 1024),
+        margin=fields.within("margin", float, 1.0, 3.0),
+        bias=fields.take("bias", float),
+        calibration=Calibration.from_dict(fields.take("calibration", dict)),
+        sha256=sha256,
+        self_test=_self_test(_Fields(fields.take("self_test", dict))),
+        card=fields.take("card", dict),
+    )
+
+
+def _self_test(fields: _Fields) -> SelfTest:
+    try:
+        flat = np.frombuffer(base64.b64decode(fields.take("patterns", str), validate=True), np.uint8)
+        patterns = flat.reshape(-1, _SELF_TEST_SIDE, _SELF_TEST_SIDE, 3)
+        logits = np.array(fields.take("logits", list), np.float64)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ModelError(
+            f"expected self_test to hold patterns and a number for each, got: {error}"
+        ) from error
+    if logits.shape != (len(patterns),) or not len(patterns) or not np.isfinite(logits).all():
+        raise ModelError(f"expected self_test to hold one finite logit for each of {len(patterns)} patterns")
+    return SelfTest(patterns, logits, fields.within("tolerance", float, 1e-6, 0.1))

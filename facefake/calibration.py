@@ -1,0 +1,220 @@
+"""How often real faces look this fake, alone and in a crowd: logits to rates and probabilities."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
+from typing import Any
+
+from facefake.errors import ModelError
+
+SMALLEST_RATE = 1e-6
+"""The smallest false-alarm rate ever claimed: some thousands of real faces support no rarer event."""
+
+
+@dataclass(frozen=True, slots=True)
+class GeneralisedPareto:
+    """The tail of real faces' scores.
+
+    P(score > x) = exceedance × (1 + shape × (x − threshold) / scale)^(−1 / shape).
+
+    Excesses over a high threshold follow this law whatever the distribution (Balkema & de Haan 1974, Pickands
+    1975; Coles 2001, "An Introduction to Statistical Modeling of Extreme Values", chapter 4). A shape of 0
+    stands for the limit, the exponential; a negative one has an end, beyond which the survival is 0.
+
+    Attributes:
+        threshold: logit above which the law holds.
+        scale: in logits, above 0.
+        shape: above −1 and below 1.
+        exceedance: share of real faces with a score above the threshold, above 0 and at most 1.
+    """
+
+    threshold: float
+    scale: float
+    shape: float
+    exceedance: float
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            _expect(f"tail.{item.name}", _is_finite(value), "a finite number", value)
+        _expect("tail.scale", self.scale > 0, "above 0", self.scale)
+        _expect("tail.shape", -1 < self.shape < 1, "between -1 and 1", self.shape)
+        _expect("tail.exceedance", 0 < self.exceedance <= 1, "above 0 and at most 1", self.exceedance)
+
+    def survival(self, logit: float) -> float:
+        """P(score > logit | score > threshold), in [0, 1]; 1 up to the threshold."""
+        excess = max(0.0, logit - self.threshold) / self.scale
+        if abs(self.shape) < 1e-9:
+            return math.exp(-excess)
+        inner = self.shape * excess
+        return 0.0 if inner <= -1 else math.exp(-math.log1p(inner) / self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What turns a logit into numbers that can be defended; measured on faces that training never saw.
+
+    Attributes:
+        temperature: above 0; fake_probability = sigmoid(logit / temperature + bias).
+        bias: in logits, after the temperature.
+        real_scores: logits of held-out real faces, ascending; some quantiles of them are enough.
+        real_probabilities: for each of these, the share of real faces with a score at most as high;
+            ascending.
+        real_count: how many real faces were measured.
+        tail: continues the scores above its threshold, or None: then no rate is below 1 / (real_count + 1).
+        alarm_rate: a picture is fake when its corrected false-alarm rate is at most this.
+        uncertain_rate: it is uncertain when the rate is at most this, and real above it.
+        min_face: the smallest side of a face's box, in pixels, that is judged.
+        min_sharpness: the smallest `sharpness` that is judged.
+    """
+
+    temperature: float
+    bias: float
+    real_scores: tuple[float, ...]
+    real_probabilities: tuple[float, ...]
+    real_count: int
+    tail: GeneralisedPareto | None
+    alarm_rate: float
+    uncertain_rate: float
+    min_face: float
+    min_sharpness: float
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.name != "tail":
+                bad = [x for x in (value if isinstance(value, tuple) else (value,)) if not _is_finite(x)]
+                _expect(item.name, not bad, "finite", bad[:1])
+        is_tail = self.tail is None or isinstance(self.tail, GeneralisedPareto)
+        _expect("tail", is_tail, "a GeneralisedPareto or None", self.tail)
+        scores, probabilities = self.real_scores, self.real_probabilities
+        _expect("temperature", self.temperature > 0, "above 0", self.temperature)
+        _expect("real_scores", len(scores) > 0, "at least one score", len(scores))
+        _expect("real_scores", _ascending(scores), "ascending", "one below the one before it")
+        as_many = len(probabilities) == len(scores)
+        _expect("real_probabilities", as_many, f"{len(scores)}, one a score", len(probabilities))
+        in_range = _ascending((0.0, *probabilities, 1.0))
+        _expect(
+            "real_probabilities", in_range, "ascending from 0 to 1", (probabilities[0], probabilities[-1])
+        )
+        whole = isinstance(self.real_count, int) and self.real_count >= 1
+        _expect("real_count", whole, "a whole number from 1", self.real_count)
+        _expect("alarm_rate", 0 < self.alarm_rate < 1, "between 0 and 1", self.alarm_rate)
+        ordered = self.alarm_rate <= self.uncertain_rate <= 1
+        _expect("uncertain_rate", ordered, f"{self.alarm_rate} (alarm_rate) to 1", self.uncertain_rate)
+        _expect("min_face", self.min_face >= 0, "at least 0", self.min_face)
+        _expect("min_sharpness", self.min_sharpness >= 0, "at least 0", self.min_sharpness)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The calibration as JSON-ready values, from which `from_dict` makes an equal one."""
+        lists = {name: list(getattr(self, name)) for name in ("real_scores", "real_probabilities")}
+        return {**asdict(self), **lists}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Calibration:
+        """A calibration from what `to_dict` wrote.
+
+        Raises:
+            ModelError: a field is missing, unknown, of another type, not finite, unsorted or out of range.
+        """
+        values = _expect_fields(cls, values, "calibration")
+        for name in ("real_scores", "real_probabilities"):
+            _expect(name, isinstance(values[name], (list, tuple)), "a list", values[name])
+            values[name] = tuple(values[name])
+        if values["tail"] is not None:
+            values["tail"] = GeneralisedPareto(**_expect_fields(GeneralisedPareto, values["tail"], "tail"))
+        return cls(**values)
+
+
+def false_alarm_rate(logit: float, calibration: Calibration) -> float:
+    """Share of real faces that look at least as fake as this logit, in [`SMALLEST_RATE`, 1].
+
+    (1 + real faces with a score at least as high) / (1 + real faces), as for a conformal p-value (Vovk,
+    Gammerman & Shafer 2005, "Algorithmic Learning in a Random World"). Above the tail's threshold the fitted
+    law goes on from there: it starts at the larger of the counted and the fitted share, so that the rate
+    never rises with the logit and is not too hopeful at the join.
+
+    Raises:
+        ModelError: the logit is not a finite number.
+    """
+    if not math.isfinite(logit):
+        raise ModelError(f"expected the classifier to give a finite logit, got {logit!r}")
+    tail = calibration.tail
+    if tail is None:
+        return _counted_rate(bisect_left(calibration.real_scores, logit), calibration)
+    above = bisect_right(calibration.real_scores, tail.threshold)
+    start = max(_counted_rate(above, calibration), _share_to_rate(tail.exceedance, calibration.real_count))
+    if logit > tail.threshold:
+        return max(SMALLEST_RATE, start * tail.survival(logit))
+    return max(start, _counted_rate(bisect_left(calibration.real_scores, logit), calibration))
+
+
+def corrected(rate: float, count: int) -> float:
+    """1 − (1 − rate)^count: the rate of a false alarm among `count` independent faces (Šidák 1967).
+
+    Exact for tiny rates, where the plain formula loses all its digits.
+    """
+    return 1.0 if rate >= 1 else -math.expm1(count * math.log1p(-rate))
+
+
+def probability(logit: float, calibration: Calibration) -> float:
+    """Calibrated probability, 0 to 1, that a face with this logit is fake (Platt 1999; Guo et al. 2017)."""
+    return _sigmoid(_log_odds(logit, calibration))
+
+
+def any_fake_probability(logits: Sequence[float], calibration: Calibration) -> float:
+    """Posterior probability, 0 to 1, that one of at least one face is fake.
+
+    Even odds beforehand, and the fake equally likely to be any one of the faces: the odds are the mean of
+    the faces' odds. One face gives `probability`; a crowd does not raise it, as 1 − Π(1 − p) would.
+    """
+    log_odds = [_log_odds(logit, calibration) for logit in logits]
+    top = max(log_odds)
+    # fsum is exact, so the order of the faces cannot change the last digit.
+    return _sigmoid(top + math.log(math.fsum(math.exp(value - top) for value in log_odds) / len(log_odds)))
+
+
+def _counted_rate(below: int, calibration: Calibration) -> float:
+    share_below = calibration.real_probabilities[below - 1] if below else 0.0
+    return _share_to_rate(1 - share_below, calibration.real_count)
+
+
+def _share_to_rate(share: float, count: int) -> float:
+    return (1 + count * share) / (1 + count)
+
+
+def _log_odds(logit: float, calibration: Calibration) -> float:
+    return logit / calibration.temperature + calibration.bias
+
+
+def _sigmoid(value: float) -> float:
+    if value >= 0:
+        return 1 / (1 + math.exp(-value))
+    return math.exp(value) / (1 + math.exp(value))
+
+
+def _ascending(values: Sequence[float]) -> bool:
+    return all(low <= high for low, high in pairwise(values))
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _expect(name: str, holds: bool, expected: str, got: object) -> None:
+    if not holds:
+        raise ModelError(f"calibration: expected {name} to be {expected}, got {got!r}")
+
+
+def _expect_fields(cls: type, values: object, name: str) -> dict[str, Any]:
+    expected = [item.name for item in fields(cls)]
+    if not isinstance(values, Mapping) or set(values) != set(expected):
+        got = sorted(map(str, values)) if isinstance(values, Mapping) else values
+        raise ModelError(
+            f"calibration: expected {name} to have the fields {', '.join(expected)}, got {got!r}"
+        )
+    return dict(values)

@@ -1,0 +1,179 @@
+"""The real-or-fake network of a bundle, run by LiteRT or by Keras."""
+
+from __future__ import annotations
+
+import io
+import queue
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+
+from facefake.bundle import KERAS_FILE, LITERT_FILE, Bundle, checked_file, read_bundle
+from facefake.errors import ModelError
+from facefake.native import quiet
+from facefake.paths import models_folder
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Runtime = Literal["litert", "keras"]
+DEFAULT_BUNDLE = "facefake"
+
+
+class Scores(NamedTuple):
+    """What the network says of n crops.
+
+    Attributes:
+        logits: float32 (n,), positive for fake, not calibrated.
+        maps: float32 (n, h, w), the evidence by place; ``logits = maps.mean((1, 2)) + bundle.bias``.
+    """
+
+    logits: NDArray[np.float32]
+    maps: NDArray[np.float32]
+
+
+class _Network(Protocol):
+    def predict(self, crops: NDArray[np.uint8]) -> Scores: ...
+
+
+class Classifier:
+    """Scores face crops. Safe to use from several threads.
+
+    The bundle's checksums and its self-test are checked when it is loaded.
+
+    Args:
+        folder: a bundle; None for the one that comes with facefake.
+        runtime: "litert" (fast, small) or "keras" (needs tensorflow, or another Keras backend).
+        threads: how many crops LiteRT runs at once, at least 1.
+
+    Raises:
+        ModelError: the bundle is missing, damaged or unsafe, or computes other numbers than when it was made.
+        ValueError: the runtime is unknown.
+    """
+
+    def __init__(self, folder: Path | None = None, runtime: Runtime = "litert", threads: int = 1) -> None:
+        self.bundle = read_bundle(models_folder() / DEFAULT_BUNDLE if folder is None else folder)
+        self._network: _Network
+        if runtime == "litert":
+            content = checked_file(self.bundle, LITERT_FILE)
+            self._network = LiteRTNetwork(
+                content, self.bundle.side, threads, str(self.bundle.folder / LITERT_FILE)
+            )
+        elif runtime == "keras":
+            self._network = _Keras(self.bundle)
+        else:
+            raise ValueError(f"expected the runtime 'litert' or 'keras', got {runtime!r}")
+        self._self_test(runtime)
+
+    def predict(self, crops: NDArray[np.uint8]) -> Scores:
+        """Score crops.
+
+        Args:
+            crops: uint8 (n, side, side, 3), RGB, aligned with the bundle's side and margin.
+
+        Raises:
+            ValueError: the array has another type or shape.
+            ModelError: a score is not a finite number.
+        """
+        side = self.bundle.side
+        if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (side, side, 3):
+            raise ValueError(f"expected crops uint8 (n, {side}, {side}, 3), got {crops.dtype} {crops.shape}")
+        scores = self._network.predict(crops)
+        if not np.isfinite(scores.logits).all():
+            raise ModelError(f"{self.bundle.folder}: expected finite scores, got {scores.logits}")
+        return scores
+
+    def _self_test(self, runtime: str) -> None:
+        test = self.bundle.self_test
+        found = self.predict(test.inputs(self.bundle.side)).logits
+        worst = float(np.abs(found - test.logits).max())
+        if worst > test.tolerance:
+            raise ModelError(
+                f"{self.bundle.folder}: expected the self-test's logits within {test.tolerance}, got a difference of "
+                f"{worst:.4g} under {runtime}: a dependency computes other numbers than those that were calibrated"
+            )
+
+
+class LiteRTNetwork:
+    """A pool of LiteRT interpreters of one network, each used by one thread at a time, crop by crop.
+
+    Args:
+        content: a LiteRT file, from ``crops`` float32 (1, side, side, 3) to ``logit`` and ``map``.
+        side: of the input, pixels.
+        threads: how many interpreters, at least 1.
+        name: what to call the file in an error.
+
+    Raises:
+        ModelError: the content is no such network.
+    """
+
+    def __init__(self, content: bytes, side: int, threads: int, name: str) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
+        blank = np.zeros((1, side, side, 3), np.float32)
+        for _ in range(threads):
+            try:
+                with quiet():
+                    interpreter = Interpreter(model_content=content, num_threads=1)
+                    runner = interpreter.get_signature_runner()
+                    outputs = runner(crops=blank)
+            except (ValueError, RuntimeError, KeyError, TypeError) as error:
+                raise ModelError(
+                    f"{name}: expected a network from crops {blank.shape}, got: {error}"
+                ) from error
+            if set(outputs) != {"logit", "map"} or outputs["logit"].size != 1 or outputs["map"].ndim != 3:
+                shapes = {key: value.shape for key, value in outputs.items()}
+                raise ModelError(f"{name}: expected a network to one logit and a map (1, h, w), got {shapes}")
+            self._idle.put((interpreter, runner))
+
+    def predict(self, crops: NDArray[np.uint8]) -> Scores:
+        """See `Classifier.predict`; nothing is checked here."""
+        entry = self._idle.get()
+        try:
+            outputs = [entry[1](crops=crop[None].astype(np.float32)) for crop in crops]
+        finally:
+            self._idle.put(entry)
+        if not outputs:
+            return Scores(np.empty(0, np.float32), np.empty((0, 0, 0), np.float32))
+        return Scores(
+            np.concatenate([output["logit"].reshape(1) for output in outputs]),
+            np.concatenate([output["map"] for output in outputs]),
+        )
+
+
+class _Keras:
+    def __init__(self, bundle: Bundle) -> None:
+        self._model = load_keras(checked_file(bundle, KERAS_FILE), str(bundle.folder / KERAS_FILE))
+
+    def predict(self, crops: NDArray[np.uint8]) -> Scores:
+        if not len(crops):
+            return Scores(np.empty(0, np.float32), np.empty((0, 0, 0), np.float32))
+        outputs = self._model.predict(crops.astype(np.float32), batch_size=32, verbose=0)
+        return Scores(np.asarray(outputs["logit"], np.float32), np.asarray(outputs["map"], np.float32))
+
+
+def load_keras(content: bytes, name: str) -> Any:
+    """A Keras model out of a .keras archive that holds built-in layers only.
+
+    Args:
+        content: the archive.
+        name: what to call it in an error.
+
+    Raises:
+        ModelError: it is no such archive, holds a Lambda layer or a custom object, or is damaged.
+    """
+    import keras
+
+    if not zipfile.is_zipfile(io.BytesIO(content)):
+        raise ModelError(f"{name}: expected a .keras archive, got another kind of file")
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, "model.keras")
+        copy.write_bytes(content)
+        try:
+            return keras.saving.load_model(copy, compile=False, safe_mode=True)
+        except Exception as error:  # Keras raises whatever its layers do on damaged or unsafe archives
+            raise ModelError(f"{name}: expected a .keras archive of built-in layers, got: {error}") from error

@@ -1,0 +1,174 @@
+"""Finds every face in a picture, whatever its size: a pyramid of tiles, then a second look at what shows."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facefake.blazeface import FULL_RANGE, SHORT_RANGE, BlazeFace, Model
+from facefake.tiles import Face, Pyramid, View, average, merge, overlap, tile
+
+__all__ = ["Face", "FaceDetector"]
+
+_Look = tuple[Model, View]
+
+# Each of these was chosen on the pictures of tests/benchmarks/detection.py; run it after a change.
+_SMALLEST_SHARE = 0.1  # of a tile's side: the smallest face that the full-range model sees well
+_PADDED = 1.5  # sides of the picture: the short-range model needs room around a face that fills the frame
+_CANDIDATE = 0.5  # score at first sight that earns a second look
+_SECOND_LOOKS = (2.0, 3.0)  # sides of the views of a second look, in sides of the candidate
+_BELIEVED = 0.68  # score after the second look
+_DOUBTFUL = 0.5  # score that is enough for a large face, or in a crowd
+_SURE = 0.8  # score of the faces that make up a crowd
+_CROWD = 3  # how many there must be, of half to double the candidate's size
+_LARGE = 0.25  # of the picture's longer side
+
+_LEAST_FACE = 8  # pixels: less than that is not a face to any model
+_LONGEST_SIDE = 32_766  # pixels: OpenCV's limit
+
+
+class FaceDetector:
+    """Finds faces from `min_face` pixels up, turned by up to 45 degrees, filling the frame, or in a crowd.
+
+    Tiles of the picture go through MediaPipe's full-range model: the smallest tiles are those in which a face
+    of `min_face` pixels is large enough to be seen, and each next layer has tiles twice as large, up to the
+    whole picture. The short-range model sees the whole picture with a margin, for faces that fill it. Each
+    candidate is then looked at again, enlarged and upright: hands, knees and buttons are thrown out, and
+    faces are measured more finely. In a crowd a doubtful candidate is believed sooner, if it is as large as
+    the faces around it.
+
+    The same picture gives the same faces, however many threads there are. Safe to use from several threads at
+    once, but not in a process forked from the one that made it. The models are opened when first needed.
+
+    Args:
+        min_face: the smallest face to report, in pixels of its longer side, at least 8. Half of it costs four
+            times as much.
+        threads: how many tiles are looked at at once; None for one per CPU core that this process may use.
+
+    Raises:
+        TypeError, ValueError: an argument is not as described.
+    """
+
+    def __init__(self, *, min_face: float = 32.0, threads: int | None = None) -> None:
+        if isinstance(min_face, bool) or not isinstance(min_face, (int, float)):
+            raise TypeError(f"expected min_face to be a number of pixels, got {min_face!r}")
+        if not _LEAST_FACE <= min_face < math.inf:
+            raise ValueError(f"expected min_face to be at least {_LEAST_FACE} pixels, got {min_face!r}")
+        if threads is None:
+            threads = (
+                len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            )
+        if isinstance(threads, bool) or not isinstance(threads, int):
+            raise TypeError(f"expected threads to be a whole number or None, got {threads!r}")
+        if threads < 1:
+            raise ValueError(f"expected threads to be at least 1, got {threads!r}")
+        self.min_face = float(min_face)
+        self._models = BlazeFace(threads)
+        self._executor = ThreadPoolExecutor(threads, "facefake-detection") if threads > 1 else None
+
+    def close(self) -> None:
+        """Frees the models. Not to be called while a picture is being looked at."""
+        if self._executor is not None:
+            self._executor.shutdown()
+        self._models.close()
+
+    def __enter__(self) -> FaceDetector:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def detect(self, pixels: NDArray[np.uint8]) -> list[Face]:
+        """The faces in a picture, sorted from left to right, then from top to bottom.
+
+        Args:
+            pixels: uint8 (height, width, 3), RGB, upright.
+
+        Raises:
+            TypeError, ValueError: `pixels` is not as described.
+            MissingLibraryError: a system library that MediaPipe needs is not installed.
+            ModelError: a model file is missing.
+        """
+        _check(pixels)
+        pyramid = Pyramid(pixels)
+        found = merge(self._first_look(pyramid))
+        # Sizes at first sight are rough.
+        candidates = [face for face in found if face.score >= _CANDIDATE and face.side >= 0.7 * self.min_face]
+        faces = merge(_believe(self._second_look(pyramid, candidates), max(pyramid.width, pyramid.height)))
+        return sorted((face for face in faces if face.side >= self.min_face), key=lambda face: face.box)
+
+    def _first_look(self, pyramid: Pyramid) -> list[Face]:
+        width, height = pyramid.width, pyramid.height
+        longest = max(width, height)
+        looks: list[_Look] = [
+            (SHORT_RANGE, View(width / 2, height / 2, longest * _PADDED)),
+            (FULL_RANGE, View(width / 2, height / 2, longest)),
+        ]
+        side = self.min_face / _SMALLEST_SHARE
+        while side < longest:
+            looks += [(FULL_RANGE, view) for view in tile(width, height, side)]
+            side *= 2
+        return [
+            face
+            for (_, view), faces in zip(looks, self._look(pyramid, looks), strict=True)
+            for face in faces
+            if not view.cuts(face, width, height)
+        ]
+
+    def _second_look(self, pyramid: Pyramid, candidates: Sequence[Face]) -> list[Face]:
+        """The candidates with a score from all looks at them, measured on the second ones."""
+        looks: list[_Look] = [
+            (SHORT_RANGE, View.around(face, scale)) for face in candidates for scale in _SECOND_LOOKS
+        ]
+        answers = iter(self._look(pyramid, looks))
+        seen = []
+        for face in candidates:
+            again = []
+            for _ in _SECOND_LOOKS:
+                ious = [(overlap(face.box, other.box)[0], other) for other in next(answers)]
+                again += [best for best in sorted(ious, key=lambda pair: -pair[0])[:1] if best[0] > 0.3]
+            score = (face.score + sum(other.score for _, other in again) / len(_SECOND_LOOKS)) / 2
+            # A look that slid to another size, or to two faces at once, tells that one is there, not where.
+            seen.append(average([other for iou, other in again if iou > 0.5] or [face], score))
+        return seen
+
+    def _look(self, pyramid: Pyramid, looks: Sequence[_Look]) -> list[list[Face]]:
+        """What a model finds in each view, in pixels of the picture."""
+
+        def find(look: _Look) -> list[Face]:
+            model, view = look
+            return [view.place(face) for face in self._models.find(model, pyramid.render(view, model.side))]
+
+        return list(map(find, looks) if self._executor is None else self._executor.map(find, looks))
+
+
+def _believe(seen: Sequence[Face], longest: int) -> list[Face]:
+    """The faces among what was seen in a picture with that longer side."""
+    sure = [face.side for face in seen if face.score >= _SURE]
+
+    def believed(face: Face) -> bool:
+        if face.score >= _BELIEVED:
+            return True
+        in_crowd = sum(side / 2 <= face.side <= side * 2 for side in sure) >= _CROWD
+        return face.score >= _DOUBTFUL and (in_crowd or face.side > _LARGE * longest)
+
+    return [face for face in seen if believed(face)]
+
+
+def _check(pixels: object) -> None:
+    if not isinstance(pixels, np.ndarray):
+        raise TypeError(f"expected pixels to be a numpy array, got {type(pixels).__name__}")
+    if pixels.dtype != np.uint8:
+        raise TypeError(f"expected pixels of type uint8, got {pixels.dtype}")
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0 or max(pixels.shape) > _LONGEST_SIDE:
+        raise ValueError(
+            f"expected pixels of shape (height, width, 3), sides up to {_LONGEST_SIDE}, got {pixels.shape}"
+        )

@@ -1,0 +1,149 @@
+"""The whole way from a picture to its verdict; the only module that knows all stages."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from facefake.aggregator import Evidence, judge, sharpness, usability
+from facefake.alignment import align, native_side, outside_share
+from facefake.classifier import Classifier, Runtime
+from facefake.detection import FaceDetector
+from facefake.errors import ModelError
+from facefake.images import ImageLimits, Source, load_picture
+from facefake.results import ImageResult
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from facefake.bundle import Bundle
+    from facefake.images import Picture
+
+
+class FakeImageDetector:
+    """Finds every face in a picture and says which look fake, how surely, and what that makes of the picture.
+
+    Safe to use from several threads at once; not in a process forked from the one that made it.
+
+    Args:
+        model: folder of a model bundle, as ``facefake train`` writes it; None for the one that comes with facefake.
+        min_face: smallest face to look for, in pixels of its longer side; None for the smallest that the model
+            judges. Smaller faces are then reported as not applicable.
+        alarm_rate: largest false-alarm rate, between 0 and 1, at which a picture is called fake; None for the
+            bundle's.
+        runtime: "litert" or "keras".
+        limits: what a picture may measure.
+        threads: how many tiles of one picture are looked at at once; None for one per CPU core.
+
+    Raises:
+        ModelError: the bundle is missing, damaged, or computes other numbers than when it was made; or the rate is
+            out of range.
+        ValueError: another argument is out of range.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | None = None,
+        *,
+        min_face: float | None = None,
+        alarm_rate: float | None = None,
+        runtime: Runtime = "litert",
+        limits: ImageLimits | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self._classifier = Classifier(None if model is None else Path(model), runtime)
+        calibration = self._classifier.bundle.calibration
+        if alarm_rate is not None:
+            factor = calibration.uncertain_rate / calibration.alarm_rate
+            if not 0 < alarm_rate < 1:
+                raise ModelError(f"expected an alarm rate between 0 and 1, got {alarm_rate}")
+            calibration = replace(
+                calibration, alarm_rate=alarm_rate, uncertain_rate=min(1.0, alarm_rate * factor)
+            )
+        self._calibration = calibration
+        self._limits = ImageLimits() if limits is None else limits
+        self._faces = FaceDetector(
+            min_face=calibration.min_face if min_face is None else min_face, threads=threads
+        )
+
+    @property
+    def bundle(self) -> Bundle:
+        """The model bundle in use."""
+        return self._classifier.bundle
+
+    def detect_fake_image(self, source: Source) -> tuple[bool, float]:
+        """The short form: whether a picture is called fake, and the probability, 0 to 1, that it holds a fake face.
+
+        A picture without a face that can be judged gives ``(False, 0.0)``; `analyze` tells that apart from a
+        picture of real faces.
+
+        Raises:
+            ImageError: the picture cannot be read.
+        """
+        result = self.analyze(source)
+        return result.verdict == "fake", result.fake_probability or 0.0
+
+    def analyze(self, source: Source) -> ImageResult:
+        """Judge every face of a picture, and the picture.
+
+        Args:
+            source: a path, bytes, a binary file, a PIL image, or uint8 (height, width, 3) RGB pixels.
+
+        Raises:
+            ImageError: the picture cannot be read.
+            MissingLibraryError: a system library is not installed.
+        """
+        picture = load_picture(source, self._limits)
+        judgement = judge(self._evidence(picture), self._calibration)
+        return ImageResult(
+            path=picture.path,
+            width=picture.width,
+            height=picture.height,
+            verdict=judgement.verdict,
+            fake_probability=judgement.fake_probability,
+            false_alarm_rate=judgement.false_alarm_rate,
+            reason=judgement.reason,
+            faces=judgement.faces,
+            warnings=picture.warnings,
+            model=self.bundle.label,
+            picture=picture,
+        )
+
+    def _evidence(self, picture: Picture) -> list[Evidence]:
+        bundle = self.bundle
+        found, crops = [], []
+        for face in self._faces.detect(picture.pixels):
+            crop = align(picture.pixels, face, bundle.side, bundle.margin)
+            evidence = Evidence(
+                face,
+                sharpness(crop, native_side(face, bundle.margin)),
+                outside_share(face, picture.width, picture.height, bundle.margin),
+            )
+            found.append(evidence)
+            if usability(evidence, self._calibration) is None:
+                crops.append(crop)
+        if not crops:
+            return found
+        logits = iter(self._classifier.predict(np.stack(crops)).logits)
+        return [
+            replace(evidence, logit=float(next(logits)))
+            if usability(evidence, self._calibration) is None
+            else evidence
+            for evidence in found
+        ]
+
+    def close(self) -> None:
+        """Frees the models. Not to be called while a picture is being analysed."""
+        self._faces.close()
+
+    def __enter__(self) -> FakeImageDetector:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()

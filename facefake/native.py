@@ -1,0 +1,103 @@
+"""The native libraries beneath MediaPipe and OpenCV: imported lean, named when missing, kept quiet."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+
+from facefake.errors import MissingLibraryError
+
+# Debian's packages for what the wheels of MediaPipe and OpenCV link to but do not bring along.
+_PACKAGES = {
+    "libEGL.so": "libegl1",
+    "libGLESv2.so": "libgles2",
+    "libGL.so": "libgl1",
+    "libglib-2.0.so": "libglib2.0-0",
+    "libgthread-2.0.so": "libglib2.0-0",
+    "libX11.so": "libx11-6",
+    "libX11-xcb.so": "libx11-xcb1",
+    "libxcb.so": "libxcb1",
+}
+
+# MediaPipe imports these if they are there, and neither is of use here: tensorflow, for its documentation,
+# takes seconds, and sounddevice, for microphones, runs a compiler in search of a system library.
+_NEEDLESS = ("tensorflow", "sounddevice")
+
+_CHATTER = re.compile(
+    rb"[IW]\d{4} .*\.cc:\d+\] "
+    rb"|(INFO|WARNING|VERBOSE): (\[\S+\.cc:\d+\] |Created |Logging before |All log messages)"
+)
+
+_lock = threading.RLock()  # held while this process's sys.modules or file descriptor 2 is changed
+
+
+@contextmanager
+def naming_missing_libraries() -> Iterator[None]:
+    """Around an import: turns the dynamic linker's complaint into one that a person can act on.
+
+    Raises:
+        MissingLibraryError: a system library is not installed.
+    """
+    try:
+        yield
+    except (ImportError, OSError) as error:
+        found = re.search(r"(lib[\w.+-]+?\.so)[.\d]*: cannot open shared object", str(error))
+        if found is None:
+            raise
+        library = found.group(1)
+        package = _PACKAGES.get(library, "the package that holds it")
+        raise MissingLibraryError(
+            f"expected the system library {library}, found none: on Debian or Ubuntu install {package}"
+        ) from error
+
+
+def import_mediapipe() -> ModuleType:
+    """The package mediapipe, imported without the heavy packages that it does not need.
+
+    Raises:
+        MissingLibraryError: a system library is not installed.
+    """
+    with _lock, naming_missing_libraries():
+        blocked = (
+            [] if "mediapipe" in sys.modules else [name for name in _NEEDLESS if name not in sys.modules]
+        )
+        for name in blocked:
+            sys.modules[name] = None  # type: ignore[assignment]
+        try:
+            return importlib.import_module("mediapipe")
+        finally:
+            for name in blocked:
+                sys.modules.pop(name, None)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Holds back what native code chats to file descriptor 2; its errors, and all else, pass at the end.
+
+    For short moments only: other threads' lines to standard error wait as well.
+    """
+    with _lock:
+        try:
+            held = tempfile.TemporaryFile()  # noqa: SIM115 - closed below, and opened before the redirection
+            stderr = os.dup(2)
+        except OSError:  # nowhere to hold it, or nothing to hold back
+            yield
+            return
+        with held:
+            os.dup2(held.fileno(), 2)
+            try:
+                yield
+            finally:
+                os.dup2(stderr, 2)
+                held.seek(0)
+                for line in held:
+                    if not _CHATTER.match(line):
+                        os.write(stderr, line)
+                os.close(stderr)

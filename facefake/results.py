@@ -1,0 +1,234 @@
+"""What an analysis says: one `FaceResult` per face, one `ImageResult` per picture, and their JSON form."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from facefake.errors import OutputError
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+    from facefake.images import Picture
+
+SCHEMA_VERSION = "1.0"
+Verdict = Literal["real", "fake", "uncertain", "not_applicable"]
+
+
+@dataclass(frozen=True, slots=True)
+class FaceResult:
+    """What is said of one face.
+
+    Attributes:
+        index: position among the picture's faces in reading order, from 0.
+        box: (left, top, right, bottom) in pixels of the upright picture; may lie partly outside it.
+        keypoints: six (x, y) in pixels: right eye, left eye, nose tip, mouth centre, right and left ear
+            tragion (the subject's right).
+        detection_score: the detector's confidence that this is a face, 0 to 1.
+        verdict: "not_applicable" when the face cannot be judged.
+        fake_probability: calibrated probability, 0 to 1, that the face is fake; None when it was not judged.
+        false_alarm_rate: share of real faces, above 0 and at most 1, that look at least as fake as this one;
+            of this face alone, not corrected for the company it is in; None when it was not judged.
+        reason: why the face is uncertain or was not judged, in plain English; None otherwise. For a face that
+            was not judged it is a short name of the fault, a colon and the numbers.
+    """
+
+    index: int
+    box: tuple[float, float, float, float]
+    keypoints: tuple[tuple[float, float], ...]
+    detection_score: float
+    verdict: Verdict
+    fake_probability: float | None
+    false_alarm_rate: float | None
+    reason: str | None
+
+    @property
+    def number(self) -> int:
+        """The face's number in texts and on annotated pictures, where people count from 1."""
+        return self.index + 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """The face as JSON-ready values: pixels to two decimals, the rest to six significant digits."""
+        return {
+            "index": self.index,
+            "box": [round(float(value), 2) for value in self.box],
+            "keypoints": [[round(float(x), 2), round(float(y), 2)] for x, y in self.keypoints],
+            "detection_score": _six_digits(self.detection_score),
+            "verdict": self.verdict,
+            "fake_probability": _six_digits(self.fake_probability),
+            "false_alarm_rate": _six_digits(self.false_alarm_rate),
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ImageResult:
+    """What is said of one picture and of each face in it.
+
+    Attributes:
+        path: where the picture came from, or None when it was no file.
+        width, height: of the upright picture, in pixels.
+        verdict: "fake" when at least one face is, "not_applicable" when no face was judged. "real" means that
+            no face looks fake, which is no proof that the picture is authentic.
+        fake_probability: probability, 0 to 1, that the picture holds a fake face; None when no face was
+            judged.
+        false_alarm_rate: share of pictures with as many judged faces, all of them real, that would look at
+            least as fake as this one; None when no face was judged.
+        reason: why the picture is uncertain or could not be judged, in plain English; None otherwise.
+        faces: in reading order.
+        warnings: what was odd about the file, one sentence each.
+        model: name and version of the model bundle.
+        picture: the pixels that `annotated` draws on; not part of the record.
+    """
+
+    path: str | None
+    width: int
+    height: int
+    verdict: Verdict
+    fake_probability: float | None
+    false_alarm_rate: float | None
+    reason: str | None
+    faces: tuple[FaceResult, ...]
+    warnings: tuple[str, ...]
+    model: str
+    schema_version: str = SCHEMA_VERSION
+    picture: Picture | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def counts(self) -> Mapping[Verdict, int]:
+        """How many faces got each verdict; every verdict is a key."""
+        verdicts = [face.verdict for face in self.faces]
+        return {verdict: verdicts.count(verdict) for verdict in get_args(Verdict)}
+
+    @property
+    def summary(self) -> str:
+        """One plain English sentence for a person."""
+        if not self.faces:
+            return "No face found, so there is nothing to judge."
+        if len(self.faces) == 1:
+            return _sentence_for_one(self.faces[0])
+        counts, total = self.counts, len(self.faces)
+        if self.verdict == "not_applicable":
+            return f"{total} faces found, none of them can be judged."
+        clauses = []
+        if counts["fake"]:
+            looks = "looks" if counts["fake"] == 1 else "look"
+            rate = (
+                ""
+                if self.false_alarm_rate is None
+                else f" (false-alarm rate {percent(self.false_alarm_rate)})"
+            )
+            clauses.append(f"{counts['fake']} of {total} faces {looks} fake{rate}")
+        else:
+            clauses.append(f"None of {total} faces looks fake")
+        if counts["uncertain"]:
+            clauses.append(f"{counts['uncertain']} {'is' if counts['uncertain'] == 1 else 'are'} uncertain")
+        if counts["not_applicable"]:
+            clauses.append(f"{counts['not_applicable']} cannot be judged")
+        if self.verdict == "real":
+            clauses.append("that does not prove the picture authentic")
+        return "; ".join(clauses) + "."
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as JSON-ready values that satisfy `schema`.
+
+        Bytes of the path that are no text become ``\\udcNN`` escapes, so that the record is valid Unicode.
+        """
+        return {
+            "schema_version": self.schema_version,
+            "path": None if self.path is None else _valid_unicode(self.path),
+            "width": self.width,
+            "height": self.height,
+            "verdict": self.verdict,
+            "fake_probability": _six_digits(self.fake_probability),
+            "false_alarm_rate": _six_digits(self.false_alarm_rate),
+            "reason": self.reason,
+            "summary": self.summary,
+            "faces": [face.to_dict() for face in self.faces],
+            "warnings": [_valid_unicode(warning) for warning in self.warnings],
+            "model": self.model,
+        }
+
+    def annotated(self) -> PIL.Image.Image:
+        """The picture with a box and a label per face and the summary below it, as a new RGB image.
+
+        Raises:
+            OutputError: the result was kept without its picture.
+        """
+        from facefake.annotate import annotate
+
+        if self.picture is None:
+            raise OutputError(
+                "expected a result that still holds its picture, got one without: analyse it again"
+            )
+        return annotate(self.picture, self)
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorResult:
+    """The record of a picture that could not be analysed.
+
+    Attributes:
+        path: where the picture came from, or None when it was no file.
+        kind: a short machine-readable class of the fault, such as "truncated".
+        message: what was expected and what came, for a person.
+    """
+
+    path: str | None
+    kind: str
+    message: str
+
+    @property
+    def verdict(self) -> Literal["error"]:
+        """Always "error", so that records of both kinds can be told apart by their verdict."""
+        return "error"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as JSON-ready values that satisfy `schema`."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "path": None if self.path is None else _valid_unicode(self.path),
+            "verdict": self.verdict,
+            "error": {"kind": self.kind, "message": _valid_unicode(self.message)},
+        }
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema (draft 2020-12) of what `ImageResult.to_dict` and `ErrorResult.to_dict` return."""
+    text = resources.files("facefake").joinpath("result.schema.json").read_text(encoding="utf-8")
+    loaded: dict[str, Any] = json.loads(text)
+    return loaded
+
+
+def percent(share: float) -> str:
+    """A share of 0 to 1 for people, such as ``"97 %"`` and ``"0.02 %"``; never rounded up to certainty."""
+    if 0.99 < share < 1:
+        return ">99 %"
+    value = 100 * share
+    return (
+        f"{value:.0f} %"
+        if value >= 10 or value == 0
+        else f"{float(f'{value:.2g}'):f}".rstrip("0").rstrip(".") + " %"
+    )
+
+
+def _sentence_for_one(face: FaceResult) -> str:
+    if face.verdict == "fake" and face.false_alarm_rate is not None:
+        return f"The one face found looks fake (false-alarm rate {percent(face.false_alarm_rate)})."
+    if face.verdict == "uncertain":
+        return "The one face found is uncertain: neither clearly fake nor clearly real."
+    if face.verdict == "real":
+        return "The one face found does not look fake; that does not prove the picture authentic."
+    return f"The one face found cannot be judged; it is {face.reason}."
+
+
+def _six_digits(value: float | None) -> float | None:
+    return None if value is None else float(f"{float(value):.6g}")
+
+
+def _valid_unicode(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,0 +1,197 @@
+"""The geometry of face detection: square views of a picture, tiles that cover it, merging what is found."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facefake.native import naming_missing_libraries
+
+Box = tuple[float, float, float, float]
+Point = tuple[float, float]
+
+OVERLAP = 0.25
+"""Share of its side that a tile has in common with the next one, so that no face is cut in all of them."""
+
+_CUT_SLACK = 0.02  # of the view's side: a box that comes this close to an edge may be cut by it
+_COARSEST = 256  # pixels: a level of the pyramid this small is not halved any more
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """One detected face, in pixels of the upright picture.
+
+    Attributes:
+        box: left, top, right, bottom; may lie partly outside the picture.
+        keypoints: six (x, y): right eye, left eye, nose tip, mouth centre, right ear tragion, left ear
+            tragion, where right and left are the subject's.
+        score: the detector's confidence, 0 to 1.
+    """
+
+    box: Box
+    keypoints: tuple[Point, ...]
+    score: float
+
+    @property
+    def side(self) -> float:
+        """The longer side of the box, in pixels."""
+        left, top, right, bottom = self.box
+        return max(right - left, bottom - top)
+
+    @property
+    def centre(self) -> Point:
+        """The middle of the box, in pixels."""
+        left, top, right, bottom = self.box
+        return (left + right) / 2, (top + bottom) / 2
+
+    @property
+    def roll(self) -> float:
+        """How far the head leans clockwise in the picture, in degrees, from eyes and mouth together.
+
+        The eyes alone say little in a profile, where they nearly coincide.
+        """
+        right_eye, left_eye, _, mouth = np.array(self.keypoints[:4])
+        across = left_eye - right_eye
+        down = mouth - (left_eye + right_eye) / 2
+        return math.degrees(math.atan2(across[1] - down[0], across[0] + down[1]))
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A square window on the picture, perhaps turned, perhaps reaching beyond its edges.
+
+    Attributes:
+        x, y: the window's centre, in pixels of the picture.
+        side: its side, in pixels of the picture.
+        roll: how far the window is turned clockwise on the picture, in degrees.
+    """
+
+    x: float
+    y: float
+    side: float
+    roll: float = 0.0
+
+    @classmethod
+    def around(cls, face: Face, scale: float) -> View:
+        """The view in which the face stands upright in the middle, `scale` times its side wide."""
+        return cls(*face.centre, face.side * scale, face.roll)
+
+    def matrix(self) -> NDArray[np.float64]:
+        """The (2, 3) affine map from the view's unit square, (0, 0) to (1, 1), to the picture's pixels."""
+        cos, sin = math.cos(math.radians(self.roll)), math.sin(math.radians(self.roll))
+        turn = self.side * np.array([[cos, -sin], [sin, cos]])
+        return np.column_stack([turn, np.array([self.x, self.y]) - turn @ [0.5, 0.5]])
+
+    def place(self, face: Face) -> Face:
+        """A face that was found in the view's unit square, in the picture's pixels.
+
+        The box keeps its size and stays level: only its centre and the keypoints are turned.
+        """
+        left, top, right, bottom = face.box
+        points = np.array([face.centre, *face.keypoints])
+        (x, y), *keypoints = (points @ self.matrix()[:, :2].T + self.matrix()[:, 2]).tolist()
+        wide, high = (right - left) * self.side / 2, (bottom - top) * self.side / 2
+        return Face((x - wide, y - high, x + wide, y + high), tuple((u, v) for u, v in keypoints), face.score)
+
+    def cuts(self, face: Face, width: int, height: int) -> bool:
+        """Whether a face touches an edge of this (level) view beyond which a picture of that size goes on."""
+        left, top = self.x - self.side / 2, self.y - self.side / 2
+        right, bottom = left + self.side, top + self.side
+        slack = self.side * _CUT_SLACK
+        return (
+            (left > 0 and face.box[0] < left + slack)
+            or (top > 0 and face.box[1] < top + slack)
+            or (right < width and face.box[2] > right - slack)
+            or (bottom < height and face.box[3] > bottom - slack)
+        )
+
+
+class Pyramid:
+    """A picture and its successive halvings, to render views of any size quickly and without aliasing.
+
+    Args:
+        pixels: uint8 (height, width, 3).
+
+    Raises:
+        MissingLibraryError: a system library that OpenCV needs is not installed.
+    """
+
+    def __init__(self, pixels: NDArray[np.uint8]) -> None:
+        with naming_missing_libraries():
+            import cv2
+
+        self.height, self.width = pixels.shape[:2]
+        self._levels = [np.ascontiguousarray(pixels)]
+        while max(self._levels[-1].shape[:2]) > _COARSEST and min(self._levels[-1].shape[:2]) > 1:
+            height, width = self._levels[-1].shape[:2]
+            half = cv2.resize(
+                self._levels[-1], ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA
+            )
+            self._levels.append(np.asarray(half, np.uint8))
+
+    def render(self, view: View, side: int) -> NDArray[np.uint8]:
+        """The view as uint8 (side, side, 3); what lies outside the picture is black."""
+        import cv2
+
+        level = math.floor(math.log2(view.side / side))
+        source = self._levels[min(max(level, 0), len(self._levels) - 1)]
+        matrix = view.matrix()
+        matrix[:, :2] /= side
+        matrix[0] *= source.shape[1] / self.width
+        matrix[1] *= source.shape[0] / self.height
+        # OpenCV counts from the centre of the first pixel, boxes are counted from its corner.
+        matrix[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
+        rendered = cv2.warpAffine(
+            source, matrix, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderValue=(0, 0, 0)
+        )
+        return np.asarray(rendered, np.uint8)
+
+
+def tile(width: int, height: int, side: float) -> list[View]:
+    """Level square views that cover a picture, each sharing `OVERLAP` of its side or more with the next.
+
+    Along a direction in which the picture is shorter than a tile there is one tile, centred.
+    """
+
+    def centres(length: int) -> list[float]:
+        if length <= side:
+            return [length / 2]
+        steps = math.ceil((length - side) / (side * (1 - OVERLAP)))
+        return [side / 2 + (length - side) * step / steps for step in range(steps + 1)]
+
+    return [View(x, y, side) for y in centres(height) for x in centres(width)]
+
+
+def overlap(first: Box, second: Box) -> tuple[float, float]:
+    """Two boxes' intersection over union, and intersection over the smaller box."""
+    wide = min(first[2], second[2]) - max(first[0], second[0])
+    high = min(first[3], second[3]) - max(first[1], second[1])
+    if wide <= 0 or high <= 0:
+        return 0.0, 0.0
+    common = wide * high
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (first, second)]
+    return common / (sum(areas) - common), common / min(areas)
+
+
+def merge(faces: Iterable[Face]) -> list[Face]:
+    """The best finding of each face, best first, whatever the order in which they come.
+
+    Two findings are of the same face when their boxes' intersection over union is above 0.3, or when their
+    intersection covers more than 0.6 of the smaller one.
+    """
+    kept: list[Face] = []
+    for face in sorted(faces, key=lambda face: (-face.score, face.box, face.keypoints)):
+        if all(iou <= 0.3 and part <= 0.6 for iou, part in (overlap(face.box, other.box) for other in kept)):
+            kept.append(face)
+    return kept
+
+
+def average(faces: Sequence[Face], score: float) -> Face:
+    """The mean box and keypoints of several findings of one face, with the given score."""
+    left, top, right, bottom = np.mean([face.box for face in faces], axis=0).tolist()
+    keypoints = np.mean([face.keypoints for face in faces], axis=0).tolist()
+    return Face((left, top, right, bottom), tuple((x, y) for x, y in keypoints), score)

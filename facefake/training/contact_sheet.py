@@ -1,0 +1,88 @@
+"""A sheet of forgeries for a person to look at."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from facefake.errors import OutputError
+from facefake.training.forgery import (
+    Forgery,
+    likeness,
+    nearest_source,
+    region_blend,
+    retouch,
+    self_blend,
+    swap,
+)
+from facefake.training.landmarks import FaceMesh
+
+_TILE = 160
+_CAPTION = 16
+_GAIN = 4
+
+
+def contact_sheet(
+    crops: Sequence[NDArray[np.uint8]], rng: np.random.Generator, path: str | os.PathLike[str]
+) -> int:
+    """Write a picture with one row per face: the crop, then each forgery of it with its mask and its difference fourfold.
+
+    A swap takes its source, which stands before it, from the other crops. Crops without a face are left out.
+
+    Args:
+        crops: uint8 (n, n, 3) RGB aligned face crops of different people.
+        rng: the only source of chance.
+        path: where the picture goes; its suffix says the format.
+
+    Returns:
+        How many faces are on the sheet.
+
+    Raises:
+        ValueError: fewer than two of the crops show a face.
+        OutputError: the picture cannot be written.
+    """
+    mesh = FaceMesh()
+    found = [(crop, mesh.landmarks(crop)) for crop in crops]
+    faces = [(crop, landmarks) for crop, landmarks in found if landmarks is not None]
+    if len(faces) < 2:
+        raise ValueError(f"expected at least two crops with a face, got {len(faces)} of {len(found)}")
+    likenesses = np.stack([likeness(*face) for face in faces])
+    rows = []
+    for number, (crop, landmarks) in enumerate(faces):
+        others = [other for other in range(len(faces)) if other != number]
+        source = faces[others[nearest_source(likenesses[number], likenesses[others])]]
+        row = [("original", crop)]
+        for forge in (self_blend, region_blend, retouch):
+            row += _tiles(crop, forge(crop, landmarks, rng))
+        row += [("source", source[0]), *_tiles(crop, swap(crop, landmarks, *source, rng))]
+        rows.append(row)
+    sheet = Image.new("RGB", (_TILE * len(rows[0]), (_TILE + _CAPTION) * len(rows)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for y, row in enumerate(rows):
+        for x, (caption, pixels) in enumerate(row):
+            corner = (x * _TILE, y * (_TILE + _CAPTION))
+            pen.text((corner[0] + 2, corner[1] + 2), caption, fill="black")
+            tile = Image.fromarray(pixels).resize((_TILE, _TILE), Image.Resampling.LANCZOS)
+            sheet.paste(tile, (corner[0], corner[1] + _CAPTION))
+    try:
+        sheet.save(path)
+    except (OSError, ValueError) as error:
+        raise OutputError(
+            f"expected to write the contact sheet to {os.fspath(path)!r}, got: {error}"
+        ) from error
+    return len(rows)
+
+
+def _tiles(crop: NDArray[np.uint8], forgery: Forgery) -> list[tuple[str, NDArray[np.uint8]]]:
+    mask = np.rint(forgery.mask * 255).astype(np.uint8)
+    difference = np.abs(forgery.pixels.astype(np.int16) - crop) * _GAIN
+    return [
+        # A long caption runs on over the mask's tile, which therefore has none.
+        (forgery.name, forgery.pixels),
+        ("", np.repeat(mask[..., None], 3, axis=2)),
+        (f"{_GAIN} x difference", np.minimum(difference, 255).astype(np.uint8)),
+    ]

@@ -1,0 +1,156 @@
+"""Face crops, made once from a dataset by the pipeline's own detection and alignment, and kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from facefake.alignment import align, native_side
+from facefake.detection import FaceDetector
+from facefake.errors import DatasetError, ImageError
+from facefake.images import load_picture
+from facefake.training.dataset import Example
+from facefake.training.landmarks import LANDMARK_COUNT, FaceMesh
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+STORE_MARGIN = 1.35  # wider than any network's margin, so that crops can be shifted and turned in training
+STORE_SIDE = 256
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCrop:
+    """Where one crop lies in the store, and what it shows."""
+
+    example: Example
+    offset: int
+    side: int
+    face_side: float  # pixels of the picture that it was cut from
+
+
+class CropStore:
+    """The crops of a dataset, memory-mapped.
+
+    Attributes:
+        crops: one `StoredCrop` per picture in which a face was found, in the dataset's order.
+        skipped: path and reason of every other picture.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        self.crops = [
+            StoredCrop(Example(Path(path), *rest), offset, side, face_side)
+            for path, *rest, offset, side, face_side in index["crops"]
+        ]
+        self.skipped: list[tuple[str, str]] = [tuple(row) for row in index["skipped"]]
+        self._pixels = np.memmap(folder / "pixels.bin", np.uint8, "r")
+        self._landmarks = np.load(folder / "landmarks.npy", mmap_mode="r")
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    def pixels(self, number: int) -> NDArray[np.uint8]:
+        """Crop `number`, uint8 (side, side, 3), RGB, read-only; its margin is `STORE_MARGIN`."""
+        crop = self.crops[number]
+        flat = self._pixels[crop.offset : crop.offset + crop.side * crop.side * 3]
+        return flat.reshape(crop.side, crop.side, 3)
+
+    def landmarks(self, number: int) -> NDArray[np.float32] | None:
+        """Landmarks of crop `number`, float32 (468, 2), pixels of the crop; None for a fake or where none were found."""
+        points = np.asarray(self._landmarks[number], np.float32)
+        return None if np.isnan(points[0, 0]) else points
+
+
+def make_crops(
+    examples: Sequence[Example], folder: Path, progress: Callable[[int, int], None] = lambda done, total: None
+) -> CropStore:
+    """Cut the largest face out of every picture, or take the crops that an earlier call left in `folder`.
+
+    Args:
+        examples: the dataset.
+        folder: where the store lies or will lie.
+        progress: called with the number of pictures done and their total.
+
+    Raises:
+        DatasetError: no face was found in any picture.
+    """
+    fingerprint = _fingerprint(examples)
+    index = folder / "index.json"
+    if index.is_file() and json.loads(index.read_text(encoding="utf-8"))["fingerprint"] == fingerprint:
+        return CropStore(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    index.unlink(missing_ok=True)
+    rows: list[list[object]] = []
+    skipped: list[tuple[str, str]] = []
+    landmarks = []
+    offset = 0
+    with (
+        FaceDetector() as detector,
+        ThreadPoolExecutor() as pool,
+        (folder / "pixels.bin").open("wb") as pixels,
+    ):
+        cutter = _Cutter(detector, FaceMesh())
+        for done, (example, cut) in enumerate(zip(examples, pool.map(cutter, examples), strict=True), 1):
+            progress(done, len(examples))
+            if isinstance(cut, str):
+                skipped.append((str(example.path), cut))
+                continue
+            crop, points, face_side = cut
+            pixels.write(crop.tobytes())
+            landmarks.append(points)
+            rows.append(
+                [
+                    *({**asdict(example), "path": str(example.path)}).values(),
+                    offset,
+                    len(crop),
+                    round(face_side, 1),
+                ]
+            )
+            offset += crop.size
+    if not rows:
+        raise DatasetError(
+            f"expected faces in the {len(examples)} pictures, found none; first: {skipped[:1]}"
+        )
+    np.save(folder / "landmarks.npy", np.stack(landmarks))
+    index.write_text(
+        json.dumps({"fingerprint": fingerprint, "crops": rows, "skipped": skipped}), encoding="utf-8"
+    )
+    return CropStore(folder)
+
+
+class _Cutter:
+    def __init__(self, detector: FaceDetector, mesh: FaceMesh) -> None:
+        self._detector = detector
+        self._mesh = mesh
+
+    def __call__(self, example: Example) -> tuple[NDArray[np.uint8], NDArray[np.float16], float] | str:
+        try:
+            picture = load_picture(example.path)
+        except ImageError as error:
+            return str(error)
+        faces = self._detector.detect(picture.pixels)
+        if not faces:
+            return "no face found"
+        face = max(faces, key=lambda face: face.side)
+        crop = align(picture.pixels, face, min(STORE_SIDE, native_side(face, STORE_MARGIN)), STORE_MARGIN)
+        points = self._mesh.landmarks(crop) if example.label == "real" else None
+        if points is None:
+            points = np.full((LANDMARK_COUNT, 2), np.nan)
+        return crop, points.astype(np.float16), face.side
+
+
+def _fingerprint(examples: Sequence[Example]) -> str:
+    digest = hashlib.sha256(f"{_FORMAT} {STORE_MARGIN} {STORE_SIDE}".encode())
+    for example in examples:
+        stat = example.path.stat()
+        digest.update(f"{example}{stat.st_size}{stat.st_mtime_ns}".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()

@@ -1,0 +1,120 @@
+"""Labelled pictures on disk: a manifest.csv, or a folder with real/ and fake/."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+from facefake.errors import DatasetError
+
+Label = Literal["real", "fake"]
+Split = Literal["train", "val"]
+
+_COLUMNS = ("path", "label", "kind", "source", "group", "split")
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif"}
+_VAL_SHARE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One labelled picture.
+
+    Attributes:
+        path: the file.
+        label: "real" or "fake".
+        kind: how it was made ("photo", "gan", "diffusion", "face-swap" …).
+        source: the collection or generator that it comes from.
+        group: pictures of one group (a clip, a person) never cross a split.
+        split: "train" or "val".
+    """
+
+    path: Path
+    label: Label
+    kind: str
+    source: str
+    group: str
+    split: Split
+
+
+def read_dataset(folder: Path) -> list[Example]:
+    """The examples of a dataset, in a fixed order.
+
+    Args:
+        folder: either holds a ``manifest.csv`` with the columns path (relative to the folder), label, kind,
+            source, group, split; or holds ``real/`` and ``fake/``, whose subfolders, if any, are the sources.
+            In the second form a tenth of the files, chosen by a hash of their names, is the val split.
+
+    Raises:
+        DatasetError: the folder has neither form, a row is wrong, or a label is missing.
+    """
+    manifest = folder / "manifest.csv"
+    if manifest.is_file():
+        examples = _read_manifest(manifest)
+    elif (folder / "real").is_dir() and (folder / "fake").is_dir():
+        examples = _read_folders(folder)
+    else:
+        raise DatasetError(f"expected {folder} to hold manifest.csv, or real/ and fake/; it holds neither")
+    for label in ("real", "fake"):
+        if not any(example.label == label for example in examples):
+            raise DatasetError(f"expected pictures of both labels in {folder}, got none that is {label}")
+    return sorted(examples, key=lambda example: example.path)
+
+
+def _read_manifest(manifest: Path) -> list[Example]:
+    examples = []
+    with manifest.open(newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        missing = [column for column in _COLUMNS if column not in (rows.fieldnames or ())]
+        if missing:
+            raise DatasetError(
+                f"{manifest}: expected the columns {', '.join(_COLUMNS)}; {', '.join(missing)} missing"
+            )
+        for row in rows:
+            where = f"{manifest}, line {rows.line_num}"
+            if row["label"] not in ("real", "fake"):
+                raise DatasetError(f"{where}: expected the label real or fake, got {row['label']!r}")
+            if row["split"] not in ("train", "val"):
+                raise DatasetError(f"{where}: expected the split train or val, got {row['split']!r}")
+            path = manifest.parent / row["path"]
+            if not path.is_file():
+                raise DatasetError(f"{where}: expected a picture at {path}, found none")
+            examples.append(
+                Example(
+                    path,
+                    cast(Label, row["label"]),
+                    row["kind"],
+                    row["source"],
+                    row["group"],
+                    cast(Split, row["split"]),
+                )
+            )
+    return examples
+
+
+def _read_folders(folder: Path) -> list[Example]:
+    examples = []
+    labels: tuple[Label, ...] = ("real", "fake")
+    for label in labels:
+        for path in (folder / label).rglob("*"):
+            if path.suffix.lower() not in _SUFFIXES or not path.is_file():
+                continue
+            parts = path.relative_to(folder / label).parts
+            source = parts[0] if len(parts) > 1 else label
+            name = path.relative_to(folder).as_posix()
+            share = (
+                int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:4]) / 2**32
+            )
+            examples.append(
+                Example(
+                    path,
+                    label,
+                    "photo" if label == "real" else source,
+                    source,
+                    name,
+                    "val" if share < _VAL_SHARE else "train",
+                )
+            )
+    return examples

@@ -1,0 +1,142 @@
+"""Writes a bundle: the network for LiteRT and for Keras, and the description that binds them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from facefake.bundle import (
+    DESCRIPTION,
+    FORMAT,
+    KERAS_FILE,
+    LITERT_FILE,
+    SelfTest,
+    read_bundle,
+    self_test_patterns,
+)
+from facefake.errors import ModelError
+
+if TYPE_CHECKING:
+    import keras
+
+    from facefake.bundle import Bundle
+    from facefake.calibration import Calibration
+
+Precision = Literal["float32", "float16", "int8"]
+
+_SELF_TESTS = 4
+_TOLERANCE = 0.02  # logits: between runtimes and processors; 0.005 in probability at most
+
+
+def write_networks(
+    network: keras.Model, folder: Path, precision: Precision, examples: np.ndarray | None = None
+) -> None:
+    """Write ``model.keras`` and ``model.tflite``.
+
+    Args:
+        network: as `network.build` makes it.
+        folder: is made if need be.
+        precision: of LiteRT's weights. "float16" computes in float32; "int8" computes the convolutions in int8,
+            after it has looked at `examples`.
+        examples: uint8 (n, side, side, 3), RGB, typical crops; only for "int8".
+
+    Raises:
+        ModelError: Keras does not run on TensorFlow, which alone can export.
+    """
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise ModelError(f"expected Keras on TensorFlow for the export, got {keras.backend.backend()}")
+    folder.mkdir(parents=True, exist_ok=True)
+    network.save(folder / KERAS_FILE)
+    _replace(folder / LITERT_FILE, convert(network, precision, examples))
+
+
+def convert(network: keras.Model, precision: Precision, examples: np.ndarray | None = None) -> bytes:
+    """The network as a LiteRT file from ``crops`` float32 (1, side, side, 3) to ``logit`` and ``map``."""
+    import tensorflow as tf
+
+    side = int(network.input_shape[1])
+
+    def serve(crops: Any) -> Any:
+        return network(crops, training=False)
+
+    signature = tf.TensorSpec((1, side, side, 3), tf.float32, name="crops")
+    traced = tf.function(serve).get_concrete_function(signature)
+    module = tf.Module()
+    module.network = network
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([traced], module)
+    if precision != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if precision == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if precision == "int8":
+        if examples is None:
+            raise ValueError("expected example crops for int8, got none")
+        converter.representative_dataset = lambda: (
+            {"crops": crop[None].astype(np.float32)} for crop in examples
+        )
+    with contextlib.redirect_stdout(io.StringIO()):  # the converter lists the signatures
+        content: bytes = converter.convert()
+    return content
+
+
+def write_description(
+    folder: Path,
+    *,
+    name: str,
+    version: str,
+    margin: float,
+    network: keras.Model,
+    calibration: Calibration,
+    card: dict[str, Any],
+) -> Bundle:
+    """Write ``bundle.json`` for the networks in a folder, self-test included, and read it back.
+
+    Args:
+        folder: where `write_networks` wrote.
+        name, version: letters, digits, dots, dashes.
+        margin: the crop margin.
+        network: what was written.
+        calibration: what was measured.
+        card: JSON-ready: data, metrics, recipe.
+
+    Raises:
+        ModelError: one of these is out of range.
+    """
+    side = int(network.input_shape[1])
+    test = SelfTest(self_test_patterns(_SELF_TESTS, seed=0), np.zeros(_SELF_TESTS), _TOLERANCE)
+    outputs = network.predict(test.inputs(side).astype(np.float32), verbose=0)
+    logits = np.asarray(outputs["logit"], np.float64)
+    description = {
+        "format": FORMAT,
+        "name": name,
+        "version": version,
+        "side": side,
+        "margin": margin,
+        "preprocessing": "uint8 RGB as float32, 0 to 255; the network scales by itself",
+        "classes": {"fake": "logit above 0", "real": "logit below 0"},
+        "bias": float(np.asarray(network.get_layer("bias").get_weights()[1])[0]),
+        "calibration": calibration.to_dict(),
+        "sha256": {
+            file: hashlib.sha256((folder / file).read_bytes()).hexdigest()
+            for file in (LITERT_FILE, KERAS_FILE)
+        },
+        "self_test": SelfTest(test.patterns, logits, _TOLERANCE).to_dict(),
+        "card": card,
+    }
+    _replace(folder / DESCRIPTION, (json.dumps(description, indent=1) + "\n").encode())
+    return read_bundle(folder)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(content)
+    os.replace(partial, path)

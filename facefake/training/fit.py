@@ -1,0 +1,167 @@
+"""The training run: one loop over the stream, checkpointed so that it can be stopped and resumed at any epoch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from facefake.training.crops import CropStore
+from facefake.training.metrics import area_under_curve
+from facefake.training.recipe import Recipe
+from facefake.training.stream import PairStream
+from facefake.training.views import batches as views
+
+if TYPE_CHECKING:
+    import keras
+    from numpy.typing import NDArray
+
+_VALIDATED_A_SOURCE = 100
+
+
+def fit(
+    network: keras.Model,
+    store: CropStore,
+    train: Sequence[int],
+    val: Sequence[int],
+    recipe: Recipe,
+    folder: Path,
+    report: Callable[[dict[str, Any]], None] = lambda epoch: None,
+    verbose: bool = False,
+) -> None:
+    """Train a network in place; afterwards it holds the averaged weights.
+
+    When `folder` holds the checkpoint of an earlier run that was cut short, the run goes on from there.
+
+    Args:
+        network: as `network.build` makes it.
+        store: the crops.
+        train: numbers of the crops to train on.
+        val: numbers of the crops to validate on after every epoch (at most 100 a source are used).
+        recipe: the settings.
+        folder: gets the checkpoint and ``log.jsonl``, one line an epoch: loss, AUC over all and per source.
+        report: called with that line after every epoch.
+        verbose: whether Keras shows its progress bar.
+    """
+    import keras
+
+    keras.utils.set_random_seed(recipe.seed)
+    optimizer = keras.optimizers.AdamW(
+        keras.optimizers.schedules.CosineDecay(
+            initial_learning_rate=recipe.learning_rate / 50,
+            decay_steps=max(1, recipe.steps - recipe.warmup_steps),
+            alpha=0.02,
+            warmup_target=recipe.learning_rate,
+            warmup_steps=recipe.warmup_steps,
+        ),
+        weight_decay=recipe.weight_decay,
+        use_ema=True,
+        ema_momentum=recipe.ema,
+        ema_overwrite_frequency=None,
+        clipnorm=5.0,
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    network.compile(
+        optimizer,
+        loss={
+            "logit": keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing)
+        },
+    )
+    batches = _batches(PairStream(store, train, recipe), recipe)
+    network.fit(
+        batches,
+        epochs=-(-recipe.steps // recipe.steps_an_epoch),
+        callbacks=[
+            keras.callbacks.LambdaCallback(
+                on_epoch_begin=lambda epoch, logs: setattr(batches, "epoch", epoch)
+            ),
+            _validation(store, val, recipe, folder, report),
+            keras.callbacks.BackupAndRestore(folder / "checkpoint", delete_checkpoint=True),
+            keras.callbacks.TerminateOnNaN(),
+        ],
+        verbose=1 if verbose else 0,
+    )
+    optimizer.finalize_variable_values(network.trainable_variables)
+
+
+def _batches(stream: PairStream, recipe: Recipe) -> Any:
+    import keras
+
+    class Batches(keras.utils.PyDataset):  # type: ignore[misc]
+        """Batch `i` of an epoch depends on the seed, the epoch and `i` alone, whatever thread makes it."""
+
+        epoch = 0
+
+        def __len__(self) -> int:
+            return recipe.steps_an_epoch
+
+        def __getitem__(self, index: int) -> tuple[Any, dict[str, Any]]:
+            rng = np.random.default_rng([recipe.seed, self.epoch, index])
+            pairs = [stream.pair(rng) for _ in range(recipe.batch // 2)]
+            crops = np.stack([crop for pair in pairs for crop in pair]).astype(np.float32)
+            labels = np.tile(np.array([1, 0], np.float32), recipe.batch // 2)
+            return crops, {"logit": labels}
+
+    return Batches(workers=2, use_multiprocessing=False, max_queue_size=8)
+
+
+def _validation(
+    store: CropStore,
+    val: Sequence[int],
+    recipe: Recipe,
+    folder: Path,
+    report: Callable[[dict[str, Any]], None],
+) -> Any:
+    import keras
+
+    by_source: dict[tuple[str, str], list[int]] = {}
+    for number in val:
+        example = store.crops[number].example
+        by_source.setdefault((example.label, example.source), []).append(number)
+    chosen = {key: numbers[:_VALIDATED_A_SOURCE] for key, numbers in by_source.items()}
+
+    class Validation(keras.callbacks.Callback):  # type: ignore[misc]
+        def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+            trained = self.model.get_weights()
+            self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+            scores = {key: self._scores(numbers) for key, numbers in chosen.items()}
+            self.model.set_weights(trained)
+            line = {"epoch": epoch + 1, "loss": float((logs or {})["loss"]), **auc_by_source(scores)}
+            with (folder / "log.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+            report(line)
+
+        def _scores(self, numbers: list[int]) -> NDArray[np.float32]:
+            logits = [
+                self.model.predict_on_batch(crops.astype(np.float32))["logit"]
+                for crops in views(store, numbers, recipe.side, recipe.margin)
+            ]
+            return np.concatenate([np.asarray(logit) for logit in logits])
+
+    return Validation()
+
+
+def auc_by_source(scores: Mapping[tuple[str, str], NDArray[np.float32]]) -> dict[str, Any]:
+    """AUC over all, and of every source of fakes against the real ones of its own source, or else against all.
+
+    Args:
+        scores: logits by (label, source).
+
+    Returns:
+        ``auc`` (0 to 1), the mean over the sources of fakes, and ``sources``, source → AUC.
+    """
+    reals = np.concatenate(
+        [part for (label, _), part in scores.items() if label == "real"] or [np.empty(0, np.float32)]
+    )
+    sources = {
+        source: round(area_under_curve(scores.get(("real", source), reals), fakes), 4)
+        for (label, source), fakes in scores.items()
+        if label == "fake"
+    }
+    return {
+        "auc": round(float(np.mean(list(sources.values()))), 4) if sources else float("nan"),
+        "sources": sources,
+    }

@@ -1,0 +1,95 @@
+"""The settings of a training run: one TOML file, every number visible."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from facefake.errors import DatasetError
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a training run is made of; `models/facefake/recipe.toml` gives the reason behind each number.
+
+    Attributes:
+        side: side of the network's input, pixels.
+        margin: side of the crop as a multiple of the face box's longer side, at most `crops.STORE_MARGIN`.
+        dropout: share of feature channels dropped before the head.
+        batch: crops a step, half of them fake.
+        steps: how many steps in all.
+        steps_an_epoch: after so many steps the network is checkpointed and validated.
+        learning_rate: the highest one, after the warm-up and before the cosine decay.
+        warmup_steps: steps of linear warm-up.
+        weight_decay: of AdamW.
+        label_smoothing: how far the targets are moved from 0 and 1, 0 to 1.
+        ema: momentum of the exponential moving average of the weights; the average is what is validated and kept.
+        degradation: strength of the quality histories, 0 to 1; see `degrade.draw`.
+        jitter_scale, jitter_degrees, jitter_shift: standard deviations of the crop's scale (logarithm), roll and
+            place (share of the side).
+        kind_share: how often a kind of fake of the dataset is drawn, relative to the others.
+        other_kind_share: the same for kinds that `kind_share` does not name.
+        self_made_share: the same for the fakes that `forgery` makes of real faces.
+        source_share: factor on how often a source of real faces is drawn, where it is not 1.
+        held_out: sources that are never trained on: calibration and the model card's figures need unseen ones.
+        counterpart: source of fakes → source of real faces that they are paired with, where both come from one place.
+        seed: of everything random.
+    """
+
+    side: int = 160
+    margin: float = 1.25
+    dropout: float = 0.2
+    batch: int = 32
+    steps: int = 3000
+    steps_an_epoch: int = 250
+    learning_rate: float = 6e-4
+    warmup_steps: int = 200
+    weight_decay: float = 1e-2
+    label_smoothing: float = 0.05
+    ema: float = 0.998
+    degradation: float = 0.8
+    jitter_scale: float = 0.03
+    jitter_degrees: float = 3.0
+    jitter_shift: float = 0.015
+    kind_share: dict[str, float] = field(default_factory=dict)
+    other_kind_share: float = 1.0
+    self_made_share: dict[str, float] = field(default_factory=dict)
+    source_share: dict[str, float] = field(default_factory=dict)
+    held_out: list[str] = field(default_factory=list)
+    counterpart: dict[str, str] = field(default_factory=dict)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for setting in ("side", "batch", "steps", "steps_an_epoch", "learning_rate"):
+            if getattr(self, setting) <= 0:
+                raise DatasetError(f"recipe: expected {setting} above 0, got {getattr(self, setting)}")
+        if self.batch % 2:
+            raise DatasetError(f"recipe: expected an even batch, half of it fake, got {self.batch}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe; what it does not name keeps its default.
+
+    Raises:
+        DatasetError: the file is no TOML, or names a setting that does not exist or has another type.
+    """
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise DatasetError(f"expected a TOML recipe at {path}, got: {error}") from error
+    defaults = Recipe()
+    known = {setting.name: type(getattr(defaults, setting.name)) for setting in fields(Recipe)}
+    for name, value in settings.items():
+        if name not in known:
+            raise DatasetError(f"{path}: expected settings out of {', '.join(known)}; got {name!r}")
+        if known[name] is float and type(value) is int:
+            settings[name] = float(value)
+        elif type(value) is not known[name]:
+            raise DatasetError(f"{path}: expected {name} to be {known[name].__name__}, got {value!r}")
+    return Recipe(**settings)

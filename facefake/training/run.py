@@ -1,0 +1,157 @@
+"""A whole training run: from a dataset to a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from facefake.bundle import KERAS_FILE, LITERT_FILE, checked_file, read_bundle
+from facefake.classifier import LiteRTNetwork, load_keras
+from facefake.errors import DatasetError
+from facefake.training.calibrate import calibrate
+from facefake.training.crops import CropStore, make_crops
+from facefake.training.dataset import Example, read_dataset
+from facefake.training.evaluate import evaluate_crops
+from facefake.training.export import Precision, write_description, write_networks
+from facefake.training.fit import fit
+from facefake.training.network import build, fold_scale
+from facefake.training.recipe import Recipe
+from facefake.training.scoring import halves, seen, unseen
+from facefake.training.views import batches
+
+if TYPE_CHECKING:
+    import keras
+
+    from facefake.bundle import Bundle
+
+_FINISHED = "trained.keras"
+
+
+def train(
+    data: Path,
+    out: Path,
+    recipe: Recipe,
+    *,
+    backbone: str,
+    start: Path | None = None,
+    cache: Path | None = None,
+    name: str = "custom",
+    version: str = "1",
+    precision: Precision = "float16",
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    report: Callable[[dict[str, Any]], None] = lambda epoch: None,
+    verbose: bool = False,
+) -> Bundle:
+    """Train on a dataset, calibrate on what was not trained on, and write a bundle.
+
+    Called again with the same `out`, a run that was cut short goes on after its last epoch, and a finished one only
+    calibrates and exports again.
+
+    Args:
+        data: as `read_dataset` takes it.
+        out: folder of the bundle; also gets ``log.jsonl`` and, while the run lasts, a checkpoint.
+        recipe: the settings.
+        backbone: one of `network.BACKBONES`; of no account with `start`.
+        start: a bundle to fine-tune; its side and margin replace the recipe's.
+        cache: where the crops are kept; None for ``crops`` in `out`.
+        name, version: of the bundle.
+        precision: of the LiteRT file's weights.
+        progress: called while crops are made, with how many are done and their total.
+        report: called with each epoch's line of the log.
+        verbose: whether Keras shows its progress bar.
+
+    Raises:
+        DatasetError: the dataset is not as described, or too small to calibrate on.
+        ModelError: the backbone or the bundle to start from is not to be had.
+    """
+    examples = read_dataset(data)
+    network: keras.Model
+    if start is None:
+        network = build(backbone, recipe.side, recipe.dropout)
+        origin = backbone
+    else:
+        bundle = read_bundle(start)
+        network = load_keras(checked_file(bundle, KERAS_FILE), str(start / KERAS_FILE))
+        recipe = replace(recipe, side=bundle.side, margin=bundle.margin)
+        origin = bundle.label
+    store = make_crops(examples, out / "crops" if cache is None else cache, progress)
+    numbers = seen(store, recipe.held_out)
+    hidden = unseen(store, recipe.held_out)
+    _check_labels(store, numbers, "train")
+    _check_labels(store, hidden, "validate")
+    out.mkdir(parents=True, exist_ok=True)
+    finished = out / _FINISHED
+    if finished.exists():
+        network.set_weights(load_keras(finished.read_bytes(), str(finished)).get_weights())
+    else:
+        fit(network, store, numbers, hidden, recipe, out, report, verbose)
+        fold_scale(network)
+        network.save(finished)
+    bundle = export(
+        network,
+        store,
+        recipe,
+        out,
+        name=name,
+        version=version,
+        precision=precision,
+        card={"trained_from": origin, "recipe": recipe.to_dict(), "data": _counts(examples, recipe)},
+    )
+    finished.unlink()
+    return bundle
+
+
+def export(
+    network: keras.Model,
+    store: CropStore,
+    recipe: Recipe,
+    out: Path,
+    *,
+    name: str,
+    version: str,
+    precision: Precision,
+    card: dict[str, Any],
+) -> Bundle:
+    """Calibrate a trained network on one half of what it has not seen, measure it on the other, write its bundle."""
+    calibration_half, report_half = halves(store, unseen(store, recipe.held_out))
+    examples = np.concatenate(list(batches(store, calibration_half[:256], recipe.side, recipe.margin)))
+    write_networks(network, out, precision, examples)
+    litert = out / LITERT_FILE
+    scorer = LiteRTNetwork(litert.read_bytes(), recipe.side, threads=2, name=str(litert))
+    calibration = calibrate(scorer, store, calibration_half, recipe.side, recipe.margin)
+
+    def write(card: dict[str, Any]) -> Bundle:
+        return write_description(
+            out,
+            name=name,
+            version=version,
+            margin=recipe.margin,
+            network=network,
+            calibration=calibration,
+            card=card,
+        )
+
+    metrics = evaluate_crops(scorer, write(card), store, report_half, "unseen").to_dict()
+    return write({**card, "metrics": metrics})
+
+
+def _check_labels(store: CropStore, numbers: list[int], use: str) -> None:
+    for label in ("real", "fake"):
+        if not any(store.crops[n].example.label == label for n in numbers):
+            raise DatasetError(f"expected {label} faces to {use} on, got none among {len(numbers)} crops")
+
+
+def _counts(examples: list[Example], recipe: Recipe) -> list[dict[str, Any]]:
+    """Pictures by source: how many were trained on, and how many were kept unseen."""
+    rows: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for example in examples:
+        key = (example.label, example.kind, example.source)
+        row = rows.setdefault(
+            key, {**dict(zip(("label", "kind", "source"), key, strict=True)), "trained": 0, "unseen": 0}
+        )
+        row["unseen" if example.split == "val" or example.source in recipe.held_out else "trained"] += 1
+    return list(rows.values())

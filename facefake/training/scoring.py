@@ -1,0 +1,83 @@
+"""Scores a bundle's network on stored crops: the part of the pipeline that calibration and evaluation share."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from facefake.training.crops import CropStore
+from facefake.training.views import view
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from facefake.classifier import Scores
+
+    Wear = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+    """From a stored crop to the one that is shown, both uint8 (n, n, 3)."""
+
+_BATCH = 32
+
+
+class Scorer(Protocol):
+    """What `Classifier` offers."""
+
+    def predict(self, crops: NDArray[np.uint8]) -> Scores:
+        """See `Classifier.predict`."""
+
+
+def score(
+    scorer: Scorer,
+    store: CropStore,
+    numbers: Sequence[int],
+    side: int,
+    margin: float,
+    wear: Wear,
+) -> NDArray[np.float32]:
+    """Logits of some crops, each shown after `wear`, float32 (n,).
+
+    Args:
+        scorer: a classifier.
+        store: the crops.
+        numbers: which of them.
+        side, margin: the network's.
+        wear: what the crop goes through first.
+    """
+
+    def batch(start: int) -> NDArray[np.float32]:
+        chosen = numbers[start : start + _BATCH]
+        return scorer.predict(np.stack([view(wear(store.pixels(n)), side, margin) for n in chosen])).logits
+
+    with ThreadPoolExecutor() as pool:
+        parts = list(pool.map(batch, range(0, len(numbers), _BATCH)))
+    return np.concatenate([np.empty(0, np.float32), *parts])
+
+
+def unseen(store: CropStore, held_out: Sequence[str]) -> list[int]:
+    """Numbers of the crops that a run with these held-out sources never trains on."""
+    return [
+        number
+        for number, crop in enumerate(store.crops)
+        if crop.example.split == "val" or crop.example.source in held_out
+    ]
+
+
+def seen(store: CropStore, held_out: Sequence[str]) -> list[int]:
+    """Numbers of the crops that a run with these held-out sources trains on."""
+    hidden = set(unseen(store, held_out))
+    return [number for number in range(len(store)) if number not in hidden]
+
+
+def halves(store: CropStore, numbers: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Unseen crops in two halves by a hash of their groups: to calibrate on, and to report on."""
+    parts: tuple[list[int], list[int]] = ([], [])
+    for number in numbers:
+        digest = hashlib.sha256(store.crops[number].example.group.encode("utf-8", "surrogateescape")).digest()
+        parts[digest[0] % 2].append(number)
+    return parts

@@ -1,0 +1,164 @@
+"""The training stream: pairs of a fake and a real crop that share one quality history."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from facefake.alignment import resample
+from facefake.training import degrade, forgery
+from facefake.training.crops import STORE_MARGIN, CropStore
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from facefake.training.recipe import Recipe
+
+SELF_MADE = ("self-blend", "region-blend", "retouch", "swap")
+_SWAP_CANDIDATES = 64  # enough for one of like pose and colouring
+
+
+class PairStream:
+    """Draws pairs: a fake by kind, then by source, and beside it the real picture that tells least apart.
+
+    A fake whose group holds a real picture (the same clip, the same person) is paired with it; a self-made one
+    with the face that it was made from; any other with a real face by source. Both of a pair go through the same
+    history and the same geometry, so that neither tells the label. Within a kind, a source is drawn by the square
+    root of its size, so that no collection dominates.
+
+    Args:
+        store: the crops.
+        numbers: which of them to draw from.
+        recipe: the training settings.
+    """
+
+    def __init__(self, store: CropStore, numbers: Sequence[int], recipe: Recipe) -> None:
+        self._store = store
+        self._recipe = recipe
+        crops = [(number, store.crops[number].example) for number in numbers]
+        self._reals = _Sources({n: e.source for n, e in crops if e.label == "real"}, recipe.source_share)
+        self._forgeable = _Sources(
+            {n: e.source for n, e in crops if e.label == "real" and store.landmarks(n) is not None},
+            recipe.source_share,
+        )
+        self._likenesses = {
+            number: forgery.likeness(store.pixels(number), points)
+            for number in (self._forgeable.members() if recipe.self_made_share.get("swap") else ())
+            if (points := store.landmarks(number)) is not None
+        }
+        self._by_group: dict[str, list[int]] = {}
+        self._by_source: dict[str, list[int]] = {}
+        for number, example in crops:
+            if example.label == "real":
+                self._by_group.setdefault(example.group, []).append(number)
+                self._by_source.setdefault(example.source, []).append(number)
+        kinds = sorted({e.kind for _, e in crops if e.label == "fake"})
+        self._fakes = {
+            kind: _Sources({n: e.source for n, e in crops if e.label == "fake" and e.kind == kind}, {})
+            for kind in kinds
+        }
+        shares = {kind: recipe.kind_share.get(kind, recipe.other_kind_share) for kind in kinds}
+        shares |= {name: recipe.self_made_share.get(name, 0.0) for name in SELF_MADE}
+        self._kinds = list(shares)
+        self._shares = np.array(list(shares.values())) / sum(shares.values())
+
+    def pair(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """One fake and one real crop, each uint8 (side, side, 3), RGB."""
+        recipe = self._recipe
+        kind = self._kinds[rng.choice(len(self._kinds), p=self._shares)]
+        if kind in SELF_MADE:
+            number = self._forgeable.draw(rng)
+            real = self._store.pixels(number)
+            fake = self._forge(kind, number, rng)
+        else:
+            chosen = self._fakes[kind].draw(rng)
+            fake = self._store.pixels(chosen)
+            example = self._store.crops[chosen].example
+            partners = self._by_group.get(example.group) or self._by_source.get(
+                recipe.counterpart.get(example.source, "")
+            )
+            real = self._store.pixels(
+                partners[rng.integers(len(partners))] if partners else self._reals.draw(rng)
+            )
+        history = degrade.draw(rng, recipe.degradation)
+        matrix_seed = rng.integers(2**32)
+        colour_seed = rng.integers(2**32)
+        outputs = []
+        for pixels in (fake, real):
+            worn = degrade.apply(pixels, history)
+            seen = resample(worn, self._jitter(len(worn), np.random.default_rng(matrix_seed)), recipe.side)
+            outputs.append(_colour(seen, np.random.default_rng(colour_seed)))
+        return outputs[0], outputs[1]
+
+    def _forge(self, name: str, number: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+        crop, points = self._store.pixels(number), self._store.landmarks(number)
+        assert points is not None
+        if name == "region-blend":
+            return forgery.region_blend(crop, points, rng).pixels
+        if name == "retouch":
+            return forgery.retouch(crop, points, rng).pixels
+        if name == "swap":
+            drawn = [self._forgeable.draw(rng) for _ in range(_SWAP_CANDIDATES)]
+            sources = [source for source in drawn if self._group(source) != self._group(number)]
+            if sources:
+                likenesses = np.stack([self._likenesses[source] for source in sources])
+                source = sources[forgery.nearest_source(self._likenesses[number], likenesses)]
+                source_points = self._store.landmarks(source)
+                assert source_points is not None
+                # Two heads that are turned too far apart cannot be swapped.
+                with suppress(ValueError):
+                    return forgery.swap(crop, points, self._store.pixels(source), source_points, rng).pixels
+        return forgery.self_blend(crop, points, rng).pixels
+
+    def _group(self, number: int) -> str:
+        return self._store.crops[number].example.group
+
+    def _jitter(self, crop_side: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        recipe = self._recipe
+        scale = (
+            recipe.side
+            / crop_side
+            * STORE_MARGIN
+            / recipe.margin
+            * math.exp(rng.normal(0, recipe.jitter_scale))
+        )
+        turn = rng.normal(0, math.radians(recipe.jitter_degrees))
+        flip = -1.0 if rng.random() < 0.5 else 1.0
+        cos, sin = scale * math.cos(turn), scale * math.sin(turn)
+        linear = np.array([[flip * cos, sin], [-flip * sin, cos]])
+        centre = recipe.side * (0.5 + rng.normal(0, recipe.jitter_shift, 2))
+        return np.column_stack([linear, centre - linear @ [crop_side / 2, crop_side / 2]])
+
+
+class _Sources:
+    """Members grouped by source; a source is drawn by the square root of its size times its share."""
+
+    def __init__(self, members: Mapping[int, str], shares: Mapping[str, float]) -> None:
+        self._members: dict[str, list[int]] = {}
+        for number, source in members.items():
+            self._members.setdefault(source, []).append(number)
+        self._names = list(self._members)
+        weights = [math.sqrt(len(self._members[name])) * shares.get(name, 1.0) for name in self._names]
+        self._shares = np.array(weights) / sum(weights)
+
+    def members(self) -> Iterator[int]:
+        return chain.from_iterable(self._members.values())
+
+    def draw(self, rng: np.random.Generator) -> int:
+        members = self._members[self._names[rng.choice(len(self._names), p=self._shares)]]
+        return members[rng.integers(len(members))]
+
+
+def _colour(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """A slight change of gain per channel and of offset, as between cameras; one in twenty turns grey."""
+    gain = np.exp(rng.normal(0, 0.06) + rng.normal(0, 0.03, 3))
+    offset = rng.normal(0, 6)
+    result = pixels * gain.astype(np.float32) + np.float32(offset)
+    if rng.random() < 0.05:
+        result[:] = result.mean(-1, keepdims=True)
+    return np.asarray(np.clip(result, 0, 255).round(), np.uint8)

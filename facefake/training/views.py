@@ -1,0 +1,72 @@
+"""How a stored crop is shown to the network when it is judged, not trained: clean, or worn in a known way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from facefake.alignment import resample
+from facefake.training.crops import STORE_MARGIN, CropStore
+from facefake.training.degrade import Compression, Degradation, apply
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Tier = Literal["clean", "web", "hard"]
+TIERS: tuple[Tier, ...] = ("clean", "web", "hard")
+
+# The picture around a face is not in the store: a portrait whose face fills a third of its width is assumed, so that
+# a picture of at most 768 px leaves 256 px of face, one of at most 512 px leaves 171 px.
+_TIER_FACE = {"web": 256, "hard": 171}
+_TIER_QUALITY = {"web": 60, "hard": 40}
+
+
+def view(pixels: NDArray[np.uint8], side: int, margin: float) -> NDArray[np.uint8]:
+    """A stored crop as `alignment.align` would have cut it for the network.
+
+    Args:
+        pixels: uint8 (n, n, 3), RGB, a crop with the store's margin.
+        side: side of the network's input, pixels.
+        margin: the network's crop margin.
+
+    Returns:
+        uint8 (side, side, 3), RGB.
+    """
+    scale = side / len(pixels) * STORE_MARGIN / margin
+    shift = side / 2 - scale * len(pixels) / 2
+    return resample(pixels, np.array([[scale, 0, shift], [0, scale, shift]]), side)
+
+
+def wear(pixels: NDArray[np.uint8], tier: Tier) -> NDArray[np.uint8]:
+    """A stored crop as it looks after its picture went through the web, uint8, same shape.
+
+    ``clean``: as it is. ``web``: at most 768 px, JPEG quality 60. ``hard``: at most 512 px, quality 40. Of the
+    picture a portrait is assumed, whose face box is a third of the width.
+    """
+    if tier == "clean":
+        return pixels
+    face = len(pixels) / STORE_MARGIN
+    scale = min(1.0, _TIER_FACE[tier] / face)
+    return apply(
+        pixels, Degradation(scale=scale, save=Compression("pillow-jpeg", _TIER_QUALITY[tier], "4:2:0"))
+    )
+
+
+def small(pixels: NDArray[np.uint8], face_side: int) -> NDArray[np.uint8]:
+    """A stored crop shrunk, never enlarged, to a face box of `face_side` pixels, uint8 (m, m, 3)."""
+    import cv2
+
+    side = min(len(pixels), round(face_side * STORE_MARGIN))
+    return np.asarray(cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def batches(
+    store: CropStore, numbers: Sequence[int], side: int, margin: float, tier: Tier = "clean", size: int = 64
+) -> Iterator[NDArray[np.uint8]]:
+    """The views of some crops in order, uint8 (at most `size`, side, side, 3) at a time."""
+    for start in range(0, len(numbers), size):
+        yield np.stack(
+            [view(wear(store.pixels(n), tier), side, margin) for n in numbers[start : start + size]]
+        )

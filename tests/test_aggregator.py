@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageFilter
+
+from facefake.aggregator import (
+    LARGEST_OUTSIDE,
+    Calibration,
+    Evidence,
+    GeneralisedPareto,
+    corrected,
+    false_alarm_rate,
+    judge,
+    probability,
+    sharpness,
+    usability,
+)
+from facefake.detection import Face
+from facefake.errors import ModelError
+
+SCORES = tuple(step / 100 for step in range(-400, 400))
+CALIBRATION = Calibration(
+    temperature=1.5,
+    bias=-0.5,
+    real_scores=SCORES,
+    real_probabilities=tuple((position + 1) / len(SCORES) for position in range(len(SCORES))),
+    real_count=2000,
+    tail=GeneralisedPareto(threshold=3.5, scale=0.4, shape=0.05, exceedance=0.06),
+    alarm_rate=0.01,
+    uncertain_rate=0.1,
+    min_face=24.0,
+    min_sharpness=0.02,
+)
+LOGITS = st.floats(-8, 15)
+
+
+def face(side: float = 100.0) -> Face:
+    return Face(box=(10.0, 20.0, 10.0 + side, 20.0 + side), keypoints=((0.0, 0.0),) * 6, score=0.9)
+
+
+def evidence(
+    logit: float | None = 0.0, *, side: float = 100.0, sharp: float = 0.5, outside: float = 0.0
+) -> Evidence:
+    return Evidence(face(side), sharpness=sharp, outside=outside, logit=logit)
+
+
+@st.composite
+def any_evidence(draw: st.DrawFn) -> Evidence:
+    sharp, outside = draw(st.sampled_from([0.001, 0.5])), draw(st.sampled_from([0.0, 0.9]))
+    return evidence(draw(LOGITS), side=draw(st.sampled_from([9.0, 100.0])), sharp=sharp, outside=outside)
+
+
+@given(st.lists(any_evidence(), max_size=12))
+def test_a_picture_is_what_its_faces_are(faces: list[Evidence]) -> None:
+    judgement = judge(faces, CALIBRATION)
+    verdicts = [result.verdict for result in judgement.faces]
+    expected = next((v for v in ("fake", "uncertain", "real") if v in verdicts), "not_applicable")
+    assert judgement.verdict == expected
+    for number, (result, given_face) in enumerate(zip(judgement.faces, faces, strict=True)):
+        assert result.index == number
+        assert result.box == given_face.face.box
+        judged = usability(given_face, CALIBRATION) is None
+        assert judged == (result.verdict != "not_applicable")
+        assert judged == (result.fake_probability is not None) == (result.false_alarm_rate is not None)
+        assert (result.reason is not None) == (result.verdict in ("uncertain", "not_applicable"))
+
+
+@given(st.lists(LOGITS, min_size=1, max_size=12))
+def test_the_picture_is_judged_by_its_most_suspicious_face(logits: list[float]) -> None:
+    judgement = judge([evidence(logit) for logit in logits], CALIBRATION)
+    smallest = min(false_alarm_rate(logit, CALIBRATION) for logit in logits)
+    assert judgement.false_alarm_rate == corrected(smallest, len(logits))
+    chances = [probability(logit, CALIBRATION) for logit in logits]
+    assert judgement.fake_probability is not None
+    assert min(chances) - 1e-9 <= judgement.fake_probability <= max(chances) + 1e-9
+
+
+@given(st.lists(LOGITS, min_size=1, max_size=12), st.lists(st.floats(-8, 0), min_size=1, max_size=30))
+def test_more_real_looking_faces_never_make_the_rate_smaller(few: list[float], more: list[float]) -> None:
+    suspicious = max(few)
+    before = judge([evidence(logit) for logit in few], CALIBRATION).false_alarm_rate
+    after = judge([evidence(min(suspicious, logit)) for logit in few + more], CALIBRATION).false_alarm_rate
+    assert before is not None
+    assert after is not None
+    assert after >= before
+
+
+@given(st.lists(any_evidence(), min_size=1, max_size=10), st.randoms(use_true_random=False))
+def test_the_order_of_the_faces_changes_nothing(faces: list[Evidence], random: Random) -> None:
+    order = list(range(len(faces)))
+    random.shuffle(order)
+    straight, mixed = judge(faces, CALIBRATION), judge([faces[at] for at in order], CALIBRATION)
+    back = tuple(replace(mixed.faces[order.index(at)], index=at) for at in range(len(faces)))
+    assert replace(mixed, faces=back) == straight
+
+
+def test_one_lone_fake_in_a_crowd_of_sixty_is_called() -> None:
+    crowd = [evidence(-3.0 + 0.05 * number) for number in range(59)]
+    judgement = judge([*crowd[:30], evidence(10.0), *crowd[30:]], CALIBRATION)
+    assert judgement.verdict == "fake"
+    assert [result.index for result in judgement.faces if result.verdict == "fake"] == [30]
+    counted_only = judge([*crowd, evidence(10.0)], replace(CALIBRATION, tail=None, real_count=1000))
+    assert counted_only.verdict != "fake"
+
+
+def test_what_convicts_a_lone_face_does_not_convict_one_in_a_crowd() -> None:
+    logit = next(x / 100 for x in range(2000) if false_alarm_rate(x / 100, CALIBRATION) <= 0.009)
+    assert judge([evidence(logit)], CALIBRATION).verdict == "fake"
+    among_five = judge([evidence(logit), *[evidence(-3.0)] * 4], CALIBRATION)
+    assert among_five.verdict == among_five.faces[0].verdict == "uncertain"
+    assert judge([evidence(logit), *[evidence(-3.0)] * 59], CALIBRATION).verdict == "real"
+
+
+def test_a_crowd_does_not_inflate_the_probability() -> None:
+    alone = judge([evidence(0.0)], CALIBRATION).fake_probability
+    crowd = judge([evidence(0.0)] * 60, CALIBRATION).fake_probability
+    assert alone == pytest.approx(crowd) == pytest.approx(probability(0.0, CALIBRATION))
+
+
+def test_uncertain_says_why_in_numbers() -> None:
+    logit = next(x / 100 for x in range(2000) if false_alarm_rate(x / 100, CALIBRATION) <= 0.05)
+    alone = judge([evidence(logit)], CALIBRATION)
+    assert alone.verdict == "uncertain"
+    assert alone.reason == alone.faces[0].reason
+    assert alone.reason is not None
+    assert "of real faces look at least as fake" in alone.reason
+    assert "at most 1 %" in alone.reason
+    assert "more than 10 %" in alone.reason
+
+
+def test_no_face_is_not_applicable() -> None:
+    judgement = judge([], CALIBRATION)
+    assert (judgement.verdict, judgement.reason, judgement.faces) == ("not_applicable", "no face found", ())
+    assert judgement.fake_probability is None
+    assert judgement.false_alarm_rate is None
+
+
+@pytest.mark.parametrize(
+    ("unusable", "reason"),
+    [
+        (evidence(side=18.0), "too small: 18 pixels, at least 24 are needed"),
+        (evidence(sharp=0.0042), "too blurred: sharpness 0.0042, at least 0.02 is needed"),
+        (
+            evidence(outside=0.62),
+            "cut off: 62 % of the area around the face lies outside the picture, at most 40 % may",
+        ),
+    ],
+)
+def test_a_face_that_cannot_be_judged_says_why(unusable: Evidence, reason: str) -> None:
+    assert usability(unusable, CALIBRATION) == reason
+    judgement = judge([unusable], CALIBRATION)
+    assert judgement.faces[0].reason == reason
+    assert judgement.reason == f"1 face found, which is {reason}"
+    with_another = judge([unusable, evidence(-3.0)], CALIBRATION)
+    alone = judge([evidence(-3.0)], CALIBRATION)
+    assert with_another.verdict == "real"
+    assert with_another.false_alarm_rate == alone.false_alarm_rate
+
+
+def test_faces_at_the_limits_are_judged() -> None:
+    at_limits = evidence(side=24.0, sharp=0.02, outside=LARGEST_OUTSIDE)
+    assert usability(at_limits, CALIBRATION) is None
+
+
+def test_several_unusable_faces_are_counted_by_fault() -> None:
+    faces = [evidence(None, side=9.0), evidence(None, sharp=0.0), evidence(None, side=12.0)]
+    assert judge(faces, CALIBRATION).reason == "3 faces found, none can be judged: 1 too blurred, 2 too small"
+
+
+def test_a_usable_face_needs_a_logit() -> None:
+    with pytest.raises(ValueError, match="expected 2 logits"):
+        judge([evidence(None), evidence(1.0)], CALIBRATION)
+
+
+def test_a_logit_that_is_no_number_is_a_model_error() -> None:
+    with pytest.raises(ModelError, match="nan"):
+        judge([evidence(float("nan"))], CALIBRATION)
+
+
+def textured(side: int = 128) -> Image.Image:
+    noise = np.random.default_rng(7).integers(0, 256, (side // 2, side // 2, 3), np.uint8)
+    return Image.fromarray(noise).resize((side, side), Image.Resampling.BICUBIC)
+
+
+def test_blur_lowers_sharpness_and_poor_light_does_not() -> None:
+    picture = textured()
+    sharp = sharpness(np.asarray(picture), 128)
+    blurred = [
+        sharpness(np.asarray(picture.filter(ImageFilter.GaussianBlur(radius))), 128) for radius in (1, 2, 4)
+    ]
+    assert sharp > blurred[0] > blurred[1] > blurred[2]
+    dark = (np.asarray(picture) * 0.3).astype(np.uint8)
+    assert sharpness(dark, 128) == pytest.approx(sharp, rel=0.05)
+
+
+def test_a_small_face_that_was_enlarged_is_not_taken_for_blurred() -> None:
+    small = textured(64)
+    enlarged = np.asarray(small.resize((224, 224), Image.Resampling.BILINEAR))
+    own = sharpness(np.asarray(small), 64)
+    assert sharpness(enlarged, 224) < own / 5
+    assert sharpness(enlarged, 64) > own / 2
+
+
+def test_a_sharp_background_does_not_excuse_a_blurred_face() -> None:
+    crop = np.asarray(textured()).copy()
+    crop[32:96, 32:96] = np.asarray(textured().filter(ImageFilter.GaussianBlur(4)))[32:96, 32:96]
+    assert sharpness(crop, 128) < sharpness(np.asarray(textured()), 128) / 10
+
+
+def test_a_flat_crop_has_no_sharpness() -> None:
+    assert sharpness(np.full((64, 64, 3), 90, np.uint8), 64) == pytest.approx(0, abs=1e-6)
+    assert sharpness(np.full((64, 64, 3), 90, np.uint8), 2) == pytest.approx(0, abs=1e-6)
+
+
+def test_judging_imports_nothing_heavy() -> None:
+    heavy = "{'cv2', 'mediapipe', 'tensorflow', 'keras', 'PIL', 'ai_edge_litert'}"
+    code = f"import sys, facefake.aggregator; print(sorted({heavy} & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import io
+import time
+from itertools import combinations, pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+
+from facefake.annotate import STYLES, annotate
+from facefake.images import Picture
+from facefake.results import FaceResult, ImageResult, Verdict
+
+VERDICTS: tuple[Verdict, ...] = ("fake", "uncertain", "real", "not_applicable")
+
+
+def faces_at(boxes: list[tuple[float, float, float, float]], *verdicts: Verdict) -> tuple[FaceResult, ...]:
+    """A face per box; the verdicts are dealt out in turn."""
+    faces = []
+    for index, box in enumerate(boxes):
+        verdict = verdicts[index % len(verdicts)]
+        judged = verdict != "not_applicable"
+        probability, rate = (0.8, 0.01) if judged else (None, None)
+        reason = None if judged else "too small: 9 pixels"
+        faces.append(FaceResult(index, box, ((0.0, 0.0),) * 6, 0.9, verdict, probability, rate, reason))
+    return tuple(faces)
+
+
+def analysed(
+    width: int, height: int, faces: tuple[FaceResult, ...], icc_profile: bytes | None = None
+) -> tuple[Picture, ImageResult]:
+    """A grey picture, and a result with these faces."""
+    picture = Picture(np.full((height, width, 3), 90, np.uint8), icc_profile=icc_profile)
+    verdict: Verdict = next((v for v in VERDICTS if any(f.verdict == v for f in faces)), "not_applicable")
+    probability, rate = (None, None) if verdict == "not_applicable" else (0.8, 0.01)
+    reason = "because" if verdict in ("uncertain", "not_applicable") else None
+    return picture, ImageResult(
+        "a.jpg", width, height, verdict, probability, rate, reason, faces, (), "test 1"
+    )
+
+
+def drawn(width: int, height: int, faces: tuple[FaceResult, ...]) -> NDArray[np.uint8]:
+    return np.asarray(annotate(*analysed(width, height, faces)))
+
+
+def test_the_picture_stays_where_it_was_and_the_band_is_below_it() -> None:
+    image = drawn(400, 300, faces_at([(100, 100, 180, 180)], "fake"))
+    assert image.shape[1] == 400
+    assert image.shape[0] > 300
+    assert (image[105:175, 105:175] == 90).all()
+    assert (image[290:300] == 90).all()
+    assert (image[300:] > 200).any()
+
+
+def test_the_original_is_not_touched() -> None:
+    picture, result = analysed(400, 300, faces_at([(100, 100, 180, 180)], "fake"))
+    annotate(picture, result)
+    assert (picture.pixels == 90).all()
+
+
+@pytest.mark.parametrize("verdict", VERDICTS)
+def test_each_verdict_has_its_colour_around_the_face(verdict: Verdict) -> None:
+    image = drawn(400, 300, faces_at([(100, 100, 180, 180)], verdict))[:300]
+    coloured = (image == STYLES[verdict].colour).all(axis=2)
+    assert coloured[98:100, 98:100].all()
+    assert coloured[180:182, 180:182].all()
+    assert not coloured[101:179, 101:179].any()
+    assert not coloured[186:].any()
+
+
+def test_each_verdict_has_its_own_line_pattern() -> None:
+    def share_of_side(verdict: Verdict) -> float:
+        image = drawn(400, 300, faces_at([(100, 100, 200, 200)], verdict))
+        strip = image[200:206, 100:200]
+        return float((strip == STYLES[verdict].colour).all(axis=2).any(axis=0).mean())
+
+    solid, dashed, corners, dotted = (share_of_side(verdict) for verdict in VERDICTS)
+    assert solid == 1
+    assert 0.5 < dashed < 0.75
+    assert 0.4 < corners < 0.6
+    assert 0.2 < dotted < 0.45
+    middle = drawn(400, 300, faces_at([(100, 100, 200, 200)], "real"))[200:206, 130:170]
+    assert (middle == 90).all()
+
+
+def linear(colour: tuple[int, int, int]) -> NDArray[np.float64]:
+    share = np.array(colour) / 255
+    return np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+
+
+def luminance(colour: tuple[int, int, int]) -> float:
+    return float(linear(colour) @ [0.2126, 0.7152, 0.0722])
+
+
+# Complete loss of one kind of cone: Machado, Oliveira & Fernandes 2009, "A Physiologically-based Model for
+# Simulation of Color Vision Deficiency".
+BLINDNESS = {
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.01182, 0.04294, 0.968881],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.3039],
+    ],
+}
+
+
+def lab(rgb: NDArray[np.float64]) -> NDArray[np.float64]:
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    x, y, z = np.cbrt(to_xyz @ np.clip(rgb, 0, 1) / [0.9505, 1.0, 1.089])
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("blindness", BLINDNESS)
+def test_colour_blind_people_tell_the_colours_apart(blindness: str) -> None:
+    # A difference that can just be noticed is 2.3 in CIELAB.
+    seen = [lab(np.array(BLINDNESS[blindness]) @ linear(style.colour)) for style in STYLES.values()]
+    assert min(float(np.linalg.norm(a - b)) for a, b in combinations(seen, 2)) > 20
+
+
+def test_the_colours_differ_on_a_grey_print() -> None:
+    lights = sorted(luminance(style.colour) for style in STYLES.values())
+    assert all((high + 0.05) / (low + 0.05) > 1.25 for low, high in pairwise(lights))
+
+
+def test_black_text_on_every_label_has_the_contrast_that_wcag_asks_for() -> None:
+    assert all((luminance(style.colour) + 0.05) / 0.05 >= 4.5 for style in STYLES.values())
+
+
+def test_only_the_colour_profile_is_kept() -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    image = annotate(*analysed(400, 300, faces_at([(100, 100, 180, 180)], "fake"), profile))
+    assert image.info == {"icc_profile": profile}
+    assert not image.getexif()
+    saved = io.BytesIO()
+    image.save(saved, "PNG")
+    assert Image.open(saved).info["icc_profile"] == profile
+    assert annotate(*analysed(400, 300, ())).info == {}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 700),
+    st.integers(1, 700),
+    st.lists(st.tuples(*[st.floats(-300, 900)] * 2, *[st.floats(0, 800)] * 2), max_size=5),
+    st.permutations(VERDICTS),
+)
+def test_any_picture_and_any_boxes_can_be_drawn(
+    width: int, height: int, corners: list[tuple[float, float, float, float]], verdicts: list[Verdict]
+) -> None:
+    boxes = [(left, top, left + wide, top + high) for left, top, wide, high in corners]
+    image = annotate(*analysed(width, height, faces_at(boxes, *verdicts)))
+    assert image.mode == "RGB"
+    assert image.width == width
+    assert image.height > height
+
+
+def test_text_grows_with_the_picture() -> None:
+    def band(side: int) -> int:
+        return annotate(*analysed(side, side, ())).height - side
+
+    assert band(6000) > 5 * band(400)
+
+
+def test_sixty_faces_on_twelve_megapixels_are_fast() -> None:
+    boxes = [
+        (200.0 + 350 * (k % 10), 300.0 + 400 * (k // 10), 330.0 + 350 * (k % 10), 430.0 + 400 * (k // 10))
+        for k in range(60)
+    ]
+    given_picture = analysed(4000, 3000, faces_at(boxes, *VERDICTS))
+    annotate(*given_picture)
+    started = time.process_time()
+    annotate(*given_picture)
+    assert time.process_time() - started < 0.5

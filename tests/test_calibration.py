@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from facefake.aggregator import (
+    SMALLEST_RATE,
+    Calibration,
+    GeneralisedPareto,
+    corrected,
+    false_alarm_rate,
+    probability,
+)
+from facefake.calibration import any_fake_probability
+from facefake.errors import ModelError
+
+LOGITS = st.floats(-30, 30)
+
+
+@st.composite
+def tails(draw: st.DrawFn) -> GeneralisedPareto:
+    return GeneralisedPareto(
+        threshold=draw(st.floats(-5, 5)),
+        scale=draw(st.floats(0.05, 5)),
+        shape=draw(st.one_of(st.just(0.0), st.floats(-0.9, 0.9))),
+        exceedance=draw(st.floats(0.001, 1)),
+    )
+
+
+@st.composite
+def calibrations(draw: st.DrawFn) -> Calibration:
+    scores = sorted(draw(st.lists(st.floats(-10, 10), min_size=1, max_size=40)))
+    shares = sorted(draw(st.lists(st.floats(0, 1), min_size=len(scores), max_size=len(scores))))
+    return Calibration(
+        temperature=draw(st.floats(0.1, 10)),
+        bias=draw(st.floats(-5, 5)),
+        real_scores=tuple(scores),
+        real_probabilities=tuple(shares),
+        real_count=draw(st.integers(1, 100_000)),
+        tail=draw(st.none() | tails()),
+        alarm_rate=0.01,
+        uncertain_rate=0.1,
+        min_face=24.0,
+        min_sharpness=0.02,
+    )
+
+
+def measured(scores: list[float], tail: GeneralisedPareto | None = None) -> Calibration:
+    """A calibration that holds every score of the real faces, without compression."""
+    ordered = sorted(scores)
+    shares = tuple((position + 1) / len(ordered) for position in range(len(ordered)))
+    return Calibration(1.0, 0.0, tuple(ordered), shares, len(ordered), tail, 0.01, 0.1, 24.0, 0.02)
+
+
+@given(calibrations(), LOGITS, LOGITS)
+def test_a_higher_logit_never_has_a_higher_rate(calibration: Calibration, a: float, b: float) -> None:
+    low, high = sorted((a, b))
+    assert false_alarm_rate(low, calibration) >= false_alarm_rate(high, calibration)
+
+
+@given(calibrations(), tails(), st.floats(0, 1e-3))
+def test_the_rate_does_not_rise_across_the_join(
+    calibration: Calibration, tail: GeneralisedPareto, step: float
+) -> None:
+    calibration = replace(calibration, tail=tail)
+    points = [
+        tail.threshold - step,
+        tail.threshold,
+        math.nextafter(tail.threshold, 99),
+        tail.threshold + step,
+    ]
+    rates = [false_alarm_rate(point, calibration) for point in sorted(points)]
+    assert rates == sorted(rates, reverse=True)
+
+
+@given(calibrations(), LOGITS)
+def test_rates_are_shares_above_nothing(calibration: Calibration, logit: float) -> None:
+    assert SMALLEST_RATE <= false_alarm_rate(logit, calibration) <= 1
+
+
+@given(st.lists(st.floats(-10, 10), min_size=1, max_size=60), LOGITS)
+def test_without_a_tail_real_faces_are_counted(scores: list[float], logit: float) -> None:
+    counted = (1 + sum(score >= logit for score in scores)) / (1 + len(scores))
+    assert false_alarm_rate(logit, measured(scores)) == pytest.approx(counted)
+
+
+@given(st.lists(st.floats(-10, 10), min_size=4, max_size=60), st.integers(2, 9), LOGITS)
+def test_compressed_scores_are_never_more_hopeful(scores: list[float], step: int, logit: float) -> None:
+    full = measured(scores)
+    kept = replace(
+        full, real_scores=full.real_scores[::step], real_probabilities=full.real_probabilities[::step]
+    )
+    assert false_alarm_rate(logit, kept) >= false_alarm_rate(logit, full) - 1e-12
+
+
+@given(st.lists(st.floats(-10, 10), min_size=1, max_size=60), tails())
+def test_just_above_the_threshold_the_tail_promises_no_less_than_was_counted(
+    scores: list[float], tail: GeneralisedPareto
+) -> None:
+    just_above = math.nextafter(tail.threshold, math.inf)
+    counted = (1 + sum(score > tail.threshold for score in scores)) / (1 + len(scores))
+    assert false_alarm_rate(just_above, measured(scores, tail)) >= counted * (1 - 1e-9)
+
+
+def test_the_tail_reaches_below_the_smallest_countable_rate() -> None:
+    tail = GeneralisedPareto(threshold=0.9, scale=0.5, shape=0.1, exceedance=0.1)
+    scores = [step / 1000 for step in range(1000)]
+    assert false_alarm_rate(50.0, measured(scores)) == pytest.approx(1 / 1001)
+    assert false_alarm_rate(8.0, measured(scores, tail)) < 1 / 1001 / 50
+
+
+def test_a_tail_with_an_end_keeps_a_positive_rate_beyond_it() -> None:
+    tail = GeneralisedPareto(threshold=1.0, scale=1.0, shape=-0.5, exceedance=0.05)
+    assert tail.survival(3.0) == tail.survival(99.0) == 0
+    assert false_alarm_rate(99.0, measured([0.0, 1.0], tail)) == SMALLEST_RATE
+
+
+@given(tails(), st.floats(0, 10))
+def test_the_tail_follows_its_formula(tail: GeneralisedPareto, excess: float) -> None:
+    assume(abs(tail.shape) > 0.01)
+    inner = 1 + tail.shape * excess / tail.scale
+    assume(inner > 1e-6)
+    expected = inner ** (-1 / tail.shape)
+    assert tail.survival(tail.threshold + excess) == pytest.approx(expected, rel=1e-6, abs=1e-12)
+
+
+@given(tails(), st.floats(0, 10))
+def test_the_exponential_is_the_limit_of_small_shapes(tail: GeneralisedPareto, excess: float) -> None:
+    at = tail.threshold + excess
+    limit = replace(tail, shape=0.0).survival(at)
+    for shape in (-1e-7, 1e-7):
+        assert replace(tail, shape=shape).survival(at) == pytest.approx(limit, rel=2e-2, abs=1e-12)
+
+
+@given(st.integers(1, 2**40).map(lambda k: Fraction(1, k)), st.integers(1, 300))
+def test_corrected_is_exact_for_tiny_rates(rate: Fraction, count: int) -> None:
+    expected = 1 - (1 - rate) ** count
+    assert corrected(float(rate), count) == pytest.approx(float(expected), rel=1e-12)
+
+
+@given(st.floats(1e-6, 1), st.integers(1, 1000), st.integers(1, 1000))
+def test_more_faces_never_make_a_rate_smaller(rate: float, a: int, b: int) -> None:
+    few, many = sorted((a, b))
+    assert 0 < corrected(rate, few) <= corrected(rate, many) <= 1
+    assert corrected(rate, 1) == pytest.approx(rate, rel=1e-12)
+
+
+@given(calibrations(), LOGITS)
+def test_probability_is_the_calibrated_sigmoid(calibration: Calibration, logit: float) -> None:
+    expected = 1 / (1 + math.exp(-(logit / calibration.temperature + calibration.bias)))
+    assert probability(logit, calibration) == pytest.approx(expected)
+    assert any_fake_probability([logit], calibration) == pytest.approx(expected)
+
+
+@given(calibrations(), st.lists(st.floats(-5, 5), min_size=1, max_size=60))
+def test_the_chance_of_any_fake_is_that_of_the_mean_odds(
+    calibration: Calibration, logits: list[float]
+) -> None:
+    odds = [
+        p / (1 - p) for p in (probability(logit, replace(calibration, temperature=1.0)) for logit in logits)
+    ]
+    mean = sum(odds) / len(odds)
+    got = any_fake_probability(logits, replace(calibration, temperature=1.0))
+    assert got == pytest.approx(mean / (1 + mean), rel=1e-6)
+
+
+def test_extreme_logits_overflow_nothing() -> None:
+    calibration = measured([0.0])
+    assert any_fake_probability([1e6, -1e6], calibration) == 1.0
+    assert probability(-1e6, calibration) == 0.0
+
+
+@pytest.mark.parametrize("logit", [math.nan, math.inf, -math.inf])
+def test_a_score_that_is_no_number_is_refused(logit: float) -> None:
+    with pytest.raises(ModelError, match="finite logit"):
+        false_alarm_rate(logit, measured([0.0]))
+
+
+@given(calibrations())
+def test_to_dict_and_back_through_json(calibration: Calibration) -> None:
+    assert Calibration.from_dict(json.loads(json.dumps(calibration.to_dict()))) == calibration
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"temperature": 0}, "temperature"),
+        ({"temperature": "1"}, "temperature"),
+        ({"temperature": True}, "temperature"),
+        ({"bias": math.nan}, "bias"),
+        ({"real_scores": []}, "real_scores"),
+        ({"real_scores": 3.0}, "real_scores"),
+        ({"real_scores": [1.0, 0.0]}, "ascending"),
+        ({"real_scores": [0.0, math.inf]}, "real_scores"),
+        ({"real_scores": [0.0, None]}, "real_scores"),
+        ({"real_probabilities": [0.5]}, "real_probabilities"),
+        ({"real_probabilities": [1.0, 0.5]}, "real_probabilities"),
+        ({"real_probabilities": [0.5, 1.5]}, "real_probabilities"),
+        ({"real_count": 0}, "real_count"),
+        ({"real_count": 2.5}, "real_count"),
+        ({"tail": {"threshold": 0.0}}, "tail"),
+        ({"tail": 3}, "tail"),
+        ({"tail": {"threshold": 0.0, "scale": 0.0, "shape": 0.0, "exceedance": 0.5}}, "scale"),
+        ({"tail": {"threshold": 0.0, "scale": 1.0, "shape": 1.0, "exceedance": 0.5}}, "shape"),
+        ({"tail": {"threshold": 0.0, "scale": 1.0, "shape": 0.0, "exceedance": 0.0}}, "exceedance"),
+        ({"tail": {"threshold": None, "scale": 1.0, "shape": 0.0, "exceedance": 0.5}}, "threshold"),
+        ({"alarm_rate": 0}, "alarm_rate"),
+        ({"uncertain_rate": 0.001}, "uncertain_rate"),
+        ({"min_face": -1}, "min_face"),
+        ({"min_sharpness": None}, "min_sharpness"),
+        ({"surprise": 1}, "surprise"),
+    ],
+)
+def test_a_damaged_calibration_is_a_model_error_that_names_the_field(
+    change: dict[str, Any], message: str
+) -> None:
+    values = measured([0.0, 1.0]).to_dict()
+    assert Calibration.from_dict(values) == measured([0.0, 1.0])
+    with pytest.raises(ModelError, match=message):
+        Calibration.from_dict({**values, **change})
+
+
+def test_a_missing_field_is_a_model_error() -> None:
+    values = measured([0.0, 1.0]).to_dict()
+    del values["temperature"]
+    with pytest.raises(ModelError, match="temperature"):
+        Calibration.from_dict(values)

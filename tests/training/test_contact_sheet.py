@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facefake.errors import OutputError
+from facefake.training.contact_sheet import contact_sheet
+
+
+@pytest.fixture
+def crops(shared):
+    files = sorted((shared / "faces" / "real" / "us-congress").glob("*.jpg"))[:3]
+    pictures = [Image.open(file).convert("RGB") for file in files]
+    return [np.array(picture.resize((128, 128))) for picture in pictures]
+
+
+def test_one_row_per_face(crops, tmp_path):
+    empty = np.full((128, 128, 3), 128, np.uint8)
+    path = tmp_path / "sheet.png"
+    assert contact_sheet([*crops, empty], np.random.default_rng(0), path) == len(crops)
+    sheet = np.array(Image.open(path))
+    assert sheet.shape[0] % len(crops) == 0
+    rows = np.split(sheet, len(crops))
+    assert all((row < 250).any() for row in rows)
+    contact_sheet([*crops, empty], np.random.default_rng(0), tmp_path / "again.png")
+    np.testing.assert_array_equal(np.array(Image.open(tmp_path / "again.png")), sheet)
+
+
+def test_a_folder_that_is_not_there_is_an_output_error(crops, tmp_path):
+    with pytest.raises(OutputError, match=r"expected to write the contact sheet to .*got"):
+        contact_sheet(crops, np.random.default_rng(0), tmp_path / "nowhere" / "sheet.png")
+
+
+def test_faceless_crops_are_refused(tmp_path):
+    empty = np.full((128, 128, 3), 128, np.uint8)
+    with pytest.raises(ValueError, match="expected at least two crops with a face, got 0 of 2"):
+        contact_sheet([empty, empty], np.random.default_rng(0), tmp_path / "sheet.png")
