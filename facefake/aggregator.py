@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LARGEST_OUTSIDE",
+    "LEAST_DOUBT",
     "SMALLEST_RATE",
     "Calibration",
     "Evidence",
@@ -43,6 +44,9 @@ __all__ = [
 LARGEST_OUTSIDE = 0.4
 """A face is cut off when more than this share of its crop lies outside the picture. A whole face that just
 fills its frame is judged: with a crop of 1.25 times its side, 1 − 1 / 1.25² = 36 % of that lies outside."""
+
+LEAST_DOUBT = 0.5
+"""What is at least as probably fake as real is never called real, even where too many real faces look alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +130,8 @@ def judge(faces: Sequence[Evidence], calibration: Calibration) -> Judgement:
 
     A face is fake when its false-alarm rate, corrected for the number of judged faces, is at most the
     calibration's alarm_rate. So a picture is fake exactly when one of its faces is, and real faces in it
-    raise an alarm no more often than that, whatever their number.
+    raise an alarm no more often than that, whatever their number. What is not fake is uncertain up to the
+    calibration's uncertain_rate, and also where its fake_probability is `LEAST_DOUBT` or more; else it is real.
 
     Args:
         faces: in reading order.
@@ -147,8 +152,9 @@ def judge(faces: Sequence[Evidence], calibration: Calibration) -> Judgement:
     if not judged:
         return Judgement("not_applicable", None, None, _why_none([r for r in reasons if r]), results)
     rate = corrected(false_alarm_rate(max(judged), calibration), len(judged))
-    verdict, reason = _verdict(rate, len(judged), calibration)
-    return Judgement(verdict, any_fake_probability(judged, calibration), rate, reason, results)
+    fake_probability = any_fake_probability(judged, calibration)
+    verdict, reason = _verdict(rate, fake_probability, len(judged), calibration)
+    return Judgement(verdict, fake_probability, rate, reason, results)
 
 
 def _judge_face(
@@ -158,16 +164,22 @@ def _judge_face(
     fake_probability = rate = None
     if logit is not None:
         fake_probability, rate = probability(logit, calibration), false_alarm_rate(logit, calibration)
-        verdict, reason = _verdict(corrected(rate, count), count, calibration)
+        verdict, reason = _verdict(corrected(rate, count), fake_probability, count, calibration)
     return FaceResult(index, face.box, face.keypoints, face.score, verdict, fake_probability, rate, reason)
 
 
-def _verdict(rate: float, count: int, calibration: Calibration) -> tuple[Verdict, str | None]:
+def _verdict(
+    rate: float, fake_probability: float, count: int, calibration: Calibration
+) -> tuple[Verdict, str | None]:
     if rate <= calibration.alarm_rate:
         return "fake", None
-    if rate > calibration.uncertain_rate:
-        return "real", None
     alike = "real faces look" if count == 1 else f"pictures with {count} real faces hold one that looks"
+    if rate > calibration.uncertain_rate:
+        if fake_probability < LEAST_DOUBT:
+            return "real", None
+        return "uncertain", (
+            f"rather fake than real ({percent(fake_probability)}), but {percent(rate)} of {alike} at least as fake"
+        )
     return "uncertain", (
         f"{percent(rate)} of {alike} at least as fake: too many to call it fake (at most "
         f"{percent(calibration.alarm_rate)}), too few to call it real "

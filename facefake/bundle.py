@@ -26,6 +26,7 @@ LITERT_FILE = "model.tflite"
 KERAS_FILE = "model.keras"
 _LARGEST = {DESCRIPTION: 4 << 20, LITERT_FILE: 1 << 30, KERAS_FILE: 1 << 30}  # bytes
 _SELF_TEST_SIDE = 32
+_MOST_SELF_TESTS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,11 +204,13 @@ def _self_test(fields: _Fields) -> SelfTest:
     try:
         flat = np.frombuffer(base64.b64decode(fields.take("patterns", str), validate=True), np.uint8)
         patterns = flat.reshape(-1, _SELF_TEST_SIDE, _SELF_TEST_SIDE, 3)
-        logits = np.array(fields.take("logits", list), np.float64)
+        logits = np.array([float(logit) for logit in fields.take("logits", list)], np.float64)
     except (ValueError, TypeError, OverflowError) as error:
         raise ModelError(
             f"expected self_test to hold patterns and a number for each, got: {error}"
         ) from error
-    if logits.shape != (len(patterns),) or not len(patterns) or not np.isfinite(logits).all():
+    if not 1 <= len(patterns) <= _MOST_SELF_TESTS:
+        raise ModelError(f"expected self_test to hold 1 to {_MOST_SELF_TESTS} patterns, got {len(patterns)}")
+    if logits.shape != (len(patterns),) or not np.isfinite(logits).all():
         raise ModelError(f"expected self_test to hold one finite logit for each of {len(patterns)} patterns")
     return SelfTest(patterns, logits, fields.within("tolerance", float, 1e-6, 0.1))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import queue
 import tempfile
+import threading
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
@@ -147,12 +149,30 @@ class LiteRTNetwork:
 
 class _Keras:
     def __init__(self, bundle: Bundle) -> None:
-        self._model = load_keras(checked_file(bundle, KERAS_FILE), str(bundle.folder / KERAS_FILE))
+        path = bundle.folder / KERAS_FILE
+        self._model = load_keras(checked_file(bundle, KERAS_FILE), str(path))
+        self._lock = threading.Lock()
+        shape = getattr(self._model, "input_shape", None)
+        outputs = getattr(self._model, "output", None)
+        shapes = (
+            {name: tuple(x.shape) for name, x in outputs.items()} if isinstance(outputs, dict) else outputs
+        )
+        if (
+            shape != (None, bundle.side, bundle.side, 3)
+            or not isinstance(shapes, dict)
+            or set(shapes) != {"logit", "map"}
+            or (len(shapes["logit"]), len(shapes["map"])) != (1, 3)
+        ):
+            raise ModelError(
+                f"{path}: expected a network from (n, {bundle.side}, {bundle.side}, 3) to logits (n,) and maps "
+                f"(n, h, w), got one from {shape} to {shapes}"
+            )
 
     def predict(self, crops: NDArray[np.uint8]) -> Scores:
         if not len(crops):
             return Scores(np.empty(0, np.float32), np.empty((0, 0, 0), np.float32))
-        outputs = self._model.predict(crops.astype(np.float32), batch_size=32, verbose=0)
+        with self._lock:
+            outputs = self._model.predict(crops.astype(np.float32), batch_size=32, verbose=0)
         return Scores(np.asarray(outputs["logit"], np.float32), np.asarray(outputs["map"], np.float32))
 
 
@@ -174,6 +194,18 @@ def load_keras(content: bytes, name: str) -> Any:
         copy = Path(folder, "model.keras")
         copy.write_bytes(content)
         try:
+            with zipfile.ZipFile(copy) as archive:
+                custom = _registered_names(json.loads(archive.read("config.json")))
+            if custom:
+                raise ValueError(f"custom objects {', '.join(sorted(custom))}")
             return keras.saving.load_model(copy, compile=False, safe_mode=True)
         except Exception as error:  # Keras raises whatever its layers do on damaged or unsafe archives
             raise ModelError(f"{name}: expected a .keras archive of built-in layers, got: {error}") from error
+
+
+def _registered_names(config: Any) -> set[str]:
+    """The custom objects, "package>name", in a Keras configuration: Keras would take those that this process registered."""
+    if isinstance(config, str):
+        return {config} if ">" in config else set()
+    parts = config.values() if isinstance(config, dict) else config if isinstance(config, list) else ()
+    return set().union(*map(_registered_names, parts))

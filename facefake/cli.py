@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from facefake.classifier import Runtime
     from facefake.training.evaluate import Split
 
+_WIDE = 100
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _MODEL = click.option(
@@ -147,6 +148,8 @@ def scan(
 
     if jsonl and csv and jsonl.absolute() == csv.absolute():
         raise click.UsageError(f"expected two files, got {jsonl} for both --jsonl and --csv")
+    if runtime == "keras":
+        _import_keras()
     out, err = terminal.console(), terminal.console(stderr=True)
 
     def complain(message: str) -> None:
@@ -154,7 +157,7 @@ def scan(
 
     tables = not (as_json or jsonl or csv)
     verdicts: Counter[str] = Counter()
-    unsaved, crowded = 0, False
+    unsaved, crowded, place = 0, False, ""
     records: list[dict[str, Any]] = []
     with ExitStack() as stack:
         detector = stack.enter_context(
@@ -167,10 +170,14 @@ def scan(
             files.append(stack.enter_context(CsvTable(csv, force)))
         album = AnnotatedFolder(annotate, force) if annotate else None
         # A bar would draw over tables on the same terminal, and they show the progress themselves.
-        progress = stack.enter_context(
-            terminal.progress("pictures", err, shown=not (tables and out.is_terminal))
-        )
-        for record in analyses(pictures, detector, progress):
+        bar = stack.enter_context(terminal.progress("pictures", err, shown=not (tables and out.is_terminal)))
+
+        def show_progress(done: int, total: int) -> None:
+            nonlocal place
+            place = f"{done + 1} of {total}  " if total > 1 else ""
+            bar(done, total)
+
+        for record in analyses(pictures, detector, show_progress):
             verdicts[record.verdict] += 1
             for file in files:
                 file.write(record)
@@ -181,7 +188,7 @@ def scan(
                 continue
             crowded = crowded or len(record.faces) > 1
             if tables:
-                out.print(terminal.picture(record, record.path or "picture"))
+                out.print(terminal.picture(record, place + (record.path or ""), wide=out.width >= _WIDE))
             if album:
                 try:
                     saved = album.save(record)
@@ -215,7 +222,7 @@ def info(model: Path | None, as_json: bool) -> None:
 
     out = terminal.console()
     if not as_json:  # before the model is loaded: they help to find out why it cannot be
-        out.print(terminal.table(["Software", "Version"], versions().items()))
+        out.print(terminal.table(["Software", "Version"], versions().items()), "")
     bundle = Classifier(model).bundle  # raises ModelError when the self-test fails
     known = {**describe(bundle), "self_test": "passed"}
     if as_json:
@@ -223,13 +230,10 @@ def info(model: Path | None, as_json: bool) -> None:
         click.echo(json.dumps(whole, indent=2))
         return
     weaknesses = known.pop("weaknesses")
-    out.print(terminal.table(["Model", ""], terminal.details(known)))
+    out.print(terminal.table(["Model", ""], terminal.details(known)), "")
     if weaknesses:
-        out.print(
-            terminal.table(
-                ["Where it fails: on faces that it had not seen, it"], [[line] for line in weaknesses]
-            )
-        )
+        headers = ["Where it fails: on faces that it had not seen, it"]
+        out.print(terminal.table(headers, [[line] for line in weaknesses]), "")
     out.print("More is in models/README.md; --json prints all that the bundle says of itself.")
 
 
@@ -273,7 +277,8 @@ def train(
 ) -> None:
     """Train a model on your own pictures.
 
-    DATA is a folder with real/ and fake/, or a manifest.csv. A run that was interrupted goes on where it was when it is started again with the same --out.
+    DATA is a folder with real/ and fake/, or a manifest.csv. A run that was interrupted goes on where it was
+    when it is started again with the same --out.
     """
     from facefake import terminal
     from facefake.training.network import LITE0
@@ -284,11 +289,13 @@ def train(
         raise click.UsageError("expected --from or --backbone, got both: a bundle has its own backbone")
     chosen = read_recipe(recipe) if recipe else Recipe()
     chosen = replace(chosen, steps=steps or chosen.steps, seed=chosen.seed if seed is None else seed)
+    _import_keras()
     err = terminal.console(stderr=True)
 
     def report(epoch: dict[str, Any]) -> None:
-        line = "  ".join(f"{name} {value}" for name, value in terminal.details(epoch))
-        err.print(terminal.printable(line), soft_wrap=True)
+        # The log has each source's AUC as well; here, one line that can be followed.
+        numbers = [f"{name} {value:.4g}" for name, value in epoch.items() if isinstance(value, (int, float))]
+        err.print("  ".join(numbers), soft_wrap=True)
 
     with terminal.progress("pictures cut out", err) as progress:
         bundle = run(
@@ -338,8 +345,17 @@ def evaluate(data: Path, model: Path | None, cache: Path | None, as_json: bool, 
     if as_json:
         click.echo(json.dumps(evaluation.to_dict(), indent=2))
         return
-    headers, rows = evaluation.table()
-    numbers = [
-        place for place in range(len(headers)) if any(re.match(r"[\d.]+%?$", row[place]) for row in rows)
-    ]
-    terminal.console().print(terminal.table(headers, rows, numbers))
+    out = terminal.console()
+    for headers, rows in evaluation.tables():
+        numbers = [
+            place for place in range(len(headers)) if any(re.match(r"[\d.]+%?$", row[place]) for row in rows)
+        ]
+        out.print(terminal.table(headers, rows, numbers), "")
+
+
+def _import_keras() -> None:
+    """Import Keras before anybody else does: TensorFlow chats at that, whatever its log level."""
+    from facefake.native import quiet
+
+    with quiet():
+        import keras  # noqa: F401

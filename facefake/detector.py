@@ -32,7 +32,7 @@ class FakeImageDetector:
     Args:
         model: folder of a model bundle, as ``facefake train`` writes it; None for the one that comes with facefake.
         min_face: smallest face to look for, in pixels of its longer side; None for the smallest that the model
-            judges. Smaller faces are then reported as not applicable.
+            judges. With a smaller one, faces that are too small to judge are listed as not applicable.
         alarm_rate: largest false-alarm rate, between 0 and 1, at which a picture is called fake; None for the
             bundle's.
         runtime: "litert" or "keras".

@@ -66,10 +66,11 @@ def find_pictures(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str | Err
     Yields:
         A path, or the record of a folder that cannot be listed or holds no picture.
     """
+    # os.path throughout: pathlib raises where a parent folder may not be searched, and takes "" for ".".
     folders: set[tuple[int, int]] = set()
     files: set[str] = set()
     for path in map(os.fsdecode, paths):
-        for found in _inside(path, folders) if _is_folder(path) else [path]:
+        for found in _inside(path, folders) if os.path.isdir(path) else [path]:
             if isinstance(found, str):
                 key = os.path.abspath(found) if found else found
                 if key in files:
@@ -82,7 +83,7 @@ def _inside(root: str, seen: set[tuple[int, int]]) -> Iterator[str | ErrorResult
     waiting, empty = [root], True
     while waiting:
         path = waiting.pop()
-        if not _is_folder(path):
+        if not os.path.isdir(path):
             if os.path.splitext(path)[1].lower() in SUFFIXES:
                 empty = False
                 yield path
@@ -103,10 +104,6 @@ def _inside(root: str, seen: set[tuple[int, int]]) -> Iterator[str | ErrorResult
         waiting += [os.path.join(path, name) for name in names if not name.startswith(".")]
     if empty:
         yield _folder_error(root, "not_found", f"files that end with {', '.join(sorted(SUFFIXES))}", "none")
-
-
-def _is_folder(path: str) -> bool:
-    return os.path.isdir(path)
 
 
 def _folder_error(path: str, kind: str, expected: str, got: str | None) -> ErrorResult:

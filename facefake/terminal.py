@@ -18,10 +18,10 @@ from facefake.results import FaceResult, ImageResult, Verdict, percent
 # Colours that colour-blind people tell apart and that every terminal theme keeps legible; the word and the
 # sign before it say the same without colour.
 _LOOKS: dict[Verdict, tuple[str, str]] = {
-    "fake": ("! fake", "bold red"),
+    "fake": ("▲ fake", "bold red"),
     "uncertain": ("? uncertain", "yellow"),
-    "real": ("= real", "cyan"),
-    "not_applicable": ("- not judged", "dim"),
+    "real": ("○ real", "cyan"),
+    "not_applicable": ("– not judged", "dim"),
 }
 _SECONDS_A_LINE = 10
 
@@ -38,7 +38,7 @@ def printable(text: str) -> str:
 
 def table(headers: Iterable[str], rows: Iterable[Sequence[str | Text]], numbers: Sequence[int] = ()) -> Table:
     """A table; the columns at the places `numbers` are aligned to the right."""
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    made = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for place, header in enumerate(headers):
         made.add_column(
             Text(printable(header)), justify="right" if place in numbers else "left", overflow="fold"
@@ -48,13 +48,27 @@ def table(headers: Iterable[str], rows: Iterable[Sequence[str | Text]], numbers:
     return made
 
 
-def picture(result: ImageResult, heading: str) -> RenderableType:
-    """A picture's heading, its faces as a table, and the sentence on the whole."""
+def picture(result: ImageResult, heading: str, wide: bool) -> RenderableType:
+    """A picture's heading, its faces as a table, and the sentence on the whole.
+
+    Args:
+        heading: for one, the picture's path.
+        wide: whether there is room for reasons in the table; else they go below it.
+    """
     size = Text(f"  {result.width} × {result.height} pixels", style="dim")
     parts: list[RenderableType] = [Text.assemble((printable(heading), "bold"), size)]
     if result.faces:
         headers = ["Face", "Size in px", "Verdict", "Fake probability", "False-alarm rate", "Reason"]
-        parts.append(table(headers, map(_face_row, result.faces), numbers=(0, 1, 3, 4)))
+        rows = [_face_row(face) for face in result.faces]
+        if not wide:
+            headers, rows = headers[:-1], [row[:-1] for row in rows]
+        parts.append(table(headers, rows, numbers=(0, 1, 3, 4)))
+        if not wide:
+            notes = Table.grid(padding=(0, 1, 0, 0))
+            for face in result.faces:
+                if face.reason:
+                    notes.add_row(Text(f"Face {face.number}:"), Text(printable(face.reason)))
+            parts.append(notes)
     sign, style = _LOOKS[result.verdict]
     parts.append(Text.assemble((sign, style), ": ", result.summary))
     parts += [Text(f"Note: {printable(warning)}") for warning in result.warnings]

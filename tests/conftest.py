@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -24,4 +26,69 @@ def shared() -> Path:
     folder = ROOT.parent / "shared"
     if not (folder / "groups").is_dir():
         pytest.skip("needs the development pictures in ../shared, which are not part of the project")
+    return folder
+
+
+def _two_convolutions(name: str, side: int) -> Any:
+    import keras
+
+    inputs = keras.Input((side, side, 3), name="crops")
+    x = keras.layers.Rescaling(1 / 128, offset=-127 / 128)(inputs)
+    x = keras.layers.Conv2D(16, 3, 2, padding="same", activation="relu", name="first")(x)
+    x = keras.layers.Conv2D(16, 3, 2, padding="same", activation="relu", name="second")(x)
+    return keras.Model(inputs, x, name=name)
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone() -> Callable[[str, int], Any]:
+    """Two convolutions, in place of `network.backbone` with its ImageNet networks."""
+    return _two_convolutions
+
+
+@pytest.fixture(scope="session")
+def tiny_network(tiny_backbone: Callable[[str, int], Any]) -> Any:
+    """A network as `network.build` makes it, of side 32, with random weights."""
+    import keras
+    import numpy as np
+
+    from facefake.training import network
+
+    keras.utils.set_random_seed(3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(network, "backbone", tiny_backbone)
+        model = network.build("tiny", 32, 0.1)
+    model.get_layer("bias").set_weights([np.array([[4.0]]), np.array([0.25])])
+    network.fold_scale(model)
+    return model
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_network: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a whole bundle with that network; not to be changed."""
+    from facefake.calibration import Calibration
+    from facefake.training.export import write_description, write_networks
+
+    folder = tmp_path_factory.mktemp("bundle") / "tiny"
+    write_networks(tiny_network, folder, "float32")
+    scores = tuple(-3 + 0.05 * step for step in range(101))
+    write_description(
+        folder,
+        name="tiny",
+        version="0.1",
+        margin=1.25,
+        network=tiny_network,
+        calibration=Calibration(
+            temperature=1.5,
+            bias=-0.5,
+            real_scores=scores,
+            real_probabilities=tuple((step + 1) / 101 for step in range(101)),
+            real_count=500,
+            tail=None,
+            alarm_rate=0.01,
+            uncertain_rate=0.1,
+            min_face=24.0,
+            min_sharpness=0.0,
+        ),
+        card={"made": "for tests"},
+    )
     return folder

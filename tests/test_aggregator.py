@@ -13,6 +13,7 @@ from PIL import Image, ImageFilter
 
 from facefake.aggregator import (
     LARGEST_OUTSIDE,
+    LEAST_DOUBT,
     Calibration,
     Evidence,
     GeneralisedPareto,
@@ -61,9 +62,14 @@ def any_evidence(draw: st.DrawFn) -> Evidence:
 @given(st.lists(any_evidence(), max_size=12))
 def test_a_picture_is_what_its_faces_are(faces: list[Evidence]) -> None:
     judgement = judge(faces, CALIBRATION)
-    verdicts = [result.verdict for result in judgement.faces]
-    expected = next((v for v in ("fake", "uncertain", "real") if v in verdicts), "not_applicable")
-    assert judgement.verdict == expected
+    verdicts = {result.verdict for result in judgement.faces}
+    assert (judgement.verdict == "fake") == ("fake" in verdicts)
+    assert (judgement.verdict == "not_applicable") == (verdicts <= {"not_applicable"})
+    if judgement.verdict == "uncertain":
+        assert "uncertain" in verdicts
+    for judged in (judgement, *judgement.faces):
+        if judged.verdict == "real":
+            assert judged.fake_probability < LEAST_DOUBT
     for number, (result, given_face) in enumerate(zip(judgement.faces, faces, strict=True)):
         assert result.index == number
         assert result.box == given_face.face.box
@@ -71,6 +77,16 @@ def test_a_picture_is_what_its_faces_are(faces: list[Evidence]) -> None:
         assert judged == (result.verdict != "not_applicable")
         assert judged == (result.fake_probability is not None) == (result.false_alarm_rate is not None)
         assert (result.reason is not None) == (result.verdict in ("uncertain", "not_applicable"))
+
+
+def test_a_face_that_is_rather_fake_is_uncertain_even_where_many_real_faces_look_alike() -> None:
+    alone = judge([evidence(1.0)], CALIBRATION)
+    assert alone.false_alarm_rate > CALIBRATION.uncertain_rate
+    assert alone.faces[0].verdict == alone.verdict == "uncertain"
+    assert alone.reason.startswith("rather fake than real (54 %), but 38 % of real faces look")
+    among_others = judge([evidence(1.0), *[evidence(-3.0)] * 9], CALIBRATION)
+    assert among_others.faces[0].verdict == "uncertain"
+    assert among_others.verdict == "real"
 
 
 @given(st.lists(LOGITS, min_size=1, max_size=12))

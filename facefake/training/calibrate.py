@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -32,6 +31,7 @@ _QUANTILES = 400
 _TAIL_SHARE = 0.1
 _BLURS = (0.0, 1.0, 1.5, 2.0, 3.0, 4.0)  # σ in pixels of the stored crop
 _PROBED_A_SOURCE = 60
+_LEAST_FACES = 20
 
 
 def calibrate(
@@ -51,9 +51,7 @@ def calibrate(
     Raises:
         DatasetError: fewer than 20 faces of either label.
     """
-    count = {label: sum(store.crops[n].example.label == label for n in numbers) for label in ("real", "fake")}
-    if min(count.values()) < 20:
-        raise DatasetError(f"expected at least 20 real and 20 fake faces to calibrate on, got {count}")
+    check_enough(store, numbers)
     logits = np.stack(
         [score(scorer, store, numbers, side, margin, partial(wear, tier=tier)) for tier in TIERS]
     )
@@ -83,8 +81,23 @@ def calibrate(
     )
 
 
+def check_enough(store: CropStore, numbers: Sequence[int]) -> None:
+    """Whether there are faces enough to calibrate on.
+
+    Raises:
+        DatasetError: fewer than 20 of either label.
+    """
+    count = {label: sum(store.crops[n].example.label == label for n in numbers) for label in ("real", "fake")}
+    if min(count.values()) < _LEAST_FACES:
+        raise DatasetError(
+            f"expected at least {_LEAST_FACES} real and {_LEAST_FACES} fake faces to calibrate on, got {count}"
+        )
+
+
 def fit_tail(scores: NDArray[np.float32]) -> GeneralisedPareto | None:
-    """A generalised Pareto law for the highest tenth of ascending scores; None when there are fewer than 200.
+    """A generalised Pareto law for the highest tenth of ascending scores.
+
+    None when there are fewer than 200, or those are all equal.
 
     By probability-weighted moments (Hosking & Wallis, Technometrics 1987). A tail that would end is replaced by the
     exponential one with the same mean: a few hundred faces cannot prove that no real face scores higher.
@@ -97,6 +110,8 @@ def fit_tail(scores: NDArray[np.float32]) -> GeneralisedPareto | None:
     excess = values[first:] - threshold
     ranks = np.arange(1, excess.size + 1)
     mean = excess.mean()
+    if mean <= 0:  # the highest scores are all equal
+        return None
     moment = float((excess * (1 - (ranks - 0.35) / excess.size)).mean())
     shape = 2 - mean / (mean - 2 * moment)
     scale = 2 * mean * moment / (mean - 2 * moment)
@@ -121,19 +136,30 @@ def _fit_probability(
 
     Both labels weigh the same, and within a label every source does by the square root of its size.
     """
-    weights = np.array([1 / math.sqrt((sources == source).sum()) for source in sources])
+    _, source, counts = np.unique(sources, return_inverse=True, return_counts=True)
+    weights = 1 / np.sqrt(counts[source])
     for label in (False, True):
         weights[labels == label] /= weights[labels == label].sum()
     x = logits.astype(np.float64).ravel()
     y, w = np.tile(labels, len(logits)).astype(np.float64), np.tile(weights, len(logits))
     design = np.column_stack([x, np.ones_like(x)])
-    parameters = np.array([1.0, 0.0])
+    prior = np.array([1.0, 0.0])
+
+    def loss(parameters: NDArray[np.float64]) -> float:
+        margins = design @ parameters
+        fit = float(w @ (np.logaddexp(0, margins) - y * margins))
+        return fit + 0.5e-4 * float(((parameters - prior) ** 2).sum())
+
+    parameters = prior
     for _ in range(50):
         stated = 1 / (1 + np.exp(-np.clip(design @ parameters, -50, 50)))
-        gradient = design.T @ (w * (stated - y)) + 1e-4 * (parameters - [1, 0])
+        gradient = design.T @ (w * (stated - y)) + 1e-4 * (parameters - prior)
         hessian = (design * (w * stated * (1 - stated))[:, None]).T @ design + 1e-4 * np.eye(2)
         step = np.linalg.solve(hessian, gradient)
-        parameters -= step
+        # Where the logits are far too sure the curvature is all but 0, and a full step would leap beyond the minimum.
+        while loss(parameters - step) > loss(parameters) and np.abs(step).max() >= 1e-9:
+            step = step / 2
+        parameters = parameters - step
         if np.abs(step).max() < 1e-9:
             break
     slope = max(

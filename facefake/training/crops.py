@@ -121,9 +121,11 @@ def make_crops(
             f"expected faces in the {len(examples)} pictures, found none; first: {skipped[:1]}"
         )
     np.save(folder / "landmarks.npy", np.stack(landmarks))
-    index.write_text(
+    partial = folder / "index.json.partial"
+    partial.write_text(
         json.dumps({"fingerprint": fingerprint, "crops": rows, "skipped": skipped}), encoding="utf-8"
     )
+    partial.replace(index)  # so that a run that is cut short here leaves no half an index
     return CropStore(folder)
 
 

@@ -52,7 +52,10 @@ def read_dataset(folder: Path) -> list[Example]:
     """
     manifest = folder / "manifest.csv"
     if manifest.is_file():
-        examples = _read_manifest(manifest)
+        try:
+            examples = _read_manifest(manifest)
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise DatasetError(f"expected CSV in UTF-8 at {manifest}, got: {error}") from error
     elif (folder / "real").is_dir() and (folder / "fake").is_dir():
         examples = _read_folders(folder)
     else:
@@ -65,7 +68,7 @@ def read_dataset(folder: Path) -> list[Example]:
 
 def _read_manifest(manifest: Path) -> list[Example]:
     examples = []
-    with manifest.open(newline="", encoding="utf-8") as file:
+    with manifest.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.DictReader(file)
         missing = [column for column in _COLUMNS if column not in (rows.fieldnames or ())]
         if missing:
@@ -74,6 +77,8 @@ def _read_manifest(manifest: Path) -> list[Example]:
             )
         for row in rows:
             where = f"{manifest}, line {rows.line_num}"
+            if any(row[column] is None for column in _COLUMNS):
+                raise DatasetError(f"{where}: expected {len(rows.fieldnames or ())} values, got fewer")
             if row["label"] not in ("real", "fake"):
                 raise DatasetError(f"{where}: expected the label real or fake, got {row['label']!r}")
             if row["split"] not in ("train", "val"):

@@ -100,26 +100,14 @@ class Evaluation:
         rounded: dict[str, Any] = _rounded(asdict(self))
         return rounded
 
-    def table(self) -> tuple[list[str], list[list[str]]]:
-        """Headers and rows of the clean tier and of the web tier for a person."""
-        headers = [
-            "label",
-            "kind",
-            "source",
-            "unseen",
-            "faces",
-            "tier",
-            "AUC",
-            "found at 1 %",
-            "fake",
-            "uncertain",
-        ]
-        rows = [
+    def tables(self) -> list[tuple[list[str], list[list[str]]]]:
+        """For a person: headers and rows of the sources, of the tiers, and of the face sizes."""
+        sources = [
             [
                 row.label,
                 row.kind,
                 row.source,
-                "" if row.trained_on else "yes",
+                "no" if row.trained_on else "yes",
                 str(row.count),
                 row.tier,
                 "" if row.auc is None else f"{row.auc:.3f}",
@@ -129,7 +117,46 @@ class Evaluation:
             ]
             for row in self.sources
         ]
-        return headers, rows
+        kinds = sorted({kind for row in self.tiers for kind in row.auc_by_kind})
+        tiers = [
+            [
+                row.tier,
+                *(f"{row.auc_by_kind[kind]:.3f}" for kind in kinds),
+                f"{row.false_alarms:.1%}",
+                f"{row.balanced_accuracy:.1%}",
+                f"{row.calibration_error:.3f}",
+            ]
+            for row in self.tiers
+        ]
+        sides = [[str(side), f"{auc:.3f}"] for side, auc in self.auc_by_face_side.items()]
+        return [
+            (
+                [
+                    "label",
+                    "kind",
+                    "source",
+                    "unseen",
+                    "faces",
+                    "tier",
+                    "AUC",
+                    "found at 1 %",
+                    "fake",
+                    "uncertain",
+                ],
+                sources,
+            ),
+            (
+                [
+                    "tier",
+                    *(f"AUC {kind}" for kind in kinds),
+                    "false alarms",
+                    "balanced accuracy",
+                    "calibration error",
+                ],
+                tiers,
+            ),
+            (["face, pixels", "AUC"], sides),
+        ]
 
 
 def evaluate(
@@ -171,6 +198,7 @@ def evaluate_crops(
         raise DatasetError(
             f"expected real and fake faces in the split {split!r}, got {labels.sum()} fake of {labels.size}"
         )
+    of_source = np.array([face.source for face in faces])
     held_out = set(bundle.card.get("recipe", {}).get("held_out", []))
     sources: list[SourceRow] = []
     tiers: list[TierRow] = []
@@ -182,7 +210,7 @@ def evaluate_crops(
         for key in sorted(set(keys)):
             own = keys == key
             label, kind, source = key.split("/", 2)
-            reference = logits[~labels & (keys == f"real/photo/{source}")]
+            reference = logits[~labels & (of_source == source)]
             reference = reference if reference.size else logits[~labels]
             fake = label == "fake"
             tier_rows.append(
@@ -237,7 +265,8 @@ def _tier_row(
         for label in ("real", "fake")
     }
     stated = [probability(float(logit), bundle.calibration) for logit in logits]
-    weights = np.array([1 / (keys == key).sum() for key in keys])
+    _, source, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    weights = 1 / counts[source]
     for label in (False, True):
         weights[labels == label] /= weights[labels == label].sum()
     return TierRow(

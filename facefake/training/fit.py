@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from facefake.errors import ModelError
 from facefake.training.crops import CropStore
 from facefake.training.metrics import area_under_curve
 from facefake.training.recipe import Recipe
@@ -18,6 +19,8 @@ from facefake.training.views import batches as views
 if TYPE_CHECKING:
     import keras
     from numpy.typing import NDArray
+
+LOG = "log.jsonl"
 
 _VALIDATED_A_SOURCE = 100
 
@@ -45,6 +48,10 @@ def fit(
         folder: gets the checkpoint and ``log.jsonl``, one line an epoch: loss, AUC over all and per source.
         report: called with that line after every epoch.
         verbose: whether Keras shows its progress bar.
+
+    Raises:
+        DatasetError: there is nothing to draw fakes from.
+        ModelError: the loss became infinite or no number.
     """
     import keras
 
@@ -71,19 +78,28 @@ def fit(
         },
     )
     batches = _batches(PairStream(store, train, recipe), recipe)
-    network.fit(
+    checkpoint = folder / "checkpoint"
+    if not checkpoint.exists():
+        (folder / LOG).unlink(missing_ok=True)
+    history = network.fit(
         batches,
         epochs=-(-recipe.steps // recipe.steps_an_epoch),
         callbacks=[
             keras.callbacks.LambdaCallback(
                 on_epoch_begin=lambda epoch, logs: setattr(batches, "epoch", epoch)
             ),
+            # Before the validation, so that an epoch in the log is an epoch in the checkpoint.
+            keras.callbacks.BackupAndRestore(checkpoint, delete_checkpoint=True),
             _validation(store, val, recipe, folder, report),
-            keras.callbacks.BackupAndRestore(folder / "checkpoint", delete_checkpoint=True),
             keras.callbacks.TerminateOnNaN(),
         ],
         verbose=1 if verbose else 0,
     )
+    if not np.isfinite(history.history.get("loss", [])).all():
+        raise ModelError(
+            f"expected a finite loss, got {history.history['loss'][-1]}: a lower learning rate than "
+            f"{recipe.learning_rate} may help"
+        )
     optimizer.finalize_variable_values(network.trainable_variables)
 
 
@@ -130,7 +146,7 @@ def _validation(
             scores = {key: self._scores(numbers) for key, numbers in chosen.items()}
             self.model.set_weights(trained)
             line = {"epoch": epoch + 1, "loss": float((logs or {})["loss"]), **auc_by_source(scores)}
-            with (folder / "log.jsonl").open("a", encoding="utf-8") as file:
+            with (folder / LOG).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
             report(line)
 

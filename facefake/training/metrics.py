@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
 
 def area_under_curve(real: ArrayLike, fake: ArrayLike) -> float:
@@ -39,15 +39,6 @@ def detection_rate(real: ArrayLike, fake: ArrayLike, false_alarms: float) -> flo
     return float((fakes > threshold).mean())
 
 
-def roc_curve(real: ArrayLike, fake: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """False-positive and true-positive rates at every distinct threshold, both ascending from 0 to 1, (k,)."""
-    thresholds = np.unique(np.concatenate([np.asarray(real, np.float64), np.asarray(fake, np.float64)]))[::-1]
-    reals, fakes = np.sort(np.asarray(real, np.float64)), np.sort(np.asarray(fake, np.float64))
-    false_positive = 1 - np.searchsorted(reals, thresholds, "left") / reals.size
-    true_positive = 1 - np.searchsorted(fakes, thresholds, "left") / fakes.size
-    return np.r_[0.0, false_positive], np.r_[0.0, true_positive]
-
-
 def calibration_error(probability: ArrayLike, fake: ArrayLike, weight: ArrayLike, bins: int = 10) -> float:
     """Expected calibration error: mean gap between stated and true share of fakes, over bins of equal weight.
 
@@ -65,6 +56,9 @@ def calibration_error(probability: ArrayLike, fake: ArrayLike, weight: ArrayLike
     truth = np.asarray(fake, np.float64)[order]
     mass = np.asarray(weight, np.float64)[order]
     mass = mass / mass.sum()
+    # Faces with one probability may fall into two bins: each then takes their common share, whatever their order.
+    _, tie = np.unique(stated, return_inverse=True)
+    truth = (np.bincount(tie, mass * truth) / np.bincount(tie, mass))[tie]
     bin_of = np.minimum((np.cumsum(mass) - mass / 2) * bins, bins - 1).astype(int)
     gaps = np.bincount(bin_of, mass * (stated - truth), bins)
     return float(np.abs(gaps).sum())

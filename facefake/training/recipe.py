@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from facefake.errors import DatasetError
+from facefake.training.crops import STORE_MARGIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,9 @@ class Recipe:
     jitter_shift: float = 0.015
     kind_share: dict[str, float] = field(default_factory=dict)
     other_kind_share: float = 1.0
-    self_made_share: dict[str, float] = field(default_factory=dict)
+    self_made_share: dict[str, float] = field(
+        default_factory=lambda: {"self-blend": 0.3, "region-blend": 0.15, "retouch": 0.15, "swap": 0.2}
+    )
     source_share: dict[str, float] = field(default_factory=dict)
     held_out: list[str] = field(default_factory=list)
     counterpart: dict[str, str] = field(default_factory=dict)
@@ -63,8 +67,22 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for setting in ("side", "batch", "steps", "steps_an_epoch", "learning_rate"):
-            if getattr(self, setting) <= 0:
+            if not 0 < getattr(self, setting) < math.inf:
                 raise DatasetError(f"recipe: expected {setting} above 0, got {getattr(self, setting)}")
+        for setting in ("dropout", "degradation", "label_smoothing", "ema"):
+            if not 0 <= getattr(self, setting) <= 1:
+                raise DatasetError(f"recipe: expected {setting} from 0 to 1, got {getattr(self, setting)}")
+        if not 1 <= self.margin <= STORE_MARGIN:
+            raise DatasetError(f"recipe: expected margin from 1 to {STORE_MARGIN}, got {self.margin}")
+        for setting in ("kind_share", "self_made_share", "source_share"):
+            for name, share in getattr(self, setting).items():
+                if type(share) not in (int, float) or not 0 <= share < math.inf:
+                    raise DatasetError(
+                        f"recipe: expected {setting} of {name} to be at least 0, got {share!r}"
+                    )
+        for name in (*self.held_out, *self.counterpart.values()):
+            if type(name) is not str:
+                raise DatasetError(f"recipe: expected names in held_out and counterpart, got {name!r}")
         if self.batch % 2:
             raise DatasetError(f"recipe: expected an even batch, half of it fake, got {self.batch}")
 

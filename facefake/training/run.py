@@ -12,7 +12,7 @@ import numpy as np
 from facefake.bundle import KERAS_FILE, LITERT_FILE, checked_file, read_bundle
 from facefake.classifier import LiteRTNetwork, load_keras
 from facefake.errors import DatasetError
-from facefake.training.calibrate import calibrate
+from facefake.training.calibrate import calibrate, check_enough
 from facefake.training.crops import CropStore, make_crops
 from facefake.training.dataset import Example, read_dataset
 from facefake.training.evaluate import evaluate_crops
@@ -48,8 +48,8 @@ def train(
 ) -> Bundle:
     """Train on a dataset, calibrate on what was not trained on, and write a bundle.
 
-    Called again with the same `out`, a run that was cut short goes on after its last epoch, and a finished one only
-    calibrates and exports again.
+    Called again with the same `out`, a run that was cut short goes on after its last epoch, and one that was trained but
+    not yet calibrated and exported only does that. One that wrote its bundle starts anew.
 
     Args:
         data: as `read_dataset` takes it.
@@ -66,9 +66,12 @@ def train(
 
     Raises:
         DatasetError: the dataset is not as described, or too small to calibrate on.
-        ModelError: the backbone or the bundle to start from is not to be had.
+        ModelError: the backbone or the bundle to start from is not to be had, or the training diverged.
     """
+    import keras
+
     examples = read_dataset(data)
+    keras.utils.set_random_seed(recipe.seed)  # of the head's first weights
     network: keras.Model
     if start is None:
         network = build(backbone, recipe.side, recipe.dropout)
@@ -82,7 +85,10 @@ def train(
     numbers = seen(store, recipe.held_out)
     hidden = unseen(store, recipe.held_out)
     _check_labels(store, numbers, "train")
-    _check_labels(store, hidden, "validate")
+    # What would fail after hours of training fails before it.
+    for half, use in zip(halves(store, hidden), ("calibrate", "report"), strict=True):
+        _check_labels(store, half, use)
+    check_enough(store, halves(store, hidden)[0])
     out.mkdir(parents=True, exist_ok=True)
     finished = out / _FINISHED
     if finished.exists():
@@ -118,7 +124,9 @@ def export(
 ) -> Bundle:
     """Calibrate a trained network on one half of what it has not seen, measure it on the other, write its bundle."""
     calibration_half, report_half = halves(store, unseen(store, recipe.held_out))
-    examples = np.concatenate(list(batches(store, calibration_half[:256], recipe.side, recipe.margin)))
+    # Evenly out of all sources: the store is ordered by path.
+    typical = calibration_half[:: -(-len(calibration_half) // 256)]
+    examples = np.concatenate(list(batches(store, typical, recipe.side, recipe.margin)))
     write_networks(network, out, precision, examples)
     litert = out / LITERT_FILE
     scorer = LiteRTNetwork(litert.read_bytes(), recipe.side, threads=2, name=str(litert))

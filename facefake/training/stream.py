@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from facefake.alignment import resample
+from facefake.errors import DatasetError
 from facefake.training import degrade, forgery
 from facefake.training.crops import STORE_MARGIN, CropStore
 
@@ -35,6 +36,9 @@ class PairStream:
         store: the crops.
         numbers: which of them to draw from.
         recipe: the training settings.
+
+    Raises:
+        DatasetError: there is nothing to draw fakes from.
     """
 
     def __init__(self, store: CropStore, numbers: Sequence[int], recipe: Recipe) -> None:
@@ -62,16 +66,26 @@ class PairStream:
             kind: _Sources({n: e.source for n, e in crops if e.label == "fake" and e.kind == kind}, {})
             for kind in kinds
         }
-        shares = {kind: recipe.kind_share.get(kind, recipe.other_kind_share) for kind in kinds}
-        shares |= {name: recipe.self_made_share.get(name, 0.0) for name in SELF_MADE}
-        self._kinds = list(shares)
-        self._shares = np.array(list(shares.values())) / sum(shares.values())
+        shares = [recipe.kind_share.get(kind, recipe.other_kind_share) for kind in kinds]
+        made = [recipe.self_made_share.get(name, 0.0) for name in SELF_MADE]
+        if sum(made) and not any(True for _ in self._forgeable.members()):
+            raise DatasetError(
+                "expected real faces with landmarks to make fakes from, got none; without them the recipe's "
+                "self_made_share must be 0"
+            )
+        if not sum(shares + made):
+            raise DatasetError(
+                f"expected a kind of fake with a share above 0, got none of {kinds}, none self-made"
+            )
+        # The data may well have a kind that is named like one of the self-made ones.
+        self._kinds = [*((kind, False) for kind in kinds), *((name, True) for name in SELF_MADE)]
+        self._shares = np.array(shares + made) / sum(shares + made)
 
     def pair(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """One fake and one real crop, each uint8 (side, side, 3), RGB."""
         recipe = self._recipe
-        kind = self._kinds[rng.choice(len(self._kinds), p=self._shares)]
-        if kind in SELF_MADE:
+        kind, self_made = self._kinds[rng.choice(len(self._kinds), p=self._shares)]
+        if self_made:
             number = self._forgeable.draw(rng)
             real = self._store.pixels(number)
             fake = self._forge(kind, number, rng)

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from facefake.training import landmarks as mesh
+from facefake.training.crops import CropStore
 
 Face = tuple[NDArray[np.uint8], NDArray[np.float32]]
 _SIDE = 128
@@ -46,3 +50,51 @@ def face() -> Callable[[int], Face]:
         return crop, points.astype(np.float32)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def store_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., CropStore]:
+    """Makes a store out of (fields of the example, pixels, landmarks or None), without pictures or detection."""
+
+    def make(crops: Sequence[tuple[dict[str, str], NDArray[np.uint8], Any]]) -> CropStore:
+        folder: Path = tmp_path_factory.mktemp("store")
+        rows, marks, offset = [], [], 0
+        with (folder / "pixels.bin").open("wb") as file:
+            for number, (fields, pixels, landmarks) in enumerate(crops):
+                example = {
+                    "path": f"{number}.jpg",
+                    "label": "real",
+                    "kind": "photo",
+                    "source": "made",
+                    "group": str(number),
+                    "split": "train",
+                    **fields,
+                }
+                rows.append([*example.values(), offset, len(pixels), float(len(pixels))])
+                marks.append(np.full((mesh.LANDMARK_COUNT, 2), np.nan) if landmarks is None else landmarks)
+                file.write(pixels.tobytes())
+                offset += pixels.size
+        np.save(folder / "landmarks.npy", np.stack(marks).astype(np.float16))
+        (folder / "index.json").write_text(json.dumps({"fingerprint": "", "crops": rows, "skipped": []}))
+        return CropStore(folder)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def toy_store(store_of: Callable[..., CropStore], face: Callable[[int], Face]) -> CropStore:
+    """Textured real faces, and fakes of two kinds that even a tiny network can tell: they are green."""
+
+    def green(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return np.clip(pixels + np.array([-30, 50, -30]), 0, 255).astype(np.uint8)
+
+    crops = []
+    for number in range(48):
+        split = "val" if number % 3 == 0 else "train"
+        pixels, landmarks = face(number)
+        source = ("one", "two")[number % 2]
+        crops.append(({"source": source, "split": split, "group": f"g{number}"}, pixels, landmarks))
+        kind = ("gan", "face-swap")[number % 2]
+        fake = {"label": "fake", "kind": kind, "source": f"{kind}s", "split": split, "group": f"g{number}"}
+        crops.append((fake, green(pixels), None))
+    return store_of(crops)

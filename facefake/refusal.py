@@ -1,0 +1,91 @@
+"""Why a picture is refused: foreign exceptions and warnings of its decoder, turned into one kind each."""
+
+from __future__ import annotations
+
+import logging
+import re
+import struct
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, get_args
+
+from PIL import Image
+
+ErrorKind = Literal[
+    "not_found",
+    "no_permission",
+    "not_a_file",  # a directory, FIFO, device or socket
+    "unreadable",  # the operating system or the file object failed
+    "empty",  # no bytes at all
+    "too_large",  # more bytes, pixels or a longer side than ImageLimits, Pillow or the memory allows
+    "unsupported",  # a format, or a kind of pixels, that is not on the list
+    "truncated",  # ends before the picture does; also a JPEG or PNG that lacks nothing but its end marker
+    "corrupt",  # contradicts itself or its format
+    "wrong_type",  # not a source that load_picture takes
+]
+ERROR_KINDS: tuple[ErrorKind, ...] = get_args(ErrorKind)
+
+# Pillow logs some faults as well as raising them, and an unconfigured logger would write to stderr.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+_CUT = re.compile(r"truncated|incomplete|buffer is not large enough", re.IGNORECASE)
+_FOREIGN = re.compile(r"unsupported|not (yet )?supported|cannot handle|unknown (pixel )?mode", re.IGNORECASE)
+
+
+class Refusal(Exception):
+    """An `ImageError` that does not know its path yet."""
+
+    def __init__(self, kind: ErrorKind, expected: str, got: str) -> None:
+        super().__init__(kind, expected, got)
+
+
+@contextmanager
+def faults(kind: ErrorKind, expected: str) -> Iterator[None]:
+    """The one place where foreign exceptions are converted: each becomes a `Refusal`."""
+    try:
+        yield
+    except Refusal:
+        raise
+    except (MemoryError, Image.DecompressionBombError) as fault:
+        raise Refusal("too_large", "a picture of bearable size", str(fault) or "too little memory") from fault
+    except (FileNotFoundError, NotADirectoryError) as fault:
+        raise Refusal("not_found", "a file", "no file of that name") from fault
+    except PermissionError as fault:
+        raise Refusal("no_permission", expected, "no permission to read it") from fault
+    except Exception as fault:
+        # On malformed files Pillow raises nearly every built-in exception, and those of zlib, struct and lcms.
+        got = (isinstance(fault, OSError) and fault.strerror) or str(fault) or type(fault).__name__
+        if kind == "corrupt" and _FOREIGN.search(got):
+            kind = "unsupported"
+        elif kind == "corrupt" and (isinstance(fault, (EOFError, struct.error)) or _CUT.search(got)):
+            kind = "truncated"
+        raise Refusal(kind, expected, got) from fault
+
+
+# Pillow tells of oddities through Python's warnings, whose filters belong to the whole process:
+# warnings.catch_warnings would swap them under other threads. Instead, one filter for a category to which every
+# warning belongs, but only as seen from a thread that is decoding.
+_decoding = threading.local()
+
+
+class _WhileDecoding(type):
+    def __subclasscheck__(cls, category: type) -> bool:
+        return getattr(_decoding, "active", False)
+
+
+class _PillowWarning(Warning, metaclass=_WhileDecoding):
+    pass
+
+
+@contextmanager
+def pillow_muted() -> Iterator[None]:
+    # Whoever resets or prepends filters displaces ours, so it is put back in front.
+    if not warnings.filters or warnings.filters[0][2] is not _PillowWarning:
+        warnings.simplefilter("ignore", _PillowWarning)
+    _decoding.active = True
+    try:
+        yield
+    finally:
+        _decoding.active = False

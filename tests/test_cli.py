@@ -1,0 +1,565 @@
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable, Iterator
+from io import StringIO
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from jsonschema import Draft202012Validator
+from PIL import Image
+from rich.console import Console
+
+from facefake import __version__, about, terminal
+from facefake.cli import main
+from facefake.errors import ModelError
+from facefake.images import load_picture
+from facefake.paths import models_folder
+from facefake.results import FaceResult, ImageResult, Verdict, schema
+
+ROOT = Path(__file__).resolve().parents[1]
+SAMPLES = ROOT / "samples"
+POINTS = ((5.0, 5.0),) * 6
+VALIDATOR = Draft202012Validator(schema())
+needs_bundle = pytest.mark.skipif(
+    not (models_folder() / "facefake" / "bundle.json").is_file(),
+    reason="needs the trained model in models/facefake",
+)
+
+
+def face(index: int, verdict: Verdict) -> FaceResult:
+    numbers = (None, None) if verdict == "not_applicable" else (0.876, 0.0034)
+    reason = {"uncertain": "neither nor", "not_applicable": "too small: 9 pixels"}.get(verdict)
+    return FaceResult(index, (2.0, 3.0, 22.0, 33.0), POINTS, 0.9, verdict, *numbers, reason)
+
+
+def judged(path: str, *verdicts: Verdict) -> ImageResult:
+    """A result for a picture whose pixels are read, with faces of the given verdicts."""
+    picture = load_picture(path)
+    whole = next((v for v in ("fake", "uncertain", "real") if v in verdicts), "not_applicable")
+    numbers = (None, None) if whole == "not_applicable" else (0.876, 0.0034)
+    return ImageResult(
+        path,
+        picture.width,
+        picture.height,
+        whole,  # type: ignore[arg-type]
+        *numbers,
+        None if whole in ("fake", "real") else "because",
+        tuple(face(index, verdict) for index, verdict in enumerate(verdicts)),
+        picture.warnings,
+        "stand-in 1",
+        picture=picture,
+    )
+
+
+class StandIn:
+    """In the place of FakeImageDetector: a picture's name says what is in it, as "fake-real.png" does."""
+
+    made_with: tuple[Any, dict[str, Any]]
+    broken: BaseException | None = None
+
+    def __init__(self, model: Path | None, **settings: Any) -> None:
+        StandIn.made_with = model, settings
+
+    def __enter__(self) -> StandIn:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def analyze(self, path: str) -> ImageResult:
+        if self.broken:
+            raise self.broken
+        return judged(path, *[v for v in get_args(Verdict) if v in Path(path).name.replace("-", "_")])
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Path]]:
+    """Makes pictures of the given names in the current folder, where a stand-in judges them by their names."""
+    monkeypatch.setattr("facefake.detector.FakeImageDetector", StandIn)
+    monkeypatch.setattr(StandIn, "broken", None)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.chdir(tmp_path)
+
+    def make(*names: str) -> Path:
+        for name in names:
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((48, 64, 3), 90, np.uint8)).save(name)
+        return tmp_path
+
+    yield make
+
+
+def run(*arguments: str) -> Result:
+    result = CliRunner().invoke(main, arguments)
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def commands() -> list[tuple[str, click.Command]]:
+    return [("", main), *main.commands.items()]
+
+
+# Help
+
+
+@pytest.mark.parametrize(("name", "command"), commands())
+def test_every_option_has_help_and_is_in_an_example(name: str, command: click.Command) -> None:
+    assert command.help
+    assert command.epilog
+    assert f"facefake {name}" in command.epilog
+    for option in command.params:
+        if isinstance(option, click.Option):
+            assert option.help, f"{name} {option.name} has no help"
+            shown = any(re.search(rf"{flag}\b", command.epilog) for flag in option.opts)
+            assert shown or option.name == "version", f"{name} {option.name} has no example"
+
+
+@pytest.mark.parametrize(("name", "command"), commands()[1:])
+def test_every_example_is_one(name: str, command: click.Command) -> None:
+    assert command.epilog
+    examples = [shlex.split(line) for line in command.epilog.splitlines() if line.startswith("  ")]
+    assert examples
+    for program, called, *arguments in examples:
+        assert (program, called) == ("facefake", name)
+        command.make_context(name, arguments)
+
+
+def test_help_tells_people_what_to_distrust() -> None:
+    text = " ".join(run("scan", "--help").output.split())
+    for phrase in (
+        "statistics, not proof",
+        "not that the picture is authentic",
+        "called fake at the alarm rate",
+        "Small, blurred and cut-off faces are not judged",
+        "models/README.md",
+        "3 a fake was found",
+    ):
+        assert phrase in text
+
+
+def test_help_fits_a_terminal_of_eighty_columns() -> None:
+    for name, _ in commands():
+        text = run(*name.split(), "--help").output.partition("Examples:")[0]
+        assert max(map(len, text.splitlines())) <= 80
+
+
+def test_version() -> None:
+    assert run("--version").output == f"facefake, version {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["scan"],
+        ["scan", "x.png", "--alarm", "1"],
+        ["scan", "x.png", "--min-face", "2"],
+        ["scan", "x.png", "--jsonl", "r", "--csv", "r"],
+        ["scan", "x.png", "--no-such-option"],
+        ["train", "data", "--out", "o", "--from", "b", "--backbone", "vgg16"],
+        ["train", "data"],
+        ["evaluate", "data", "--split", "some"],
+        ["no-such-command"],
+    ],
+)
+def test_wrong_use_exits_with_2(arguments: list[str], pictures: Callable[..., Path]) -> None:
+    pictures()
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "Error: " in result.stderr
+
+
+# Scan
+
+
+def test_scan_shows_a_table_and_a_sentence(pictures: Callable[..., Path]) -> None:
+    pictures("fake-real-uncertain-not-applicable.png")
+    result = run("scan", "fake-real-uncertain-not-applicable.png")
+    assert result.exit_code == 0
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert lines[0] == "fake-real-uncertain-not-applicable.png 64 × 48 pixels"
+    assert "1 20 × 30 ○ real 88 % 0.34 %" in lines
+    assert "2 20 × 30 ▲ fake 88 % 0.34 %" in lines
+    assert "3 20 × 30 ? uncertain 88 % 0.34 % neither nor" in lines
+    assert "4 20 × 30 – not judged too small: 9 pixels" in lines
+    assert any(line.startswith("▲ fake: 1 of 4 faces looks fake (false-alarm rate 0.34 %)") for line in lines)
+    assert "numbered from left to right" in result.stderr
+
+
+def test_narrow_terminals_get_the_reasons_below_the_table(
+    pictures: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures("fake-uncertain.png")
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = run("scan", "fake-uncertain.png").stdout.splitlines()
+    assert "Reason" not in lines[1]
+    assert any(re.match(r"Face 2: neither nor *$", line) for line in lines)
+
+
+def test_a_picture_without_faces_gets_a_sentence_only(pictures: Callable[..., Path]) -> None:
+    pictures("empty.png")
+    result = run("scan", "empty.png")
+    assert "– not judged: No face found, so there is nothing to judge." in result.stdout
+    assert "Face  " not in result.stdout
+    assert result.stderr == ""
+
+
+def test_several_pictures_are_counted(pictures: Callable[..., Path]) -> None:
+    pictures("in/fake.png", "in/real.png", "in/more/real-uncertain.png")
+    Path("in/broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    result = run("scan", "in", "missing.png")
+    assert result.exit_code == 1
+    assert "5 pictures: 1 fake, 1 uncertain, 1 real, 2 failed." in result.stderr
+    assert "2 of 5  in/fake.png" in result.stdout
+    errors = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert [error.split(":")[1].strip() for error in errors] == ["in/broken.png", "missing.png"]
+
+
+def test_json_is_an_array_of_valid_records_and_nothing_else(pictures: Callable[..., Path]) -> None:
+    pictures("fake.png", "real.png")
+    result = run("scan", "fake.png", "missing.png", "real.png", "--json")
+    records = json.loads(result.stdout)
+    assert [record["verdict"] for record in records] == ["fake", "error", "real"]
+    for record in records:
+        VALIDATOR.validate(record)
+    assert result.exit_code == 1
+
+
+def test_files_take_the_place_of_tables(pictures: Callable[..., Path]) -> None:
+    pictures("fake.png", "real.png")
+    result = run("scan", "fake.png", "real.png", "--jsonl", "r.jsonl", "--csv", "r.csv")
+    assert (result.exit_code, result.stdout) == (0, "")
+    records = [json.loads(line) for line in Path("r.jsonl").read_text().splitlines()]
+    assert [record["path"] for record in records] == ["fake.png", "real.png"]
+    assert len(Path("r.csv").read_text().splitlines()) == 3
+
+
+def test_existing_results_are_kept_unless_forced(pictures: Callable[..., Path]) -> None:
+    pictures("fake.png")
+    Path("r.jsonl").write_text("precious")
+    result = run("scan", "fake.png", "--jsonl", "r.jsonl")
+    assert result.exit_code == 1
+    assert result.stderr == "Error: r.jsonl: expected a new file, found one of that name\n"
+    assert Path("r.jsonl").read_text() == "precious"
+    assert run("scan", "fake.png", "--jsonl", "r.jsonl", "--force").exit_code == 0
+    assert json.loads(Path("r.jsonl").read_text())["verdict"] == "fake"
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "status"),
+    [
+        (["real.png"], [], 0),
+        (["fake.png"], [], 0),
+        (["fake.png"], ["--fail-on-fake"], 3),
+        (["real.png", "uncertain.png"], ["--fail-on-fake"], 0),
+        (["real.png", "missing.png"], ["--fail-on-fake"], 1),
+        (["fake.png", "missing.png"], ["--fail-on-fake"], 3),
+    ],
+)
+def test_exit_status(
+    names: list[str], options: list[str], status: int, pictures: Callable[..., Path]
+) -> None:
+    pictures(*(name for name in names if name != "missing.png"))
+    assert run("scan", *names, *options).exit_code == status
+
+
+def test_annotated_copies_are_written_and_existing_ones_kept(pictures: Callable[..., Path]) -> None:
+    pictures("a/fake.png", "b/fake.jpg", "b/fake.png")
+    result = run("scan", "a", "b", "--annotate", "out")
+    assert result.exit_code == 0
+    written = ["fake-annotated-2.png", "fake-annotated.jpg", "fake-annotated.png"]
+    assert sorted(path.name for path in Path("out").iterdir()) == written
+    assert "Annotated: out/fake-annotated-2.png" in result.stderr
+    again = run("scan", "a", "real.png", "--annotate", "out", "--json")
+    assert again.exit_code == 1
+    assert "Error: out/fake-annotated.png: expected a new file" in again.stderr
+    assert [record["verdict"] for record in json.loads(again.stdout)] == ["fake", "error"]
+
+
+def test_settings_reach_the_detector(pictures: Callable[..., Path]) -> None:
+    pictures("real.png")
+    run("scan", "real.png", "--min-face", "24", "--alarm", "0.001", "--model", "m")
+    assert StandIn.made_with == (Path("m"), {"min_face": 24.0, "alarm_rate": 0.001, "runtime": "litert"})
+    run("scan", "real.png")
+    assert StandIn.made_with == (None, {"min_face": None, "alarm_rate": None, "runtime": "litert"})
+
+
+def test_hostile_names_cannot_tamper_with_the_terminal(pictures: Callable[..., Path]) -> None:
+    name = "[red]fake:smile:\x1b[31m\r\n\u202egnp\udce9.png"
+    pictures("fake.png", "[bold]broken.png")
+    Path("fake.png").rename(name)
+    Path("[bold]broken.png").write_bytes(b"\x1b[2J")
+    result = run("scan", name, "[bold]broken.png", "gone\x1b[2J.png", "--annotate", "out")
+    shown = r"[red]fake:smile:\x1b[31m\r\n\u202egnp\udce9"
+    assert f"{shown}.png  64 × 48" in result.stdout
+    assert f"Annotated: out/{shown}-annotated.png" in result.stderr
+    assert r"Error: [bold]broken.png: expected" in result.stderr
+    assert r"Error: gone\x1b[2J.png: expected" in result.stderr
+    for text in (result.stdout, result.stderr):
+        assert all(character.isprintable() or character == "\n" for character in text)
+
+
+def test_colour_is_never_the_only_carrier() -> None:
+    looks = [terminal._LOOKS[verdict] for verdict in get_args(Verdict)]
+    assert len({text[0] for text, _ in looks}) == len({style for _, style in looks}) == 4
+    console = Console(record=True, force_terminal=True, color_system="standard", width=120, file=StringIO())
+    console.print(terminal.picture(judged(str(SAMPLES / "astronaut.jpg"), "fake", "real"), "x", wide=True))
+    coloured = console.export_text(styles=True, clear=False)
+    assert "\x1b[1;31m▲ fake" in coloured
+    assert "\x1b[36m○ real" in coloured
+
+
+def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter(range(0, 1000, 6))
+    monkeypatch.setattr(time, "monotonic", lambda: next(now))
+    plain = Console(record=True, file=StringIO(), force_terminal=False)
+    with terminal.progress("pictures", plain) as report:
+        for done in range(5):
+            report(done, 4)
+    assert plain.export_text().splitlines() == ["1 of 4 pictures", "3 of 4 pictures"]
+
+
+def test_ctrl_c_is_quiet(pictures: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures("real.png")
+    monkeypatch.setattr(StandIn, "broken", KeyboardInterrupt())
+    result = run("scan", "real.png")
+    assert (result.exit_code, result.output) == (130, "")
+
+
+def test_a_broken_installation_is_one_line(
+    pictures: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures("real.png")
+    monkeypatch.setattr(StandIn, "broken", ModelError("expected\na model \x1b[31m"))
+    result = run("scan", "real.png")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "Error: expected a model \\x1b[31m\n"
+
+
+def test_text_that_the_encoding_lacks_does_not_stop_the_table(pictures: Callable[..., Path]) -> None:
+    pictures("fake-é.png")
+    result = CliRunner(charset="ascii").invoke(main, ["scan", "fake-é.png"])
+    assert result.exit_code == 0
+    assert r"fake-\xe9.png" in result.output
+
+
+# The other commands
+
+
+def test_dependencies_are_those_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = [*project["dependencies"], *project["optional-dependencies"]["heif"]]
+    assert sorted(re.split(r"[^\w-]", need)[0] for need in needed) == sorted(about.DEPENDENCIES)
+
+
+def test_weaknesses_are_the_worst_rows_of_the_card() -> None:
+    def row(label: str, source: str, called_fake: float) -> dict[str, Any]:
+        return {"label": label, "source": source, "tier": "web", "called_fake": called_fake}
+
+    sources = [row("fake", f"f{n}", n / 10) for n in range(9, 0, -1)] + [
+        row("real", "r", 0.02),
+        row("real", "s", 0),
+    ]
+    told = about.weaknesses({"metrics": {"sources": sources}})
+    assert told[0] == "finds 10 % of the fakes from f1 (web pictures)"
+    assert told[5:] == ["calls 2 % of the real faces from r (web pictures) fake"]
+
+
+@pytest.mark.parametrize("card", [{}, {"metrics": 3}, {"metrics": {"sources": [3, {"label": "fake"}]}}])
+def test_a_card_may_lack_anything(card: dict[str, Any]) -> None:
+    assert about.weaknesses(card) == []
+
+
+def test_info_shows_versions_even_if_the_model_is_broken(tmp_path: Path) -> None:
+    result = run("info", "--model", str(tmp_path))
+    assert result.exit_code == 1
+    assert re.search(rf"facefake +{re.escape(__version__)}", result.stdout)
+    assert result.stderr.startswith("Error: expected a model bundle")
+    assert run("info", "--model", str(tmp_path), "--json").stdout == ""
+
+
+def test_train_hands_over_its_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[Any] = []
+
+    class Trained:
+        label = "mine 1"
+
+    def train(*arguments: Any, progress: Any, report: Any, **settings: Any) -> type[Trained]:
+        called.append((arguments, settings))
+        progress(1, 2)
+        report({"epoch": 1, "loss": 0.41239, "sources": {"dfdc": 0.75}})
+        return Trained
+
+    monkeypatch.setattr("facefake.cli._import_keras", lambda: None)  # which takes seconds
+    monkeypatch.setattr("facefake.training.run.train", train)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text("steps = 7\nseed = 3\nbatch = 8\n")
+    out = tmp_path / "my model"
+    result = run("train", "data", "--out", str(out), "--recipe", str(recipe), "--steps", "9", "--cache", "c")
+    ((data, folder, used), settings) = called[0]
+    assert (result.exit_code, data, folder) == (0, Path("data"), out)
+    assert (used.steps, used.seed, used.batch) == (9, 3, 8)
+    assert settings == {
+        "backbone": "efficientnet-lite0",
+        "start": None,
+        "cache": Path("c"),
+        "name": "my-model",
+    }
+    assert result.stderr == "epoch 1  loss 0.4124\n"
+    assert result.stdout == f"mine 1 is in {out}\n"
+    run("train", "data", "--out", str(out), "--from", "b", "--seed", "0")
+    assert (called[1][0][2].seed, called[1][1]["start"]) == (0, Path("b"))
+
+
+def test_evaluate_renders_what_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[Any] = []
+
+    class Evaluation:
+        @staticmethod
+        def tables() -> list[tuple[list[str], list[list[str]]]]:
+            return [(["source", "AUC"], [["[red]dfdc\x1b", "0.912"], ["photos", ""]]), (["tier"], [["web"]])]
+
+        @staticmethod
+        def to_dict() -> dict[str, Any]:
+            return {"model": "facefake 1"}
+
+    def evaluate(
+        data: Path, bundle: Path | None, *, cache: Path, progress: Any, **settings: Any
+    ) -> type[Evaluation]:
+        called.append((data, bundle, cache.is_dir(), settings))
+        return Evaluation
+
+    monkeypatch.setattr("facefake.training.evaluate.evaluate", evaluate)
+    shown = run("evaluate", "data", "--split", "val").stdout
+    assert r"[red]dfdc\x1b  0.912" in shown
+    assert "web" in shown
+    assert called == [(Path("data"), None, True, {"split": "val"})]
+    kept = str(tmp_path / "crops")
+    assert json.loads(run("evaluate", "data", "--cache", kept, "--json").stdout) == {"model": "facefake 1"}
+
+
+def test_splits_are_those_of_the_evaluation() -> None:
+    from facefake.training.evaluate import SPLITS
+
+    (option,) = (option for option in main.commands["evaluate"].params if option.name == "split")
+    assert isinstance(option.type, click.Choice)
+    assert tuple(option.type.choices) == SPLITS
+
+
+def test_library_errors_are_one_line(tmp_path: Path) -> None:
+    result = run(
+        "train", str(tmp_path), "--out", str(tmp_path / "o"), "--recipe", str(tmp_path / "none.toml")
+    )
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: expected a TOML recipe")
+    assert result.stderr.count("\n") == 1
+
+
+# Real processes and the real model
+
+
+def process(*arguments: str, **settings: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        **settings,
+    )
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom facefake.cli import main\n"
+        "for command in ([], ['scan'], ['info'], ['train'], ['evaluate']):\n"
+        "    main([*command, '--help'], standalone_mode=False)\n"
+        "print({'numpy', 'cv2', 'mediapipe', 'keras', 'tensorflow', 'ai_edge_litert'} & set(sys.modules))"
+    )
+    finished = process("-c", code)
+    assert finished.stderr == ""
+    assert finished.stdout.splitlines()[-1] == "set()"
+
+
+def test_keras_is_imported_quietly() -> None:
+    code = (
+        "import os; os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'\n"
+        "from facefake.cli import _import_keras; _import_keras()\n"
+        "import sys; print('keras' in sys.modules)"
+    )
+    finished = process("-c", code)
+    assert (finished.stdout, finished.stderr) == ("True\n", "")
+
+
+@needs_bundle
+def test_scan_of_the_group_finds_and_draws_every_face(tmp_path: Path) -> None:
+    truth = json.loads((SAMPLES / "truth.json").read_text(encoding="utf-8"))["group.jpg"]
+    result = run(
+        "scan", str(SAMPLES / "group.jpg"), "--json", "--min-face", "24", "--annotate", str(tmp_path)
+    )
+    assert result.exit_code == 0
+    (record,) = json.loads(result.stdout)
+    VALIDATOR.validate(record)
+    assert len(record["faces"]) == len(truth)
+    with Image.open(tmp_path / "group-annotated.jpg") as image:
+        assert image.width == record["width"]
+
+
+@needs_bundle
+def test_a_real_process_says_nothing_but_its_own() -> None:
+    finished = process("-m", "facefake", "scan", "samples/astronaut.jpg", "samples/ai-selfie.jpg", "--json")
+    assert finished.returncode == 0
+    assert len(json.loads(finished.stdout)) == 2
+    assert re.fullmatch(r"2 pictures: .*\.\n", finished.stderr)
+
+
+@needs_bundle
+def test_scan_imports_neither_tensorflow_nor_keras() -> None:
+    code = (
+        "import sys\nfrom facefake.cli import main\n"
+        "main(['scan', 'samples/astronaut.jpg'], standalone_mode=False)\n"
+        "print({'tensorflow', 'keras'} & set(sys.modules))"
+    )
+    finished = process("-c", code)
+    assert finished.stdout.splitlines()[-1] == "set()", finished.stderr
+
+
+@needs_bundle
+def test_info_passes_the_self_test() -> None:
+    known = json.loads(run("info", "--json").stdout)
+    assert known["model"]["self_test"] == "passed"
+    assert known["model"]["name"] == "facefake"
+    assert set(about.DEPENDENCIES) <= set(known["versions"])
+    text = run("info").stdout
+    assert re.search(r"self test +passed", text)
+
+
+@needs_bundle
+def test_ctrl_c_ends_a_real_process_with_130(tmp_path: Path) -> None:
+    for number in range(200):
+        shutil.copy(SAMPLES / "group.jpg", tmp_path / f"{number}.jpg")
+    results = tmp_path / "r.jsonl"
+    arguments = [sys.executable, "-m", "facefake", "scan", str(tmp_path), "--jsonl", str(results)]
+    running = subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (results.exists() and results.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    running.send_signal(signal.SIGINT)
+    _, errors = running.communicate(timeout=60)
+    assert (running.returncode, errors) == (130, "")
+    assert all(json.loads(line) for line in results.read_text().splitlines())

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facefake.detector import FakeImageDetector
+from facefake.errors import ImageError, ModelError
+from facefake.results import ImageResult
+
+SAMPLES = Path(__file__).resolve().parents[1] / "samples"
+TRUTH = json.loads((SAMPLES / "truth.json").read_text())
+PORTRAIT = SAMPLES / "grace-hopper.jpg"
+
+
+@pytest.fixture(scope="module")
+def detector(tiny_bundle: Path) -> Iterator[FakeImageDetector]:
+    with FakeImageDetector(tiny_bundle) as detector:
+        yield detector
+
+
+@pytest.fixture(scope="module")
+def group(detector: FakeImageDetector) -> ImageResult:
+    return detector.analyze(SAMPLES / "group.jpg")
+
+
+def record(result: ImageResult) -> dict:
+    return {key: value for key, value in result.to_dict().items() if key not in ("path", "file")}
+
+
+def test_every_face_of_the_group_gets_a_result(group):
+    assert group.path == str(SAMPLES / "group.jpg")
+    assert group.model == "tiny 0.1"
+    assert len(group.faces) == len(TRUTH["group.jpg"]) == 14
+    for truth in TRUTH["group.jpg"]:
+        left, top, right, bottom = truth["box"]
+        centre = ((left + right) / 2, (top + bottom) / 2)
+        held = [f for f in group.faces if f.box[0] < centre[0] < f.box[2] and f.box[1] < centre[1] < f.box[3]]
+        assert len(held) == 1
+    for face in group.faces:
+        assert face.verdict in ("real", "fake", "uncertain")
+        assert 0 <= face.fake_probability <= 1
+    assert len({face.fake_probability for face in group.faces}) > 10  # each its own, none twice
+
+
+def test_a_face_s_logit_is_that_of_its_own_crop(detector, group):
+    """Faces are judged in one batch: their scores must come back in order."""
+    from facefake.alignment import align
+    from facefake.calibration import probability
+    from facefake.detection import Face
+
+    pixels = np.asarray(Image.open(SAMPLES / "group.jpg").convert("RGB"))
+    bundle = detector.bundle
+    for face in group.faces:
+        crop = align(pixels, Face(face.box, face.keypoints, 1.0), bundle.side, bundle.margin)
+        logit = float(detector._classifier.predict(crop[None]).logits[0])
+        assert face.fake_probability == pytest.approx(probability(logit, bundle.calibration), abs=1e-3)
+
+
+def test_the_short_form_is_a_flag_and_a_probability(detector):
+    flag, confidence = detector.detect_fake_image(PORTRAIT)
+    result = detector.analyze(PORTRAIT)
+    assert type(flag) is bool
+    assert type(confidence) is float
+    assert (flag, confidence) == (result.verdict == "fake", result.fake_probability)
+    assert 0 < confidence < 1
+
+
+def test_a_picture_without_a_face_is_neither_real_nor_fake(detector):
+    blank = np.full((120, 160, 3), 128, np.uint8)
+    result = detector.analyze(blank)
+    assert (result.verdict, result.reason, result.fake_probability) == (
+        "not_applicable",
+        "no face found",
+        None,
+    )
+    assert detector.detect_fake_image(blank) == (False, 0.0)
+
+
+def test_the_alarm_rate_moves_the_verdict_and_nothing_else(tiny_bundle, detector):
+    result = detector.analyze(PORTRAIT)
+    rate = result.false_alarm_rate
+    assert 0.02 < rate < 0.9  # or the rates below would not lie on both sides
+    for alarm_rate, verdict in ((rate * 1.05, "fake"), (rate / 5, "uncertain"), (rate / 50, "real")):
+        with FakeImageDetector(tiny_bundle, alarm_rate=alarm_rate) as other:
+            found = other.analyze(PORTRAIT)
+        assert found.verdict == verdict
+        assert found.fake_probability == result.fake_probability
+    for wrong in (0.0, 1.0, -0.1, float("nan")):
+        with pytest.raises(ModelError, match="alarm rate"):
+            FakeImageDetector(tiny_bundle, alarm_rate=wrong)
+
+
+def test_the_smallest_face_can_be_set(tiny_bundle):
+    side = max(TRUTH["grace-hopper.jpg"], key=lambda face: face["box"][2])["box"]
+    side = max(side[2] - side[0], side[3] - side[1])
+    pixels = Image.open(PORTRAIT).convert("RGB")
+    scale = 18 / side
+    small = np.asarray(
+        pixels.resize((round(pixels.width * scale), round(pixels.height * scale)), Image.LANCZOS)
+    )
+    canvas = np.full((160, 160, 3), 200, np.uint8)
+    canvas[: small.shape[0], : small.shape[1]] = small[:160, :160]
+    with FakeImageDetector(tiny_bundle) as default, FakeImageDetector(tiny_bundle, min_face=12) as fine:
+        assert default.analyze(canvas).reason == "no face found"
+        result = fine.analyze(canvas)
+    (face,) = result.faces
+    assert face.verdict == result.verdict == "not_applicable"
+    assert face.reason.startswith("too small")
+    with pytest.raises(ValueError, match="min_face"):
+        FakeImageDetector(tiny_bundle, min_face=1)
+
+
+def test_every_kind_of_source_gives_one_answer(detector):
+    pixels = np.asarray(Image.open(PORTRAIT).convert("RGB"))
+    content = PORTRAIT.read_bytes()
+    sources = [PORTRAIT, str(PORTRAIT), content, io.BytesIO(content), Image.open(PORTRAIT), pixels]
+    first, *others = [record(detector.analyze(source)) for source in sources]
+    assert len(first["faces"]) == 1
+    assert all(other == first for other in others)
+    with pytest.raises(ImageError):
+        detector.analyze(content[:2000])
+
+
+def test_eight_threads_share_one(detector):
+    expected = json.dumps(detector.analyze(PORTRAIT).to_dict())
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: json.dumps(detector.analyze(PORTRAIT).to_dict()), range(8)))
+    assert found == [expected] * 8
+
+
+def test_it_can_be_closed_twice(tiny_bundle):
+    with FakeImageDetector(tiny_bundle, threads=1) as detector:
+        detector.analyze(PORTRAIT)
+        detector.close()

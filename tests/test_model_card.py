@@ -1,0 +1,59 @@
+"""The model card's figures are those that the bundle carries, and nothing in it is out of date."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+MODELS = Path(__file__).resolve().parents[1] / "models"
+
+
+@pytest.fixture(scope="module")
+def bundle() -> dict:
+    return json.loads((MODELS / "facefake" / "bundle.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[list[str]]:
+    lines = (MODELS / "README.md").read_text().splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
+
+
+def test_every_source_and_tier_stands_there_as_it_was_measured(bundle: dict, rows: list[list[str]]) -> None:
+    for row in bundle["card"]["metrics"]["sources"]:
+        if row["tier"] == "hard":
+            continue
+        start = [
+            row["label"],
+            row["source"],
+            "no" if row["trained_on"] else "yes",
+            str(row["count"]),
+            row["tier"],
+        ]
+        found = [cells for cells in rows if cells[:5] == start]
+        auc = "" if row["auc"] is None else f"{row['auc']:.3f}"
+        assert found == [[*start, auc, f"{row['called_fake']:.1%}", f"{row['called_uncertain']:.1%}"]]
+
+
+def test_every_tier_stands_there_as_it_was_measured(bundle: dict, rows: list[list[str]]) -> None:
+    for row in bundle["card"]["metrics"]["tiers"]:
+        kinds = [f"{row['auc_by_kind'][kind]:.3f}" for kind in ("gan", "diffusion", "face-swap", "photoshop")]
+        rest = [
+            f"{row['false_alarms']:.1%}",
+            f"{row['balanced_accuracy']:.1%}",
+            f"{row['calibration_error']:.3f}",
+        ]
+        assert [row["tier"], *kinds, *rest] in rows
+
+
+def test_every_face_size_stands_there_as_it_was_measured(bundle: dict, rows: list[list[str]]) -> None:
+    by_side = bundle["card"]["metrics"]["auc_by_face_side"]
+    assert ["AUC", *[f"{auc:.3f}" for auc in by_side.values()]] in rows
+
+
+def test_every_source_of_training_pictures_is_counted(bundle: dict, rows: list[list[str]]) -> None:
+    for row in bundle["card"]["data"]:
+        line = [row["label"], row["kind"], row["source"], str(row["trained"]), str(row["unseen"])]
+        assert [cells[:5] for cells in rows if cells[:3] == line[:3]] == [line]

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from facefake.calibration import Calibration, false_alarm_rate
+from facefake.classifier import Scores
+from facefake.errors import DatasetError
+from facefake.training import calibrate as module
+from facefake.training.calibrate import calibrate, check_enough, fit_tail
+from facefake.training.scoring import halves, score, seen, unseen
+from facefake.training.views import view
+
+SIDE = 32
+
+
+class Told:
+    """A scorer that takes the logit from the crop: its mean is 128 + 10 times the logit."""
+
+    def predict(self, crops: np.ndarray) -> Scores:
+        logits = (crops.astype(np.float64).mean((1, 2, 3)) - 128) / 10
+        return Scores(logits.astype(np.float32), np.zeros((len(crops), 1, 1), np.float32))
+
+
+def telling(logit: float, number: int) -> np.ndarray:
+    """A crop that tells a logit, with a little texture so that it has some sharpness."""
+    rng = np.random.default_rng(number)
+    pixels = np.full((40, 40, 3), 128 + 10 * np.clip(logit, -11, 11))
+    return np.clip(pixels + rng.integers(-3, 4, pixels.shape), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def told_store(store_of):
+    """Two sources of real faces, normal around −2 and −1, and one of fakes around 2."""
+    rng = np.random.default_rng(0)
+    crops = []
+    for fields, mean in (
+        ({"source": "easy"}, -2),
+        ({"source": "hard"}, -1),
+        ({"label": "fake", "kind": "gan", "source": "gans"}, 2),
+    ):
+        for number in range(400):
+            fields = {**fields, "split": "val", "group": f"{mean} {number}"}
+            crops.append((fields, telling(rng.normal(mean, 1), number), None))
+    return store_of(crops)
+
+
+@pytest.fixture(scope="module")
+def fitted(told_store) -> Calibration:
+    return calibrate(Told(), told_store, range(len(told_store)), SIDE, 1.25)
+
+
+@pytest.mark.parametrize("rate", [0.2, 0.05, 0.01, 0.002])
+def test_the_rates_hold_on_fresh_faces_of_the_worse_source(fitted, rate):
+    fresh = np.random.default_rng(9).normal(-1, 1, 20_000)
+    grid = np.linspace(-4, 11, 3000)
+    threshold = next(x for x in grid if false_alarm_rate(x, fitted) <= rate)
+    alarms = (fresh >= threshold).mean()
+    # The rates come from 400 faces: their own error is the larger one.
+    error = 3 * math.sqrt(rate / 400)
+    assert alarms <= rate + error
+    assert alarms >= rate - error - 0.5 * rate
+
+
+def test_the_numbers_are_those_of_the_real_faces_that_look_most_fake(told_store, fitted):
+    assert fitted.real_count == 400
+    assert np.median(fitted.real_scores) > -1.2  # not the easy source's −2
+    assert fitted.real_probabilities[-1] == 1.0
+    assert fitted.tail is not None
+    assert Calibration.from_dict(fitted.to_dict()) == fitted
+    assert fitted.min_face == min(module.FACE_SIDES)
+
+
+def test_probabilities_are_those_of_the_law(fitted):
+    """At logit x: N(2, 1) of the fakes against half N(−2, 1) and half N(−1, 1) of the real ones."""
+
+    def density(x: float, mean: float) -> float:
+        return math.exp(-((x - mean) ** 2) / 2)
+
+    for x in (-1, 0, 0.5, 1, 2):
+        truth = density(x, 2) / (density(x, 2) + (density(x, -1) + density(x, -2)) / 2)
+        stated = 1 / (1 + math.exp(-(x / fitted.temperature + fitted.bias)))
+        assert stated == pytest.approx(truth, abs=0.08)
+
+
+@pytest.mark.parametrize(("slope", "offset"), [(1.0, 0.0), (0.05, -1.0), (0.3, 2.0), (4.0, 0.5)])
+def test_a_known_logistic_is_found_again(slope, offset):
+    rng = np.random.default_rng(1)
+    logits = rng.normal(0, 3 / slope, 40_000) - offset / slope
+    labels = rng.random(logits.size) < 1 / (1 + np.exp(-(slope * logits + offset)))
+    sources = np.where(labels, "gan/f", "photo/r")
+    temperature, bias = module._fit_probability(logits[None].astype(np.float32), labels, sources)
+    # Both labels weigh the same in the fit, so that the offset moves by the log odds of their shares.
+    prior = math.log(labels.mean() / (1 - labels.mean()))
+    assert 1 / temperature == pytest.approx(slope, rel=0.05)
+    assert bias == pytest.approx(offset - prior, abs=0.15)
+
+
+def test_a_network_that_is_worse_than_chance_still_gets_a_temperature():
+    logits = np.array([[3.0] * 30 + [-3.0] * 30], np.float32)
+    labels = np.array([False] * 30 + [True] * 30)
+    temperature, bias = module._fit_probability(logits, labels, np.where(labels, "f", "r"))
+    assert temperature == pytest.approx(1000)
+    assert math.isfinite(bias)
+
+
+@pytest.mark.parametrize("shape", [0.0, 0.25, 0.4])
+def test_a_known_tail_is_found_again(shape):
+    uniform = np.random.default_rng(2).random(100_000)
+    excess = -np.log(uniform) if shape == 0 else (uniform**-shape - 1) / shape
+    tail = fit_tail(np.sort(2.0 * excess).astype(np.float32))
+    # Above a threshold u the law is the same, with the scale σ + shape · u.
+    assert tail.exceedance == pytest.approx(0.1)
+    assert tail.shape == pytest.approx(shape, abs=0.06)
+    assert tail.scale == pytest.approx(2.0 + shape * tail.threshold, rel=0.1)
+
+
+def test_a_tail_that_would_end_is_taken_for_exponential():
+    tail = fit_tail(np.sort(np.random.default_rng(3).random(5000)).astype(np.float32))
+    assert tail.shape == 0
+    assert tail.survival(2.0) > 0
+
+
+def test_without_enough_or_different_scores_there_is_no_tail():
+    assert fit_tail(np.linspace(0, 1, 199, dtype=np.float32)) is None
+    assert fit_tail(np.linspace(0, 1, 200, dtype=np.float32)) is not None
+    assert fit_tail(np.ones(400, np.float32)) is None
+
+
+def test_too_few_faces_are_told(told_store):
+    with pytest.raises(DatasetError, match="at least 20 real and 20 fake"):
+        calibrate(Told(), told_store, [*range(19), *range(800, 900)], SIDE, 1.25)
+    with pytest.raises(DatasetError, match="'fake': 19"):
+        check_enough(told_store, [*range(20), *range(800, 819)])
+    check_enough(told_store, [*range(20), *range(800, 820)])
+
+
+def test_scores_come_back_in_order_after_their_wear(told_store):
+    numbers = list(range(0, 1200, 11))
+
+    def darken(pixels):
+        return np.clip(pixels.astype(int) - 10, 0, 255).astype(np.uint8)
+
+    plain = score(Told(), told_store, numbers, SIDE, 1.25, lambda pixels: pixels)
+    expected = [Told().predict(view(told_store.pixels(n), SIDE, 1.25)[None]).logits[0] for n in numbers]
+    np.testing.assert_array_equal(plain, expected)
+    np.testing.assert_allclose(score(Told(), told_store, numbers, SIDE, 1.25, darken), plain - 1, atol=0.05)
+    assert score(Told(), told_store, [], SIDE, 1.25, darken).shape == (0,)
+
+
+def test_what_is_trained_on_is_never_what_is_judged_on(toy_store):
+    held_out = ["two", "gans"]
+    trained, hidden = seen(toy_store, held_out), unseen(toy_store, held_out)
+    assert sorted(trained + hidden) == list(range(len(toy_store)))
+    for number in trained:
+        example = toy_store.crops[number].example
+        assert example.split == "train"
+        assert example.source not in held_out
+    first, second = halves(toy_store, hidden)
+    assert sorted(first + second) == hidden
+    groups = [{toy_store.crops[n].example.group for n in half} for half in (first, second)]
+    assert groups[0] and groups[1] and not groups[0] & groups[1]

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facefake.alignment import align, native_side
+from facefake.detection import FaceDetector
+from facefake.errors import DatasetError
+from facefake.training.crops import STORE_MARGIN, STORE_SIDE, CropStore, make_crops
+from facefake.training.dataset import Example
+
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+
+
+def example(path: Path, label: str = "real") -> Example:
+    return Example(path, label, "photo", "samples", path.stem, "train")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> list[Example]:
+    """Two pictures of a face, one without any, and one that is cut short."""
+    for name, source in (("a", "astronaut"), ("b", "ai-selfie")):
+        Image.open(SAMPLES / f"{source}.jpg").convert("RGB").save(tmp_path / f"{name}.png", compress_level=1)
+    Image.new("RGB", (200, 200), "grey").save(tmp_path / "c.png")
+    (tmp_path / "d.jpg").write_bytes((SAMPLES / "astronaut.jpg").read_bytes()[:3000])
+    names = [("a.png", "real"), ("b.png", "fake"), ("c.png", "real"), ("d.jpg", "real")]
+    return [example(tmp_path / name, label) for name, label in names]
+
+
+@pytest.fixture
+def detections(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The shape of every picture in which faces were looked for."""
+    seen: list[tuple[int, ...]] = []
+    detect = FaceDetector.detect
+
+    def counted(self, pixels):
+        seen.append(pixels.shape)
+        return detect(self, pixels)
+
+    monkeypatch.setattr(FaceDetector, "detect", counted)
+    return seen
+
+
+def test_the_store_holds_the_pipeline_s_own_crops(data, tmp_path):
+    steps = []
+    store = make_crops(data, tmp_path / "store", lambda done, total: steps.append((done, total)))
+    assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert len(store) == 2
+    for number, crop in enumerate(store.crops):
+        assert crop.example == data[number]
+        pixels = np.asarray(Image.open(crop.example.path))
+        with FaceDetector() as detector:
+            face = max(detector.detect(pixels), key=lambda face: face.side)
+        side = min(STORE_SIDE, native_side(face, STORE_MARGIN))
+        assert crop.side == side
+        assert crop.face_side == pytest.approx(face.side, abs=0.06)
+        np.testing.assert_array_equal(store.pixels(number), align(pixels, face, side, STORE_MARGIN))
+        assert not store.pixels(number).flags.writeable
+    landmarks = store.landmarks(0)
+    assert landmarks.shape == (468, 2)
+    assert landmarks.dtype == np.float32
+    assert landmarks.mean(0) / store.crops[0].side == pytest.approx([0.5, 0.5], abs=0.15)
+    assert store.landmarks(1) is None  # a fake: no forgery starts from it
+    reasons = dict(store.skipped)
+    assert reasons[str(data[2].path)] == "no face found"
+    assert "d.jpg" in reasons[str(data[3].path)]
+
+
+def test_crops_are_made_once_and_again_when_a_picture_changes(data, tmp_path, detections):
+    store = tmp_path / "store"
+    made = make_crops(data, store)
+    assert len(detections) == 3
+    again = make_crops(data, store)
+    assert len(detections) == 3
+    assert (again.crops, again.skipped) == (made.crops, made.skipped)
+    Image.open(SAMPLES / "grace-hopper.jpg").save(data[2].path)
+    assert len(make_crops(data, store)) == 3
+    assert len(detections) == 6
+    os.utime(data[0].path, ns=(1, 1))
+    make_crops(data, store)
+    assert len(detections) == 9
+    assert len(make_crops(data[:1], store)) == 1
+
+
+def test_a_store_that_was_cut_short_is_made_again(data, tmp_path, monkeypatch):
+    def stop(done: int, total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    make_crops(data[1:], tmp_path / "store")
+    with pytest.raises(KeyboardInterrupt):
+        make_crops(data, tmp_path / "store", stop)
+    assert len(make_crops(data, tmp_path / "store")) == 2
+    assert json.loads((tmp_path / "store" / "index.json").read_text())["crops"]
+    assert len(CropStore(tmp_path / "store")) == 2
+
+
+def test_pictures_without_any_face_are_an_error_that_says_why(data, tmp_path):
+    with pytest.raises(DatasetError, match="no face found"):
+        make_crops(data[2:], tmp_path / "store")

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from facefake.errors import DatasetError
+from facefake.training.dataset import read_dataset
+
+COLUMNS = ["path", "label", "kind", "source", "group", "split"]
+ROWS = [["b.jpg", "fake", "gan", "s1", "g2", "val"], ["a.jpg", "real", "photo", "s2", "g1", "train"]]
+
+
+def write(folder: Path, rows: list[list[str]], columns: list[str] = COLUMNS, encoding: str = "utf-8") -> Path:
+    for name in ("a.jpg", "b.jpg"):
+        (folder / name).write_bytes(b"")
+    with (folder / "manifest.csv").open("w", newline="", encoding=encoding) as file:
+        csv.writer(file).writerows([columns, *rows])
+    return folder
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_manifest_is_read_in_the_order_of_the_paths(tmp_path, encoding):
+    first, second = read_dataset(write(tmp_path, ROWS, encoding=encoding))
+    assert (first.path, first.label, first.kind) == (tmp_path / "a.jpg", "real", "photo")
+    assert (second.source, second.group, second.split) == ("s1", "g2", "val")
+
+
+def test_further_columns_are_of_no_account(tmp_path):
+    rows = [[*row, "CC0"] for row in ROWS]
+    assert len(read_dataset(write(tmp_path, rows, [*COLUMNS, "licence"]))) == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "message"),
+    [
+        (ROWS, [*COLUMNS[:-1], "part"], "split missing"),
+        ([["a.jpg", "true", "x", "s", "g", "val"]], COLUMNS, "line 2: expected the label"),
+        ([*ROWS, ["a.jpg", "real", "x", "s", "g", "test"]], COLUMNS, "line 4: expected the split"),
+        ([*ROWS, ["c.jpg", "real", "x", "s", "g", "val"]], COLUMNS, r"c\.jpg, found none"),
+        ([*ROWS, ["a.jpg", "real", "x"]], COLUMNS, "line 4: expected 6 values"),
+        ([*ROWS, ["real", "val"]], ["label", "split", *COLUMNS[:1], *COLUMNS[2:5]], "expected the label"),
+        ([], COLUMNS, "none that is real"),
+        (ROWS[:1], COLUMNS, "none that is real"),
+        (ROWS[1:], COLUMNS, "none that is fake"),
+    ],
+)
+def test_a_wrong_manifest_is_told_by_line(tmp_path, rows, columns, message):
+    with pytest.raises(DatasetError, match=message):
+        read_dataset(write(tmp_path, rows, columns))
+
+
+def test_a_row_without_its_path_is_told(tmp_path):
+    columns = ["label", "split", "kind", "source", "group", "path"]
+    with pytest.raises(DatasetError, match="line 2: expected 6 values"):
+        read_dataset(write(tmp_path, [["real", "val", "photo"]], columns))
+
+
+@pytest.mark.parametrize("content", [b"path,label,kind,source,group,split\n\xff\xfe,real", b"\x00\xff"])
+def test_a_manifest_that_is_no_csv_is_told(tmp_path, content):
+    (tmp_path / "manifest.csv").write_bytes(content)
+    with pytest.raises(DatasetError, match="manifest"):
+        read_dataset(tmp_path)
+
+
+def test_folders_name_the_label_and_the_source(tmp_path):
+    for name in (
+        "real/a.jpg",
+        "real/flickr/b.PNG",
+        "fake/c.webp",
+        "fake/gan-x/deep/d.jpeg",
+        "fake/notes.txt",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    found = {e.path.name: (e.label, e.kind, e.source) for e in read_dataset(tmp_path)}
+    assert found == {
+        "a.jpg": ("real", "photo", "real"),
+        "b.PNG": ("real", "photo", "flickr"),
+        "c.webp": ("fake", "fake", "fake"),
+        "d.jpeg": ("fake", "gan-x", "gan-x"),
+    }
+
+
+def test_a_tenth_of_the_files_is_kept_for_validation_whatever_else_there_is(tmp_path):
+    for label in ("real", "fake"):
+        (tmp_path / label).mkdir()
+        for number in range(600):
+            (tmp_path / label / f"{number}.jpg").touch()
+    before = {e.path: e.split for e in read_dataset(tmp_path)}
+    share = list(before.values()).count("val") / len(before)
+    assert 0.07 < share < 0.13
+    for number in range(600, 900):
+        (tmp_path / "real" / f"{number}.jpg").touch()
+    (tmp_path / "fake" / "0.jpg").unlink()
+    after = {e.path: e.split for e in read_dataset(tmp_path)}
+    assert all(after[path] == split for path, split in before.items() if path in after)
+
+
+def test_a_folder_of_neither_form_or_of_one_label_is_told(tmp_path):
+    with pytest.raises(DatasetError, match="holds neither"):
+        read_dataset(tmp_path)
+    for label in ("real", "fake"):
+        (tmp_path / label).mkdir()
+    (tmp_path / "real" / "a.jpg").touch()
+    with pytest.raises(DatasetError, match="none that is fake"):
+        read_dataset(tmp_path)

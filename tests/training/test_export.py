@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from facefake.bundle import DESCRIPTION, read_bundle
+from facefake.classifier import Classifier, LiteRTNetwork
+from facefake.errors import ModelError
+from facefake.training.export import convert, write_description, write_networks
+
+
+@pytest.fixture(scope="module")
+def crops():
+    coarse = np.random.default_rng(4).integers(0, 256, (16, 8, 8, 3))
+    return coarse.repeat(4, 1).repeat(4, 2).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("precision", "apart"), [("float32", 1e-4), ("float16", 0.01), ("int8", 0.05)])
+def test_every_precision_stays_close_to_keras(tiny_network, crops, precision, apart):
+    content = convert(tiny_network, precision, crops)
+    found = LiteRTNetwork(content, 32, 1, "tiny").predict(crops)
+    expected = tiny_network.predict(crops.astype(np.float32), verbose=0)
+    assert np.ptp(expected["logit"]) > 4 * apart  # or a constant would pass
+    np.testing.assert_allclose(found.logits, expected["logit"], atol=apart)
+    np.testing.assert_allclose(found.maps.mean((1, 2)), expected["map"].mean((1, 2)), atol=apart)
+
+
+def test_int8_needs_examples(tiny_network):
+    with pytest.raises(ValueError, match="example crops"):
+        convert(tiny_network, "int8")
+
+
+def describe(folder, network, bundle, name="tiny"):
+    return write_description(
+        folder, name=name, version="2", margin=1.25, network=network, calibration=bundle.calibration, card={}
+    )
+
+
+def test_a_coarser_bundle_loads_in_both_runtimes(tiny_network, tiny_bundle, tmp_path):
+    write_networks(tiny_network, tmp_path, "float16")
+    describe(tmp_path, tiny_network, read_bundle(tiny_bundle))
+    for runtime in ("litert", "keras"):
+        assert Classifier(tmp_path, runtime).bundle.label == "tiny 2"
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_networks_that_disagree_are_not_described(tiny_network, tiny_bundle, tmp_path):
+    import keras
+
+    other = keras.models.clone_model(tiny_network)
+    other.set_weights([weights * 1.1 for weights in tiny_network.get_weights()])
+    write_networks(other, tmp_path, "float32")
+    with pytest.raises(ModelError, match=r"model\.tflite: expected logits within"):
+        describe(tmp_path, tiny_network, read_bundle(tiny_bundle))
+    assert not (tmp_path / DESCRIPTION).exists()
+
+
+def test_a_name_that_no_bundle_may_have_is_refused(tiny_network, tiny_bundle, tmp_path):
+    write_networks(tiny_network, tmp_path, "float32")
+    with pytest.raises(ModelError, match="letters, digits"):
+        describe(tmp_path, tiny_network, read_bundle(tiny_bundle), name="my model")

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import json
+import math
+import random
+
+import numpy as np
+import pytest
+
+from facefake.errors import ModelError
+from facefake.training import fit as module
+from facefake.training import network
+from facefake.training.fit import auc_by_source, fit
+from facefake.training.recipe import Recipe
+from facefake.training.scoring import seen, unseen
+
+RECIPE = Recipe(
+    side=32,
+    batch=16,
+    steps=60,
+    steps_an_epoch=20,
+    learning_rate=1e-2,
+    warmup_steps=5,
+    ema=0.8,
+    degradation=0.2,
+    seed=11,
+)
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.fixture
+def fresh(monkeypatch, tiny_backbone):
+    """Makes a network; one with the same seed has the same weights."""
+    monkeypatch.setattr(network, "backbone", tiny_backbone)
+
+    def make(seed: int = 0, dropout: float = 0.1):
+        import keras
+
+        keras.utils.set_random_seed(seed)
+        return network.build("tiny", 32, dropout)
+
+    return make
+
+
+def run(model, store, folder, report=lambda line: None, recipe=RECIPE):
+    fit(model, store, seen(store, []), unseen(store, []), recipe, folder, report)
+
+
+def log(folder):
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_a_run_learns_what_is_easy_and_logs_every_epoch(fresh, toy_store, tmp_path):
+    model, reported = fresh(), []
+    run(model, toy_store, tmp_path, reported.append)
+    assert reported == log(tmp_path)
+    assert [line["epoch"] for line in reported] == [1, 2, 3]
+    losses = [line["loss"] for line in reported]
+    assert losses[2] < losses[0] < 2
+    assert losses[2] < 0.5
+    assert reported[2]["auc"] > 0.9
+    assert set(reported[2]["sources"]) == {"gans", "face-swaps"}
+    assert not (tmp_path / "checkpoint").exists()
+
+
+def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(fresh, toy_store, tmp_path, monkeypatch):
+    """Weights, optimizer, average and stream all go on: only the order of an epoch's batches is not kept."""
+    monkeypatch.setattr(random, "shuffle", lambda items: None)
+    recipe = Recipe(**{**RECIPE.to_dict(), "steps": 24, "steps_an_epoch": 8})
+    whole = fresh(dropout=0.0)
+    run(whole, toy_store, tmp_path / "whole", recipe=recipe)
+
+    def stop(line):
+        if line["epoch"] == 1:
+            raise Stopped
+
+    first = fresh(dropout=0.0)
+    with pytest.raises(Stopped):
+        run(first, toy_store, tmp_path / "cut", stop, recipe)
+    assert (tmp_path / "cut" / "checkpoint").exists()
+    assert [line["epoch"] for line in log(tmp_path / "cut")] == [1]
+    second, epochs = fresh(seed=99, dropout=0.0), []
+    run(second, toy_store, tmp_path / "cut", lambda line: epochs.append(line["epoch"]), recipe)
+    assert epochs == [2, 3]
+    assert [line["epoch"] for line in log(tmp_path / "cut")] == [1, 2, 3]
+    assert int(second.optimizer.iterations) == int(whole.optimizer.iterations) == 24
+    for a, b in zip(whole.optimizer.variables, second.optimizer.variables, strict=True):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=0.02, atol=2e-3, err_msg=a.path)
+    for a, b in zip(whole.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-3)
+
+
+def test_afterwards_the_network_holds_the_average(fresh, toy_store, tmp_path):
+    model, trained = fresh(), []
+    run(model, toy_store, tmp_path, lambda line: trained.append(model.get_layer("evidence").get_weights()[0]))
+    kept = model.get_layer("evidence").get_weights()[0]
+    (average,) = (
+        np.asarray(variable)
+        for variable in model.optimizer.variables
+        if "average" in variable.path and "evidence" in variable.path
+    )
+    np.testing.assert_array_equal(kept, average)
+    assert np.abs(trained[-1] - kept).max() > 0  # the validation had put the last step's weights back
+
+
+def test_every_batch_is_drawn_from_seed_epoch_and_place(fresh, toy_store, tmp_path, monkeypatch):
+    seeds = []
+    default_rng = np.random.default_rng
+
+    def recorded(seed=None):
+        if isinstance(seed, list):
+            seeds.append(tuple(seed))
+        return default_rng(seed)
+
+    monkeypatch.setattr(module.np.random, "default_rng", recorded)
+    recipe = Recipe(**{**RECIPE.to_dict(), "steps": 12, "steps_an_epoch": 4})
+    run(fresh(), toy_store, tmp_path, recipe=recipe)
+    assert set(seeds) == {(11, epoch, index) for epoch in range(3) for index in range(4)}
+    assert sum(seed[1] > 0 for seed in seeds) == 8  # no batch of a later epoch is made twice
+
+
+def test_a_new_run_starts_a_new_log(fresh, toy_store, tmp_path):
+    (tmp_path / "log.jsonl").write_text("an old run\n")
+    run(fresh(), toy_store, tmp_path, recipe=Recipe(**{**RECIPE.to_dict(), "steps": 2, "steps_an_epoch": 2}))
+    assert len(log(tmp_path)) == 1
+
+
+def test_a_loss_that_is_no_number_is_an_error(fresh, toy_store, tmp_path):
+    model = fresh()
+    model.get_layer("bias").set_weights([np.array([[math.nan]]), np.zeros(1)])
+    with pytest.raises(ModelError, match="lower learning rate"):
+        run(model, toy_store, tmp_path)
+
+
+def test_a_source_of_fakes_is_compared_with_the_real_faces_of_that_source():
+    scores = {
+        ("real", "clips"): np.array([5.0, 6.0]),
+        ("real", "other"): np.array([0.0, 1.0]),
+        ("fake", "clips"): np.array([2.0, 3.0]),
+        ("fake", "gan"): np.array([2.0, 3.0]),
+    }
+    result = auc_by_source(scores)
+    assert result["sources"] == {"clips": 0.0, "gan": 0.5}
+    assert result["auc"] == 0.25
+    assert math.isnan(auc_by_source({("real", "x"): np.zeros(3)})["auc"])

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from facefake.errors import DatasetError
+from facefake.training.recipe import Recipe, read_recipe
+
+SHIPPED = Path(__file__).resolve().parents[2] / "models" / "facefake" / "recipe.toml"
+
+
+def read(folder: Path, text: str) -> Recipe:
+    path = folder / "recipe.toml"
+    path.write_text(text)
+    return read_recipe(path)
+
+
+def test_what_a_recipe_does_not_name_keeps_its_default(tmp_path):
+    assert read(tmp_path, "") == Recipe()
+    recipe = read(tmp_path, "steps = 7\nmargin = 1\nheld_out = ['x']\n[kind_share]\ngan = 2\n")
+    assert recipe == Recipe(steps=7, margin=1.0, held_out=["x"], kind_share={"gan": 2})
+    assert type(recipe.margin) is float
+    assert Recipe(**recipe.to_dict()) == recipe
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("step = 7", "'step'"),
+        ("steps = 7.0", "steps to be int"),
+        ("steps = true", "steps to be int"),
+        ("steps = '7'", "steps to be int"),
+        ("held_out = 'x'", "held_out to be list"),
+        ("held_out = [1]", "names in held_out"),
+        ("kind_share = ['gan']", "kind_share to be dict"),
+        ("[kind_share]\ngan = 'much'", "kind_share of gan"),
+        ("[self_made_share]\nswap = -1", "self_made_share of swap"),
+        ("[source_share]\nx = nan", "source_share of x"),
+        ("[counterpart]\nx = 1", "counterpart"),
+        ("batch = 31", "even batch"),
+        ("batch = 0", "batch above 0"),
+        ("steps = -1", "steps above 0"),
+        ("learning_rate = nan", "learning_rate above 0"),
+        ("dropout = 1.5", "dropout from 0 to 1"),
+        ("degradation = 1.1", "degradation from 0 to 1"),
+        ("margin = 1.5", "margin from 1 to 1.35"),
+        ("steps = ", "TOML"),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path, text, message):
+    with pytest.raises(DatasetError, match=message):
+        read(tmp_path, text)
+
+
+def test_a_file_that_is_not_there_or_no_text_is_named(tmp_path):
+    with pytest.raises(DatasetError, match=r"none\.toml"):
+        read_recipe(tmp_path / "none.toml")
+    (tmp_path / "recipe.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(DatasetError, match=r"recipe\.toml"):
+        read_recipe(tmp_path / "recipe.toml")
+
+
+def test_the_shipped_recipe_is_one():
+    recipe = read_recipe(SHIPPED)
+    assert recipe != Recipe()
+    assert recipe.held_out  # calibration needs sources that training never saw

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facefake.bundle import DESCRIPTION, KERAS_FILE, LITERT_FILE
+from facefake.classifier import Classifier
+from facefake.detection import FaceDetector
+from facefake.detector import FakeImageDetector
+from facefake.errors import DatasetError
+from facefake.training import calibrate, network
+from facefake.training import run as module
+from facefake.training.crops import CropStore
+from facefake.training.dataset import read_dataset
+from facefake.training.evaluate import evaluate
+from facefake.training.recipe import Recipe
+from facefake.training.run import train
+from facefake.training.scoring import halves, unseen
+
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+RECIPE = Recipe(
+    side=32,
+    batch=8,
+    steps=24,
+    steps_an_epoch=12,
+    learning_rate=1e-2,
+    warmup_steps=4,
+    ema=0.8,
+    degradation=0.2,
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """64 pictures of the samples' faces, each a little different; the fakes are green."""
+    folder = tmp_path_factory.mktemp("data")
+    portraits = []
+    with FaceDetector(min_face=80) as detector:
+        for name in ("astronaut", "ai-selfie", "grace-hopper", "group"):
+            pixels = np.asarray(Image.open(SAMPLES / f"{name}.jpg").convert("RGB"))
+            for face in detector.detect(pixels):
+                left, top, right, bottom = face.box
+                room = 0.4 * face.side
+                window = (left - room, top - room, right + room, bottom + room)
+                portraits.append(Image.fromarray(pixels).crop(tuple(map(round, window))).resize((112, 112)))
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(64):
+        label = ("real", "fake")[number % 2]
+        pixels = np.asarray(portraits[number // 2 % len(portraits)]).astype(float)
+        pixels = pixels * rng.uniform(0.8, 1.1) + (np.array([-25, 40, -25]) if label == "fake" else 0)
+        if rng.random() < 0.5:
+            pixels = pixels[:, ::-1]
+        path = folder / label / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(path, compress_level=1)
+        rows.append(
+            [
+                f"{label}/{path.name}",
+                label,
+                "photo" if label == "real" else "gan",
+                "samples" if label == "real" else "greens",
+                f"g{number}",
+                "val" if number % 8 < 4 else "train",
+            ]
+        )
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["path", "label", "kind", "source", "group", "split"], *rows])
+    return folder
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch, tiny_backbone) -> None:
+    monkeypatch.setattr(network, "backbone", tiny_backbone)
+    monkeypatch.setattr(calibrate, "_LEAST_FACES", 3)
+
+
+def run(data: Path, out: Path, **settings):
+    return train(data, out, RECIPE, backbone="tiny", cache=data / "crops", precision="float32", **settings)
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, tiny_backbone, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "first"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(network, "backbone", tiny_backbone)
+        patch.setattr(calibrate, "_LEAST_FACES", 3)
+        run(data, out, name="toy", version="1")
+    return out
+
+
+def test_a_run_leaves_a_bundle_that_tells_the_toy_fakes(trained, data):
+    assert {path.name for path in trained.iterdir()} == {DESCRIPTION, KERAS_FILE, LITERT_FILE, "log.jsonl"}
+    lines = [json.loads(line) for line in (trained / "log.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2]
+    for runtime in ("litert", "keras"):
+        bundle = Classifier(trained, runtime).bundle
+    assert bundle.label == "toy 1"
+    assert bundle.card["trained_from"] == "tiny"
+    assert Recipe(**bundle.card["recipe"]) == RECIPE
+    assert bundle.card["data"] == [
+        {"label": "fake", "kind": "gan", "source": "greens", "trained": 16, "unseen": 16},
+        {"label": "real", "kind": "photo", "source": "samples", "trained": 16, "unseen": 16},
+    ]
+    store = CropStore(data / "crops")
+    calibration_half, report_half = halves(store, unseen(store, []))
+    real = [n for n in calibration_half if store.crops[n].example.label == "real"]
+    assert bundle.calibration.real_count == len(real)
+    metrics = bundle.card["metrics"]
+    assert metrics["tiers"][0]["auc_by_kind"]["gan"] > 0.9
+    assert sum(row["count"] for row in metrics["sources"] if row["tier"] == "clean") == len(report_half)
+
+
+def test_the_bundle_works_in_the_detector(trained):
+    with FakeImageDetector(trained) as detector:
+        result = detector.analyze(SAMPLES / "astronaut.jpg")
+    assert result.model == "toy 1"
+    assert len(result.faces) == 1
+
+
+def test_its_own_evaluation_can_be_repeated(trained, data):
+    again = evaluate(data, trained, split="unseen", cache=data / "crops").to_dict()
+    bundle = Classifier(trained).bundle
+    assert json.loads(json.dumps(again)) == json.loads(json.dumps(bundle.card["metrics"]))
+
+
+def test_another_run_starts_from_it(trained, data, tiny, tmp_path, monkeypatch):
+    began = []
+    fit = module.fit
+
+    def noted(model, *rest):
+        began.append([weights.copy() for weights in model.get_weights()])
+        fit(model, *rest)
+
+    monkeypatch.setattr(module, "fit", noted)
+    expected = module.load_keras((trained / KERAS_FILE).read_bytes(), "first").get_weights()
+    bundle = run(data, tmp_path / "second", start=trained)
+    for old, new in zip(expected, began[0], strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert bundle.card["trained_from"] == "toy 1"
+    assert (bundle.side, bundle.margin) == (32, 1.25)
+    assert Classifier(tmp_path / "second", "keras").bundle.label == "custom 1"
+
+
+def test_a_run_cut_short_in_its_export_does_not_train_again(data, tiny, tmp_path, monkeypatch):
+    write, out = module.write_networks, tmp_path / "out"
+
+    def fail(*args):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(module, "write_networks", fail)
+    with pytest.raises(OSError, match="no space"):
+        run(data, out)
+    monkeypatch.setattr(module, "write_networks", write)
+    monkeypatch.setattr(module, "fit", lambda *args: pytest.fail("trained again"))
+    run(data, out)
+    assert Classifier(out, "keras").bundle.label == "custom 1"
+    assert not (out / "trained.keras").exists()
+
+
+def test_too_few_unseen_faces_are_told_before_the_training(data, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(calibrate, "_LEAST_FACES", 30)
+    monkeypatch.setattr(module, "fit", lambda *args: pytest.fail("trained first"))
+    with pytest.raises(DatasetError, match="to calibrate on"):
+        run(data, tmp_path / "out")
+
+
+def test_the_toy_data_are_as_described(data):
+    assert len(read_dataset(data)) == 64

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from itertools import pairwise
+
+import cv2
+import numpy as np
+import pytest
+
+from facefake.aggregator import sharpness
+from facefake.errors import DatasetError
+from facefake.training import degrade, forgery
+from facefake.training.crops import make_crops
+from facefake.training.dataset import read_dataset
+from facefake.training.metrics import area_under_curve
+from facefake.training.recipe import Recipe
+from facefake.training.stream import SELF_MADE, PairStream
+
+RECIPE = Recipe(side=64, margin=1.3, other_kind_share=0.0, self_made_share={})
+ALL_SELF_MADE = dict.fromkeys(SELF_MADE, 1.0)
+
+
+def test_a_seed_gives_one_stream(toy_store):
+    recipe = replace(RECIPE, other_kind_share=1.0, self_made_share=ALL_SELF_MADE)
+    numbers = range(len(toy_store))
+    runs = []
+    for seed in (5, 5, 6):
+        stream, rng = PairStream(toy_store, numbers, recipe), np.random.default_rng(seed)
+        runs.append(np.stack([crop for _ in range(12) for crop in stream.pair(rng)]))
+    assert runs[0].shape == (24, 64, 64, 3)
+    assert runs[0].dtype == np.uint8
+    np.testing.assert_array_equal(runs[0], runs[1])
+    assert (runs[0] != runs[2]).any()
+
+
+@pytest.mark.parametrize("name", SELF_MADE)
+def test_a_self_made_fake_and_its_real_one_differ_in_the_forged_place_only(toy_store, monkeypatch, name):
+    """Of both the corners, which no mask reaches, are the same but for rounding: one history, one geometry, one colour."""
+    histories = []
+    apply = degrade.apply
+    monkeypatch.setattr(degrade, "apply", lambda p, history: histories.append(history) or apply(p, history))
+    # JPEG spreads a difference over its blocks, so the pictures go through without degradation here.
+    recipe = replace(RECIPE, self_made_share={name: 1.0}, degradation=0.0, jitter_degrees=1.0)
+    stream, rng = PairStream(toy_store, range(len(toy_store)), recipe), np.random.default_rng(0)
+    differences = []
+    for _ in range(8):
+        fake, real = stream.pair(rng)
+        difference = np.abs(fake.astype(int) - real).max(-1)
+        assert max(difference[:6, :6].max(), difference[-6:, -6:].max(), difference[:6, -6:].max()) <= 1
+        differences.append(difference.max())
+    assert max(differences) > 8
+    assert histories[0::2] == histories[1::2]
+
+
+def test_a_forgery_that_changes_nothing_gives_two_equal_crops(toy_store, monkeypatch):
+    empty = forgery.Forgery
+    monkeypatch.setattr(
+        forgery, "self_blend", lambda crop, points, rng: empty(crop.copy(), np.zeros(crop.shape[:2]), "none")
+    )
+    recipe = replace(RECIPE, self_made_share={"self-blend": 1.0}, degradation=1.0)
+    stream, rng = PairStream(toy_store, range(len(toy_store)), recipe), np.random.default_rng(0)
+    outputs = [stream.pair(rng) for _ in range(20)]
+    for fake, real in outputs:
+        np.testing.assert_array_equal(fake, real)
+    assert len({real.tobytes() for _, real in outputs}) == 20  # but each pair is another one
+
+
+def drawn(stream: PairStream, store, monkeypatch, count: int) -> list[tuple[int, int]]:
+    """The numbers of the fake and the real crop of each pair."""
+    seen: list[int] = []
+    pixels = type(store).pixels
+    monkeypatch.setattr(type(store), "pixels", lambda self, n: seen.append(n) or pixels(self, n))
+    rng = np.random.default_rng(1)
+    for _ in range(count):
+        stream.pair(rng)
+    return list(zip(seen[0::2], seen[1::2], strict=True))
+
+
+def test_a_fake_is_paired_with_the_real_face_of_its_group(toy_store, monkeypatch):
+    stream = PairStream(toy_store, range(len(toy_store)), replace(RECIPE, other_kind_share=1.0))
+    for fake, real in drawn(stream, toy_store, monkeypatch, 60):
+        assert toy_store.crops[fake].example.label == "fake"
+        assert toy_store.crops[real].example.label == "real"
+        assert toy_store.crops[fake].example.group == toy_store.crops[real].example.group
+
+
+def test_kinds_sources_and_counterparts_are_drawn_as_the_recipe_says(store_of, face, monkeypatch):
+    crops = []
+    for source, count in (("many", 16), ("few", 4), ("beside", 3)):
+        crops += [({"source": source}, *face(number)) for number in range(count)]
+    for kind, source, count in (("gan", "g1", 9), ("gan", "g2", 1), ("swap", "s", 4), ("never", "n", 4)):
+        fields = {"label": "fake", "kind": kind, "source": source, "group": f"{source} clips"}
+        crops += [(fields, face(50 + number)[0], None) for number in range(count)]
+    store = store_of(crops)
+    recipe = replace(
+        RECIPE,
+        other_kind_share=0.0,
+        kind_share={"gan": 3.0, "swap": 1.0},  # a kind of the data, though a self-made one has the same name
+        source_share={"few": 0.5},
+        counterpart={"s": "beside"},
+    )
+    pairs = drawn(PairStream(store, range(len(store)), recipe), store, monkeypatch, 800)
+    fakes = Counter(store.crops[fake].example.source for fake, _ in pairs)
+    assert fakes["n"] == 0
+    assert fakes["s"] / 800 == pytest.approx(0.25, abs=0.06)
+    assert fakes["g1"] / (fakes["g1"] + fakes["g2"]) == pytest.approx(3 / 4, abs=0.06)
+    reals = Counter(
+        store.crops[real].example.source for fake, real in pairs if store.crops[fake].example.source != "s"
+    )
+    assert reals["many"] / reals["few"] == pytest.approx(4 / (2 * 0.5), rel=0.35)
+    beside = {store.crops[r].example.source for f, r in pairs if store.crops[f].example.source == "s"}
+    assert beside == {"beside"}
+
+
+def test_a_stream_without_fakes_is_refused(toy_store, store_of, face):
+    reals = [n for n, crop in enumerate(toy_store.crops) if crop.example.label == "real"]
+    with pytest.raises(DatasetError, match="share above 0"):
+        PairStream(toy_store, reals, replace(RECIPE, other_kind_share=1.0))
+    bare = store_of([({}, face(0)[0], None), ({"label": "fake", "kind": "gan"}, face(1)[0], None)])
+    with pytest.raises(DatasetError, match="landmarks"):
+        PairStream(bare, [0, 1], replace(RECIPE, self_made_share={"self-blend": 1.0}))
+
+
+def file_features(pixels: np.ndarray) -> list[float]:
+    """What tells of a file and not of a face: sharpness, spectrum, JPEG blocks, size and error when saved again."""
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    spectrum = np.abs(np.fft.rfft2(grey - grey.mean())) ** 2
+    radius = np.hypot(np.fft.fftfreq(len(grey))[:, None], np.fft.rfftfreq(len(grey))[None])
+    edges = (0.05, 0.1, 0.2, 0.3, 0.4, 0.71)
+    rings = [spectrum[(radius >= low) & (radius < high)].sum() for low, high in pairwise(edges)]
+    steps = np.abs(np.diff(grey, axis=1)).mean(0)
+    phases = [steps[phase::8].mean() for phase in range(8)]
+    features = [
+        sharpness(pixels, len(pixels)),
+        *(ring / spectrum.sum() for ring in rings),
+        max(phases) / np.mean(phases),
+    ]
+    for quality in (50, 75, 90):
+        saved = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        features += [len(saved), np.abs(cv2.imdecode(saved, cv2.IMREAD_COLOR).astype(int) - pixels).mean()]
+    return [float(np.log(feature + 1e-6)) for feature in features]
+
+
+def told_by_files(stream: PairStream, pairs: int) -> float:
+    """AUC, on pairs that it was not fitted to, of a logistic regression on file features alone."""
+    rng = np.random.default_rng(2)
+    x = np.array([file_features(crop) for _ in range(pairs) for crop in stream.pair(rng)])
+    x = np.column_stack([(x - x.mean(0)) / x.std(0), np.ones(len(x))])
+    y = np.tile([1.0, 0.0], pairs)
+    fitted = np.arange(len(y)) < 1.2 * pairs
+    weights = np.zeros(x.shape[1])
+    for _ in range(30):
+        stated = 1 / (1 + np.exp(-x[fitted] @ weights))
+        hessian = (x[fitted] * (stated * (1 - stated))[:, None]).T @ x[fitted] + np.eye(len(weights))
+        weights -= np.linalg.solve(hessian, x[fitted].T @ (stated - y[fitted]) + weights)
+    scores, truth = x[~fitted] @ weights, y[~fitted] == 1
+    return area_under_curve(scores[~truth], scores[truth])
+
+
+def test_file_features_tell_a_leaky_stream_but_hardly_the_self_made_one(shared, tmp_path_factory):
+    wanted = [e for e in read_dataset(shared / "faces") if e.label == "real" and e.split == "train"]
+    by_source: dict[str, int] = Counter()
+    chosen = [e for e in wanted if by_source.update([e.source]) or by_source[e.source] <= 5]
+    store = make_crops(chosen, tmp_path_factory.mktemp("shared") / "store")
+    recipe = Recipe(self_made_share={"self-blend": 0.4, "region-blend": 0.2, "retouch": 0.4})
+    stream = PairStream(store, range(len(store)), recipe)
+    assert told_by_files(stream, 200) < 0.65
+    # The same measure does see a difference of files: here only the fakes are saved once more.
+    pair = stream.pair
+
+    def leaky(rng):
+        fake, real = pair(rng)
+        saved = cv2.imencode(".jpg", fake, [cv2.IMWRITE_JPEG_QUALITY, 60])[1]
+        return cv2.imdecode(saved, cv2.IMREAD_COLOR), real
+
+    stream.pair = leaky
+    assert told_by_files(stream, 60) > 0.85

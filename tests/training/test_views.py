@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facefake.alignment import align
+from facefake.detection import Face
+from facefake.training.crops import STORE_MARGIN
+from facefake.training.views import TIERS, batches, small, view, wear
+
+
+def smooth(side: int) -> np.ndarray:
+    noise = np.random.default_rng(0).integers(0, 256, (12, 12, 3)).astype(np.uint8)
+    return np.asarray(Image.fromarray(noise).resize((side, side), Image.Resampling.BICUBIC))
+
+
+def test_a_view_of_a_stored_crop_is_the_crop_that_the_pipeline_cuts():
+    picture = smooth(700)
+    box = (220.0, 210.0, 460.0, 450.0)
+    face = Face(box, ((300.0, 300.0), (380.0, 310.0), *((340.0, 350.0),) * 4), 0.9)
+    side = round(240 * STORE_MARGIN)
+    stored = align(picture, face, side, STORE_MARGIN)
+    direct = align(picture, face, 160, 1.25).astype(int)
+    assert np.abs(view(stored, 160, 1.25) - direct).mean() < 1.5
+    np.testing.assert_array_equal(view(stored, side, STORE_MARGIN), stored)
+
+
+def test_each_tier_leaves_less_than_the_one_before():
+    noise = np.random.default_rng(1).integers(0, 256, (256, 256, 3)).astype(np.uint8)
+    lost = []
+    for tier in TIERS:
+        worn = wear(noise, tier)
+        assert worn.shape == noise.shape
+        assert worn.dtype == np.uint8
+        lost.append(np.abs(worn.astype(int) - noise).mean())
+    assert lost[0] == 0 < lost[1] < lost[2]
+
+
+@pytest.mark.parametrize(
+    ("stored", "face", "side"), [(256, 64, 86), (256, 224, 256), (100, 64, 86), (60, 64, 60)]
+)
+def test_a_small_view_never_enlarges(stored, face, side):
+    assert small(smooth(stored), face).shape == (side, side, 3)
+
+
+def test_batches_keep_the_order(toy_store):
+    numbers = [5, 0, 7, 3, 2]
+    parts = list(batches(toy_store, numbers, 48, 1.25, "web", size=2))
+    assert [len(part) for part in parts] == [2, 2, 1]
+    expected = [view(wear(toy_store.pixels(n), "web"), 48, 1.25) for n in numbers]
+    np.testing.assert_array_equal(np.concatenate(parts), expected)
