@@ -41,7 +41,7 @@ def train(
     cache: Path | None = None,
     name: str = "custom",
     version: str = "1",
-    precision: Precision = "float16",
+    precision: Precision = "float32",
     progress: Callable[[int, int], None] = lambda done, total: None,
     report: Callable[[dict[str, Any]], None] = lambda epoch: None,
     verbose: bool = False,
