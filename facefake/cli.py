@@ -39,10 +39,12 @@ _JSON = click.option(
 
 class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
+        from facefake.native import naming_missing_libraries
         from facefake.terminal import printable
 
         try:
-            return super().invoke(ctx)
+            with naming_missing_libraries():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             raise click.exceptions.Exit(130) from None
         except FaceFakeError as error:
@@ -293,11 +295,12 @@ def train(
     err = terminal.console(stderr=True)
 
     def report(epoch: dict[str, Any]) -> None:
-        # The log has each source's AUC as well; here, one line that can be followed.
         numbers = [f"{name} {value:.4g}" for name, value in epoch.items() if isinstance(value, (int, float))]
         err.print("  ".join(numbers), soft_wrap=True)
+        by_source = [f"{terminal.printable(name)} {auc:.3f}" for name, auc in epoch["sources"].items()]
+        err.print(f"  AUC by source: {', '.join(by_source)}", soft_wrap=True)
 
-    with terminal.progress("pictures cut out", err) as progress:
+    with terminal.progress("pictures cut out", err) as bar:
         bundle = run(
             data,
             out,
@@ -306,7 +309,7 @@ def train(
             start=start,
             cache=cache,
             name=re.sub(r"[^\w.+-]", "-", out.absolute().name)[:60] or "custom",
-            progress=progress,
+            progress=lambda what, done, total: bar(done, total, what),
             report=report,
         )
     terminal.console().print(f"{bundle.label} is in {terminal.printable(str(out))}", soft_wrap=True)

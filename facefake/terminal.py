@@ -108,8 +108,8 @@ def details(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 @contextmanager
-def progress(what: str, err: Console, shown: bool = True) -> Iterator[Callable[[int, int], None]]:
-    """Gives a function to be told how many of how many are done.
+def progress(what: str, err: Console, shown: bool = True) -> Iterator[Callable[..., None]]:
+    """Gives a function to be told how many of how many are done, and, where that changes, of what.
 
     It shows a bar on a terminal, elsewhere a line now and then, and nothing for a single item.
 
@@ -118,15 +118,15 @@ def progress(what: str, err: Console, shown: bool = True) -> Iterator[Callable[[
         err: where it is shown.
         shown: whether it is shown at all.
     """
-    columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     last = time.monotonic()
     hidden = not (shown and err.is_terminal)
     with Progress(*columns, console=err, transient=True, redirect_stdout=False, disable=hidden) as bar:
         task = bar.add_task(what, total=None, visible=False)
 
-        def report(done: int, total: int) -> None:
+        def report(done: int, total: int, what: str = what) -> None:
             nonlocal last
-            bar.update(task, completed=done, total=total, visible=total > 1)
+            bar.update(task, description=what, completed=done, total=total, visible=total > 1)
             if shown and not err.is_terminal and time.monotonic() - last > _SECONDS_A_LINE:
                 last = time.monotonic()
                 err.print(f"{done} of {total} {what}")

@@ -400,7 +400,7 @@ def test_train_hands_over_its_settings(tmp_path: Path, monkeypatch: pytest.Monke
 
     def train(*arguments: Any, progress: Any, report: Any, **settings: Any) -> type[Trained]:
         called.append((arguments, settings))
-        progress(1, 2)
+        progress("steps trained", 1, 2)
         report({"epoch": 1, "loss": 0.41239, "sources": {"dfdc": 0.75}})
         return Trained
 
@@ -419,7 +419,7 @@ def test_train_hands_over_its_settings(tmp_path: Path, monkeypatch: pytest.Monke
         "cache": Path("c"),
         "name": "my-model",
     }
-    assert result.stderr == "epoch 1  loss 0.4124\n"
+    assert result.stderr == "epoch 1  loss 0.4124\n  AUC by source: dfdc 0.750\n"
     assert result.stdout == f"mine 1 is in {out}\n"
     run("train", "data", "--out", str(out), "--from", "b", "--seed", "0")
     assert (called[1][0][2].seed, called[1][1]["start"]) == (0, Path("b"))

@@ -33,7 +33,7 @@ def fit(
     recipe: Recipe,
     folder: Path,
     report: Callable[[dict[str, Any]], None] = lambda epoch: None,
-    verbose: bool = False,
+    stepped: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
     """Train a network in place; afterwards it holds the averaged weights.
 
@@ -47,7 +47,7 @@ def fit(
         recipe: the settings.
         folder: gets the checkpoint and ``log.jsonl``, one line an epoch: loss, AUC over all and per source.
         report: called with that line after every epoch.
-        verbose: whether Keras shows its progress bar.
+        stepped: called after every step with how many are done and their total.
 
     Raises:
         DatasetError: there is nothing to draw fakes from.
@@ -81,19 +81,25 @@ def fit(
     checkpoint = folder / "checkpoint"
     if not checkpoint.exists():
         (folder / LOG).unlink(missing_ok=True)
+    epochs = -(-recipe.steps // recipe.steps_an_epoch)
+
+    def count(batch: int) -> None:
+        stepped(batches.epoch * recipe.steps_an_epoch + batch + 1, epochs * recipe.steps_an_epoch)
+
     history = network.fit(
         batches,
-        epochs=-(-recipe.steps // recipe.steps_an_epoch),
+        epochs=epochs,
         callbacks=[
             keras.callbacks.LambdaCallback(
-                on_epoch_begin=lambda epoch, logs: setattr(batches, "epoch", epoch)
+                on_epoch_begin=lambda epoch, logs: setattr(batches, "epoch", epoch),
+                on_train_batch_end=lambda batch, logs: count(batch),
             ),
             # Before the validation, so that an epoch in the log is an epoch in the checkpoint.
             keras.callbacks.BackupAndRestore(checkpoint, delete_checkpoint=True),
             _validation(store, val, recipe, folder, report),
             keras.callbacks.TerminateOnNaN(),
         ],
-        verbose=1 if verbose else 0,
+        verbose=0,
     )
     if not np.isfinite(history.history.get("loss", [])).all():
         raise ModelError(

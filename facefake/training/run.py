@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,9 +43,8 @@ def train(
     name: str = "custom",
     version: str = "1",
     precision: Precision = "float32",
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
     report: Callable[[dict[str, Any]], None] = lambda epoch: None,
-    verbose: bool = False,
 ) -> Bundle:
     """Train on a dataset, calibrate on what was not trained on, and write a bundle.
 
@@ -60,9 +60,9 @@ def train(
         cache: where the crops are kept; None for ``crops`` in `out`.
         name, version: of the bundle.
         precision: of the LiteRT file's weights.
-        progress: called while crops are made, with how many are done and their total.
+        progress: called while crops are made and after every step, with what is counted, how many are done and their
+            total.
         report: called with each epoch's line of the log.
-        verbose: whether Keras shows its progress bar.
 
     Raises:
         DatasetError: the dataset is not as described, or too small to calibrate on.
@@ -81,7 +81,9 @@ def train(
         network = load_keras(checked_file(bundle, KERAS_FILE), str(start / KERAS_FILE))
         recipe = replace(recipe, side=bundle.side, margin=bundle.margin)
         origin = bundle.label
-    store = make_crops(examples, out / "crops" if cache is None else cache, progress)
+    store = make_crops(
+        examples, out / "crops" if cache is None else cache, partial(progress, "pictures cut out")
+    )
     numbers = seen(store, recipe.held_out)
     hidden = unseen(store, recipe.held_out)
     _check_labels(store, numbers, "train")
@@ -91,12 +93,13 @@ def train(
     check_enough(store, halves(store, hidden)[0])
     out.mkdir(parents=True, exist_ok=True)
     finished = out / _FINISHED
-    if finished.exists():
-        network.set_weights(load_keras(finished.read_bytes(), str(finished)).get_weights())
-    else:
-        fit(network, store, numbers, hidden, recipe, out, report, verbose)
+    if not finished.exists():
+        fit(network, store, numbers, hidden, recipe, out, report, partial(progress, "steps trained"))
         fold_scale(network)
-        network.save(finished)
+        partial_file = out / f"partial-{_FINISHED}"
+        network.save(partial_file)
+        partial_file.replace(finished)
+    network = load_keras(finished.read_bytes(), str(finished))  # without the optimizer's state
     bundle = export(
         network,
         store,
