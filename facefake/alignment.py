@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from facefake.detection import Face
 
 
+_MOST_MIRRORED = 16  # sides of the part of the picture that is seen
+
+
 def _square(face: Face, margin: float) -> tuple[float, float, float, float]:
     """Centre x, centre y, side (pixels of the picture) and roll (radians, clockwise) of a face's crop."""
     left, top, right, bottom = face.box
@@ -60,7 +63,7 @@ def resample(pixels: NDArray[np.uint8], matrix: NDArray[np.float64], side: int) 
     """A square cut out of a picture by a similarity, with an area filter where it shrinks.
 
     The area filter comes first, so that no detail is folded into false detail; beyond the picture's edge the
-    pixels are mirrored.
+    pixels are mirrored, or, where that would go on and on, the last one is repeated.
 
     Args:
         pixels: uint8 (height, width, 3), RGB.
@@ -84,16 +87,18 @@ def resample(pixels: NDArray[np.uint8], matrix: NDArray[np.float64], side: int) 
     if right == left or bottom == top:  # wholly beyond the picture's edge
         left, top, right, bottom = 0, 0, width, height
     source = pixels[top:bottom, left:right]
+    mirrored = np.abs((corners - [left, top]) / [right - left, bottom - top]).max()
     matrix = np.column_stack([linear, matrix[:, 2] + linear @ [left, top]])
     if scale < 1:
         reduced = np.maximum(1, np.round(np.array([right - left, bottom - top]) * scale)).astype(int)
         matrix[:, :2] *= [right - left, bottom - top] / reduced
         source = np.asarray(cv2.resize(source, reduced.tolist(), interpolation=cv2.INTER_AREA), np.uint8)
+    # OpenCV 5 mirrors step by step: slowly where a square is far away or huge, and for ever in a single pixel.
+    mirror = mirrored < _MOST_MIRRORED and min(source.shape[:2]) > 1
+    border = cv2.BORDER_REFLECT_101 if mirror else cv2.BORDER_REPLICATE
     # OpenCV puts pixel centres at whole numbers.
     matrix[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
-    crop = cv2.warpAffine(
-        source, matrix, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
-    )
+    crop = cv2.warpAffine(source, matrix, (side, side), flags=cv2.INTER_CUBIC, borderMode=border)
     return np.asarray(crop, np.uint8)
 
 

@@ -135,3 +135,9 @@ def test_a_flip_may_be_part_of_the_similarity():
     np.testing.assert_array_equal(
         resample(picture, np.array([[-1.0, 0, 40], [0, 1, 0]]), 40), picture[:, ::-1]
     )
+
+
+def test_a_huge_box_on_a_small_picture_takes_no_longer_than_another():
+    picture = np.full((255, 191, 3), 77, np.uint8)
+    for side in (3662.5, 50_000.0):
+        np.testing.assert_allclose(align(picture, face_at(191, 0.5, side, math.pi), 32, 1.25), 77, atol=1)
