@@ -147,14 +147,19 @@ def _validation(
 
     class Validation(keras.callbacks.Callback):  # type: ignore[misc]
         def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-            trained = self.model.get_weights()
+            trained = self._copied_weights()
             self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+            self.model.set_weights(self._copied_weights())
             scores = {key: self._scores(numbers) for key, numbers in chosen.items()}
             self.model.set_weights(trained)
             line = {"epoch": epoch + 1, "loss": float((logs or {})["loss"]), **auc_by_source(scores)}
             with (folder / LOG).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
             report(line)
+
+        def _copied_weights(self) -> list[NDArray[np.float32]]:
+            # JAX shares its buffers, and predicting gives them away: the optimizer's would be gone with the model's.
+            return [np.array(weight) for weight in self.model.get_weights()]
 
         def _scores(self, numbers: list[int]) -> NDArray[np.float32]:
             logits = [
