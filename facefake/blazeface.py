@@ -85,9 +85,10 @@ class BlazeFace:
                 )
             )
             self._opened.append(opened)
-            opened.detect(
-                _image(np.zeros((model.side, model.side, 3), np.uint8))
-            )  # the first one chats as well
+            # The first one chats as well, or in one process of sixty the second: it depends on where in
+            # memory the network's input happens to lie.
+            for _ in range(4):
+                opened.detect(_image(np.zeros((model.side, model.side, 3), np.uint8)))
         return opened
 
 

@@ -100,8 +100,9 @@ def place_labels(faces: Sequence[FaceResult], width: int, height: int) -> list[L
     for index in order:
         words = placer.words(index) if faces[index].verdict in ("fake", "uncertain") else []
         placer.place(index, [*words, placer.number(index)])
+    # Others have moved since: a number that had to be squeezed in may find a place as well.
     for index in order:
-        placer.place(index, placer.words(index))
+        placer.place(index, [*placer.words(index), placer.number(index)])
     return [placer.labels[index] for index in range(len(faces))]
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from itertools import combinations
 
 import pytest
-from hypothesis import given, seed, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facefake.labels import Rectangle, Scale, describe, label_extent, outline, place_labels
@@ -87,7 +87,6 @@ def test_no_label_covers_a_face_or_a_label_where_there_is_room(data: st.DataObje
         assert bottom <= height
 
 
-@seed(0)  # the placement is greedy: one layout in some thousands breaks the rule
 @settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_a_label_covers_a_neighbour_only_if_no_place_beside_its_own_face_is_free(data: st.DataObject) -> None:
