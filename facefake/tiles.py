@@ -102,11 +102,12 @@ class View:
         left, top = self.x - self.side / 2, self.y - self.side / 2
         right, bottom = left + self.side, top + self.side
         slack = self.side * _CUT_SLACK
+        # Less than half a pixel of picture beyond an edge is rounding, not picture.
         return (
-            (left > 0 and face.box[0] < left + slack)
-            or (top > 0 and face.box[1] < top + slack)
-            or (right < width and face.box[2] > right - slack)
-            or (bottom < height and face.box[3] > bottom - slack)
+            (left > 0.5 and face.box[0] < left + slack)
+            or (top > 0.5 and face.box[1] < top + slack)
+            or (right < width - 0.5 and face.box[2] > right - slack)
+            or (bottom < height - 0.5 and face.box[3] > bottom - slack)
         )
 
 

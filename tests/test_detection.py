@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
@@ -81,6 +81,7 @@ def test_tiles_cover_the_picture(width: int, height: int, side: float) -> None:
 @given(
     sizes, sizes, st.floats(64, 1000), st.floats(0, 1), st.floats(0, 1), st.floats(0.01, 2 * _SMALLEST_SHARE)
 )
+@example(width=321, height=1, side=64.00000000000017, right=1.0, down=0.0, share=0.125)
 def test_a_face_of_a_tile_s_size_lies_wholly_in_one(
     width: int, height: int, side: float, right: float, down: float, share: float
 ) -> None:
