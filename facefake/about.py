@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 # Named here, since an installed package does not tell its dependencies from those of its extras.
 DEPENDENCIES = (
     "ai-edge-litert",
+    "c2pa-python",
     "click",
+    "defusedxml",
+    "h5py",
     "keras",
     "mediapipe",
     "numpy",

@@ -39,11 +39,20 @@ __all__ = [
     "probability",
     "sharpness",
     "usability",
+    "verdict_on",
 ]
 
 LARGEST_OUTSIDE = 0.4
 """A face is cut off when more than this share of its crop lies outside the picture. A whole face that just
 fills its frame is judged: with a crop of 1.25 times its side, 1 − 1 / 1.25² = 36 % of that lies outside."""
+
+FEWEST_COMPARED = 4
+"""With fewer judged faces in a picture there is no telling which of them is the odd one."""
+
+LEAST_SPREAD = 0.5
+"""A picture's faces count as spread at least this share of what real faces of many pictures are. Without such a
+floor one of ten real faces stands out in 7 % of pictures, however alike they are; with it, where a picture's faces are
+half as spread as those of many pictures, in 0.3 %."""
 
 LEAST_DOUBT = 0.5
 """What is at least as probably fake as real is never called real, even where too many real faces look alike."""
@@ -58,12 +67,14 @@ class Evidence:
         sharpness: of its crop, from `sharpness`.
         outside: share, 0 to 1, of its crop that lies outside the picture.
         logit: the classifier's; None for a face that is not `usability`-fit and was never classified.
+        map: the classifier's evidence by place, float32 (h, w), whose mean is the logit; None where that is.
     """
 
     face: Face
     sharpness: float
     outside: float
     logit: float | None = None
+    map: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +136,31 @@ def usability(evidence: Evidence, calibration: Calibration) -> str | None:
     return None
 
 
+def relative_scores(logits: Sequence[float], calibration: Calibration) -> list[float | None]:
+    """How far each of a picture's faces is from the middle of them all, in robust standard deviations.
+
+    The modified z-score of Iglewicz & Hoaglin 1993, "How to Detect and Handle Outliers": distance from the median
+    over 1.4826 times the median absolute deviation, which is the standard deviation of a normal distribution and is
+    not moved by the outlier itself. `LEAST_SPREAD` bounds it below.
+
+    Args:
+        logits: of the judged faces.
+
+    Returns:
+        One a face, positive where it looks more fake than most; None each with fewer than `FEWEST_COMPARED`.
+    """
+    if len(logits) < FEWEST_COMPARED:
+        return [None] * len(logits)
+    values = np.asarray(logits, np.float64)
+    distances = values - np.median(values)
+    low, high = np.interp([0.25, 0.75], calibration.real_probabilities, calibration.real_scores)
+    floor = (
+        LEAST_SPREAD * float(high - low) / 1.349
+    )  # quartiles of a normal distribution are 1.349 deviations apart
+    spread = max(1.4826 * float(np.median(np.abs(distances))), floor)
+    return [float(distance / spread) if spread > 0 else 0.0 for distance in distances]
+
+
 def judge(faces: Sequence[Evidence], calibration: Calibration) -> Judgement:
     """Verdicts for every face and for the picture that they are in.
 
@@ -145,35 +181,58 @@ def judge(faces: Sequence[Evidence], calibration: Calibration) -> Judgement:
     judged = [logit for logit in logits if logit is not None]
     if len(judged) < reasons.count(None):
         raise ValueError(f"expected {reasons.count(None)} logits, one a usable face, got {len(judged)}")
+    relative = iter(relative_scores(judged, calibration))
     results = tuple(
-        _judge_face(index, evidence.face, logits[index], reasons[index], len(judged), calibration)
-        for index, evidence in enumerate(faces)
+        _not_judged(index, evidence.face, reason)
+        if logit is None
+        else _judge_face(index, evidence, logit, next(relative), len(judged), calibration)
+        for index, (evidence, logit, reason) in enumerate(zip(faces, logits, reasons, strict=True))
     )
     if not judged:
         return Judgement("not_applicable", None, None, _why_none([r for r in reasons if r]), results)
     rate = corrected(false_alarm_rate(max(judged), calibration), len(judged))
     fake_probability = any_fake_probability(judged, calibration)
-    verdict, reason = _verdict(rate, fake_probability, len(judged), calibration)
+    verdict, reason = verdict_on(rate, fake_probability, _alike(len(judged)), calibration)
     return Judgement(verdict, fake_probability, rate, reason, results)
 
 
+def _not_judged(index: int, face: Face, reason: str | None) -> FaceResult:
+    return FaceResult(index, face.box, face.keypoints, face.score, "not_applicable", None, None, reason)
+
+
 def _judge_face(
-    index: int, face: Face, logit: float | None, reason: str | None, count: int, calibration: Calibration
+    index: int, evidence: Evidence, logit: float, relative: float | None, count: int, calibration: Calibration
 ) -> FaceResult:
-    verdict: Verdict = "not_applicable"
-    fake_probability = rate = None
-    if logit is not None:
-        fake_probability, rate = probability(logit, calibration), false_alarm_rate(logit, calibration)
-        verdict, reason = _verdict(corrected(rate, count), fake_probability, count, calibration)
-    return FaceResult(index, face.box, face.keypoints, face.score, verdict, fake_probability, rate, reason)
+    fake_probability, rate = probability(logit, calibration), false_alarm_rate(logit, calibration)
+    verdict, reason = verdict_on(corrected(rate, count), fake_probability, _alike(count), calibration)
+    return FaceResult(
+        index=index,
+        box=evidence.face.box,
+        keypoints=evidence.face.keypoints,
+        detection_score=evidence.face.score,
+        verdict=verdict,
+        fake_probability=fake_probability,
+        false_alarm_rate=rate,
+        reason=reason,
+        logit=logit,
+        relative_score=relative,
+        evidence=evidence.map,
+    )
 
 
-def _verdict(
-    rate: float, fake_probability: float, count: int, calibration: Calibration
+def verdict_on(
+    rate: float, fake_probability: float, alike: str, calibration: Calibration
 ) -> tuple[Verdict, str | None]:
+    """The verdict that a false-alarm rate and a probability make, and its reason if it is "uncertain".
+
+    Args:
+        rate: corrected for how many chances of a false alarm there were.
+        fake_probability: of what is judged.
+        alike: of what the rate is a share, and the verb, such as "real faces look".
+        calibration: has the thresholds.
+    """
     if rate <= calibration.alarm_rate:
         return "fake", None
-    alike = "real faces look" if count == 1 else f"pictures with {count} real faces hold one that looks"
     if rate > calibration.uncertain_rate:
         if fake_probability < LEAST_DOUBT:
             return "real", None
@@ -185,6 +244,10 @@ def _verdict(
         f"{percent(calibration.alarm_rate)}), too few to call it real "
         f"(more than {percent(calibration.uncertain_rate)})"
     )
+
+
+def _alike(count: int) -> str:
+    return "real faces look" if count == 1 else f"pictures with {count} real faces hold one that looks"
 
 
 def _why_none(reasons: Sequence[str]) -> str:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 from PIL import Image, ImageDraw
 
+from facefake.evidence import FULL_SCALE, colours, laid_over
 from facefake.labels import (
+    OUTLIER_SIGN,
     Label,
     Rectangle,
     Scale,
@@ -40,6 +43,8 @@ class _Atom(NamedTuple):
     verdict: Verdict | None = None
 
 
+_COLOUR_BAR = _Atom("")  # in the key, the colours of evidence
+
 # Colours that colour-blind people tell apart (Okabe & Ito 2008, "Color Universal Design"), and that differ in
 # luminance so that a grey print does too; the pattern of the line says the same once more (see `_runs`).
 STYLES: dict[Verdict, _Style] = {
@@ -53,9 +58,10 @@ _PAPER = (255, 255, 255)
 _BAND = (24, 24, 24)
 _SMALLEST = 6
 _KEY = "% = how likely that is"
+_OUTLIER_KEY = [_Atom(word) for word in f"{OUTLIER_SIGN} = stands out from the others".split()]
 
 
-def annotate(picture: Picture, result: ImageResult) -> Image.Image:
+def annotate(picture: Picture, result: ImageResult, evidence: bool = False) -> Image.Image:
     """The picture with a frame and a label per face, and below it the summary and the key to the frames.
 
     A fake face has a thick solid frame, an uncertain one a dashed one, a real one corner brackets, one that
@@ -64,6 +70,7 @@ def annotate(picture: Picture, result: ImageResult) -> Image.Image:
     Args:
         picture: the pixels that the result is about.
         result: what was found in them.
+        evidence: whether the judged faces show their evidence, as of `facefake.evidence`, and the key its colours.
 
     Returns:
         A new RGB image, as wide as the picture and higher by the band, pixel for pixel in the same place.
@@ -71,9 +78,12 @@ def annotate(picture: Picture, result: ImageResult) -> Image.Image:
     """
     width, height = picture.width, picture.height
     scale = Scale.of(width, height)
-    band = _band(result, width, scale)
+    pixels = picture.pixels
+    if evidence and result.crop_margin is not None:
+        pixels = laid_over(pixels, result.faces, result.crop_margin)
+    band = _band(result, width, scale, evidence)
     canvas = Image.new("RGB", (width, height + band.height))
-    canvas.paste(Image.fromarray(picture.pixels))
+    canvas.paste(Image.fromarray(pixels))
     draw = ImageDraw.Draw(canvas)
     for face in sorted(result.faces, key=lambda face: face.verdict == "fake"):
         _draw_frame(draw, outline(face, width, height), face.verdict, line_width(face, scale))
@@ -120,20 +130,24 @@ def _draw_label(draw: ImageDraw.ImageDraw, label: Label, colour: Colour) -> None
         draw.text(at, word, _INK, font(label.size), anchor="ls")
 
 
-def _band(result: ImageResult, width: int, scale: Scale) -> Image.Image:
+def _band(result: ImageResult, width: int, scale: Scale, evidence: bool) -> Image.Image:
     """The strip that goes below the picture: the summary, then what the frames and figures in it mean."""
     summary = [_Atom(word) for word in result.summary.split()]
     key = [_Atom(style.meaning, verdict) for verdict, style in STYLES.items() if result.counts[verdict]]
     if any(face.fake_probability is not None for face in result.faces):
         key += [_Atom(word) for word in _KEY.split()]
+    outliers = any(face.stands_out for face in result.faces)
+    legend = [_Atom(f"evidence: less fake -{FULL_SCALE:g}"), _COLOUR_BAR, _Atom(f"+{FULL_SCALE:g} more fake")]
+    evidence = evidence and any(face.evidence is not None for face in result.faces)
+    keys = [key, _OUTLIER_KEY if outliers else [], legend if evidence else []]
     margin = 2 * padding(scale.large)
     room = width - 2 * margin
     # Few lines in large letters, else more in small ones; smaller still only if a word is too long for them.
     sizes = [scale.large, *range(scale.small, _SMALLEST - 1, -1)]
-    fitting = [size for size in sizes if max(_width(atom, size) for atom in summary + key) <= room]
+    fitting = [size for size in sizes if max(_width(atom, size) for atom in sum(keys, summary)) <= room]
     small = next((size for size in fitting if size <= scale.small), _SMALLEST)
     large = scale.large if scale.large in fitting and len(_rows(summary, scale.large, room)) <= 2 else small
-    blocks = [(_rows(summary, large, room), large), (_rows(key, small, room), small)]
+    blocks = [(_rows(summary, large, room), large)] + [(_rows(key, small, room), small) for key in keys]
 
     height = 2 * margin + sum(len(rows) * 2 * size for rows, size in blocks)
     band = Image.new("RGB", (width, height), _BAND)
@@ -162,12 +176,19 @@ def _rows(atoms: Sequence[_Atom], size: int, room: int) -> list[list[tuple[int, 
 
 
 def _width(atom: _Atom, size: int) -> int:
+    if atom is _COLOUR_BAR:
+        return 8 * size
     return text_width(atom.text, size) + (2 * size if atom.verdict else 0)
 
 
 def _draw_atom(draw: ImageDraw.ImageDraw, atom: _Atom, at: tuple[int, int], size: int) -> None:
-    """Write an atom, with a frame in its verdict's style before it, into a row that is two letters high."""
+    """Write an atom into a row that is two letters high, a verdict's with a frame in its style before it."""
     x, top = at
+    if atom is _COLOUR_BAR:
+        shades = colours(np.linspace(-FULL_SCALE, FULL_SCALE, _width(atom, size), dtype=np.float32)[None])
+        for column, (red, green, blue) in enumerate(shades[0].tolist()):
+            draw.line((x + column, top + size // 2, x + column, top + size * 3 // 2), (red, green, blue))
+        return
     if atom.verdict:
         edge = top + size // 4
         side = 2 * (size * 3 // 4)

@@ -6,8 +6,10 @@ import base64
 import hashlib
 import json
 import math
+import os
 import re
-from collections.abc import Mapping
+import stat
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +27,11 @@ DESCRIPTION = "bundle.json"
 LITERT_FILE = "model.tflite"
 KERAS_FILE = "model.keras"
 _LARGEST = {DESCRIPTION: 4 << 20, LITERT_FILE: 1 << 30, KERAS_FILE: 1 << 30}  # bytes
+_DEEPEST = 20  # levels of lists and objects in a description; what writes it out again may be recursive
+_MOST_DIGITS = 19  # of a whole number, as 64 bits have
+_READ_ONLY = os.O_RDONLY
+for _flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):  # not every system has all of them
+    _READ_ONLY |= getattr(os, _flag, 0)
 _SELF_TEST_SIDE = 32
 _MOST_SELF_TESTS = 64
 
@@ -105,48 +112,113 @@ def read_bundle(folder: Path) -> Bundle:
     """Read and check a bundle's description.
 
     Raises:
-        ModelError: the file is missing, too large, no JSON, or a field is missing, unknown or out of range.
+        ModelError: the file is missing, no regular file of that folder, too large, no JSON, not what was written,
+            or a field is missing or out of range.
     """
     path = folder / DESCRIPTION
     try:
-        if path.stat().st_size > _LARGEST[DESCRIPTION]:
-            raise ModelError(
-                f"{path}: expected at most {_LARGEST[DESCRIPTION]} bytes, got {path.stat().st_size}"
-            )
-        values = json.loads(path.read_bytes())
+        values = _parsed(_content(folder, DESCRIPTION))
     except OSError as error:
         raise ModelError(
-            f"expected a model bundle with {DESCRIPTION} in {folder}, got: {error.strerror}"
+            f"expected a model bundle with {DESCRIPTION} in {folder}, got: {error.strerror or error}"
         ) from error
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: expected JSON, got: {error}") from error
     if not isinstance(values, dict):
         raise ModelError(f"{path}: expected a JSON object, got {type(values).__name__}")
     try:
+        found = description_digest(values)
+        if _Fields(values).take("digest", str) != found:
+            raise ModelError(f"expected the digest {found}, got another: the file is damaged or was edited")
         return _described(folder, _Fields(values))
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
+
+
+def description_digest(values: Mapping[str, Any]) -> str:
+    """The sha256 of a description, JSON-ready, but for its field ``digest``; spacing and order do not matter.
+
+    It tells damage, and edits that nobody tested. It does not tell who wrote the bundle.
+    """
+    rest = json.loads(json.dumps({name: value for name, value in values.items() if name != "digest"}))
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def checked_file(bundle: Bundle, name: str) -> bytes:
     """The content of a network file of a bundle, `LITERT_FILE` or `KERAS_FILE`, after its sha256 was checked.
 
     Raises:
-        ModelError: the file is missing, too large, or not the one that the description names.
+        ModelError: the file is missing, no regular file of the bundle's folder, too large, or not the one that the
+            description names.
     """
     path = bundle.folder / name
     try:
-        if path.stat().st_size > _LARGEST[name]:
-            raise ModelError(f"{path}: expected at most {_LARGEST[name]} bytes, got {path.stat().st_size}")
-        content = path.read_bytes()
+        content = _content(bundle.folder, name)
     except OSError as error:
-        raise ModelError(f"expected the bundle's network at {path}, got: {error.strerror}") from error
+        raise ModelError(
+            f"expected the bundle's network at {path}, got: {error.strerror or error}"
+        ) from error
     found = hashlib.sha256(content).hexdigest()
     if found != bundle.sha256[name]:
         raise ModelError(
             f"{path}: expected sha256 {bundle.sha256[name]}, got {found}: the file is damaged or was swapped"
         )
     return content
+
+
+def _content(folder: Path, name: str) -> bytes:
+    """A file in a bundle's own folder: a link could lead anywhere, and a FIFO or a device might never end."""
+    path, largest = folder / name, _LARGEST[name]
+
+    def check(status: os.stat_result) -> None:
+        if not stat.S_ISREG(status.st_mode):
+            got = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "something else"
+            raise ModelError(f"{path}: expected a regular file, got {got}")
+        if status.st_size > largest:
+            raise ModelError(f"{path}: expected at most {largest:,} bytes, got {status.st_size:,}")
+
+    check(path.lstat())  # since opening a device can itself do harm
+    with open(os.open(path, _READ_ONLY), "rb") as file:
+        status = os.fstat(file.fileno())
+        check(status)  # since the name may have been given to another file meanwhile
+        return file.read(
+            status.st_size
+        )  # and no more: Python takes the memory for all that it is asked to read
+
+
+def _parsed(content: bytes) -> Any:
+    """JSON, strictly: each name once in an object, finite numbers of a bearable length, few levels."""
+
+    def number(text: str) -> float:
+        if not math.isfinite(value := float(text)):
+            raise ValueError(f"the number {text[:40]}, which is not finite")
+        return value
+
+    def whole(text: str) -> int:
+        if len(text) > _MOST_DIGITS:
+            raise ValueError(f"a whole number of {len(text):,} digits")
+        return int(text)
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        members = dict(pairs)
+        if len(members) < len(pairs):
+            raise ValueError("an object that names a field twice")
+        return members
+
+    values = json.loads(
+        content, parse_float=number, parse_constant=number, parse_int=whole, object_pairs_hook=once
+    )
+    level: Iterable[Any] = [values]
+    for _ in range(_DEEPEST):
+        level = [
+            child
+            for parent in level
+            if isinstance(parent, (dict, list))
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+        ]
+    if level:
+        raise ValueError(f"more than {_DEEPEST} levels of nesting")
+    return values
 
 
 class _Fields:

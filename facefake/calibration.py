@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -212,7 +213,7 @@ def _is_finite(value: object) -> bool:
 
 def _expect(name: str, holds: bool, expected: str, got: object) -> None:
     if not holds:
-        raise ModelError(f"calibration: expected {name} to be {expected}, got {got!r}")
+        raise ModelError(f"calibration: expected {name} to be {expected}, got {reprlib.repr(got)}")
 
 
 def _expect_fields(cls: type, values: object, name: str) -> dict[str, Any]:
@@ -220,6 +221,6 @@ def _expect_fields(cls: type, values: object, name: str) -> dict[str, Any]:
     if not isinstance(values, Mapping) or set(values) != set(expected):
         got = sorted(map(str, values)) if isinstance(values, Mapping) else values
         raise ModelError(
-            f"calibration: expected {name} to have the fields {', '.join(expected)}, got {got!r}"
+            f"calibration: expected {name} to have the fields {', '.join(expected)}, got {repr(got)[:400]}"
         )
     return dict(values)

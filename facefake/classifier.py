@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
-import json
+import math
 import queue
-import tempfile
 import threading
-import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
@@ -15,6 +13,7 @@ import numpy as np
 
 from facefake.bundle import KERAS_FILE, LITERT_FILE, Bundle, checked_file, read_bundle
 from facefake.errors import ModelError
+from facefake.keras_archive import load_keras
 from facefake.native import quiet
 from facefake.paths import models_folder
 
@@ -23,10 +22,11 @@ if TYPE_CHECKING:
 
 Runtime = Literal["litert", "keras"]
 DEFAULT_BUNDLE = "facefake"
+_MOST_VALUES = 1 << 30  # in all tensors of a LiteRT network; VGG16 has a third of that at 1024 pixels
 
 
 class Scores(NamedTuple):
-    """What the network says of n crops.
+    """What the network says of n crops; `Classifier.predict` means it over each crop and its mirror image.
 
     Attributes:
         logits: float32 (n,), positive for fake, not calibrated.
@@ -121,9 +121,12 @@ class LiteRTNetwork:
             try:
                 with quiet():
                     interpreter = Interpreter(model_content=content, num_threads=1)
+                    _check_sizes(interpreter)  # as the file states them
+                    interpreter.allocate_tensors()  # takes no memory before it is written to
+                    _check_sizes(interpreter)  # as they are
                     runner = interpreter.get_signature_runner()
                     outputs = runner(crops=blank)
-            except (ValueError, RuntimeError, KeyError, TypeError) as error:
+            except (ValueError, RuntimeError, KeyError, TypeError, MemoryError) as error:
                 raise ModelError(
                     f"{name}: expected a network from crops {blank.shape}, got: {error}"
                 ) from error
@@ -134,17 +137,41 @@ class LiteRTNetwork:
 
     def predict(self, crops: NDArray[np.uint8]) -> Scores:
         """See `Classifier.predict`; nothing is checked here."""
+        return both_ways(self._run, crops)
+
+    def _run(self, crops: NDArray[np.uint8]) -> Scores:
         entry = self._idle.get()
         try:
             outputs = [entry[1](crops=crop[None].astype(np.float32)) for crop in crops]
         finally:
             self._idle.put(entry)
-        if not outputs:
-            return Scores(np.empty(0, np.float32), np.empty((0, 0, 0), np.float32))
         return Scores(
             np.concatenate([output["logit"].reshape(1) for output in outputs]),
             np.concatenate([output["map"] for output in outputs]),
         )
+
+
+def both_ways(run: Callable[[NDArray[np.uint8]], Scores], crops: NDArray[np.uint8]) -> Scores:
+    """The mean scores of crops and of their mirror images: less chance in each, and no side that is favoured.
+
+    Args:
+        run: what the network says of crops as they are.
+        crops: uint8 (n, side, side, 3), RGB.
+    """
+    if not len(crops):
+        return Scores(np.empty(0, np.float32), np.empty((0, 0, 0), np.float32))
+    scores = run(np.concatenate([crops, crops[:, :, ::-1]]))
+    half = len(crops)
+    return Scores(
+        np.asarray((scores.logits[:half] + scores.logits[half:]) / 2, np.float32),
+        np.asarray((scores.maps[:half] + scores.maps[half:, :, ::-1]) / 2, np.float32),
+    )
+
+
+def _check_sizes(interpreter: Any) -> None:
+    values = sum(math.prod(map(int, tensor["shape"])) for tensor in interpreter.get_tensor_details())
+    if values > _MOST_VALUES:
+        raise ValueError(f"tensors of {values:,} values in all, above {_MOST_VALUES:,}")
 
 
 class _Keras:
@@ -169,43 +196,9 @@ class _Keras:
             )
 
     def predict(self, crops: NDArray[np.uint8]) -> Scores:
-        if not len(crops):
-            return Scores(np.empty(0, np.float32), np.empty((0, 0, 0), np.float32))
+        return both_ways(self._run, crops)
+
+    def _run(self, crops: NDArray[np.uint8]) -> Scores:
         with self._lock:
             outputs = self._model.predict(crops.astype(np.float32), batch_size=32, verbose=0)
         return Scores(np.asarray(outputs["logit"], np.float32), np.asarray(outputs["map"], np.float32))
-
-
-def load_keras(content: bytes, name: str) -> Any:
-    """A Keras model out of a .keras archive that holds built-in layers only.
-
-    Args:
-        content: the archive.
-        name: what to call it in an error.
-
-    Raises:
-        ModelError: it is no such archive, holds a Lambda layer or a custom object, or is damaged.
-    """
-    import keras
-
-    if not zipfile.is_zipfile(io.BytesIO(content)):
-        raise ModelError(f"{name}: expected a .keras archive, got another kind of file")
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder, "model.keras")
-        copy.write_bytes(content)
-        try:
-            with zipfile.ZipFile(copy) as archive:
-                custom = _registered_names(json.loads(archive.read("config.json")))
-            if custom:
-                raise ValueError(f"custom objects {', '.join(sorted(custom))}")
-            return keras.saving.load_model(copy, compile=False, safe_mode=True)
-        except Exception as error:  # Keras raises whatever its layers do on damaged or unsafe archives
-            raise ModelError(f"{name}: expected a .keras archive of built-in layers, got: {error}") from error
-
-
-def _registered_names(config: Any) -> set[str]:
-    """The custom objects, "package>name", in a Keras configuration: Keras would take those that this process registered."""
-    if isinstance(config, str):
-        return {config} if ">" in config else set()
-    parts = config.values() if isinstance(config, dict) else config if isinstance(config, list) else ()
-    return set().union(*map(_registered_names, parts))

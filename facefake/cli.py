@@ -1,40 +1,32 @@
-"""The command line; the only module that prints. Results go to standard output, all else to standard error."""
+"""The command line. Results go to standard output, all else to standard error; no other part of the package prints."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import sys
-import tempfile
 from collections import Counter
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from dataclasses import replace
-from io import TextIOWrapper
+from io import BufferedReader, TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from facefake import __version__
 from facefake.errors import FaceFakeError, OutputError
+from facefake.options import FILE, FOLDER, JSON, MODEL, examples
+from facefake.settings import MAX_FACES, TIMEOUT, WORKER_MEMORY
+from facefake.training.commands import evaluate, train
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from facefake.classifier import Runtime
-    from facefake.training.evaluate import Split
 
 _WIDE = 100
-_FOLDER = click.Path(file_okay=False, path_type=Path)
-_FILE = click.Path(dir_okay=False, path_type=Path)
-_MODEL = click.option(
-    "--model",
-    type=_FOLDER,
-    metavar="BUNDLE",
-    help="Folder of a model bundle instead of the one that comes along.",
-)
-_JSON = click.option(
-    "--json", "as_json", is_flag=True, help="Print JSON on standard output instead of tables."
-)
 
 
 class _Commands(click.Group):
@@ -51,14 +43,10 @@ class _Commands(click.Group):
             raise click.ClickException(printable(" ".join(str(error).splitlines()))) from error
 
 
-def _examples(*lines: str) -> str:
-    return "\b\nExamples:\n" + "\n".join(f"  facefake {line}" for line in lines)
-
-
 @click.group(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog=_examples("scan photo.jpg", "scan --help"),
+    epilog=examples("scan photo.jpg", "scan --help"),
 )
 @click.version_option(__version__, prog_name="facefake")
 def main() -> None:
@@ -70,23 +58,60 @@ def main() -> None:
 
 
 @main.command(
-    epilog=_examples(
-        "scan group.jpg --annotate out/",
+    epilog=examples(
+        "scan group.jpg --annotate out/ --evidence",
         "scan photos/ --jsonl results.jsonl --csv results.csv --force",
+        "scan photos/ 'more/**/*.png' --jsonl results.jsonl --resume --retry-failures",
         "scan photo.jpg --json --fail-on-fake",
-        "scan crowd.jpg --min-face 24 --alarm 0.001",
+        "scan crowd.jpg --min-face 24 --alarm 0.001 --max-faces 5000",
+        "scan - --null --jsonl results.jsonl < paths",
+        "scan inbox/ --workers 4 --timeout 30 --worker-memory 2000",
+        "scan inbox/ --max-megabytes 50 --max-megapixels 100",
+        "scan clip.mp4 --annotate out/ --frames-per-second 4 --max-frames 200",
         "scan photo.jpg --model runs/mine --runtime keras",
+        "scan s3://bucket/photos/ --engine ray --address auto --output s3://bucket/records/ --resume",
     )
 )
 @click.argument("pictures", metavar="PHOTO_OR_FOLDER...", nargs=-1, required=True)
 @click.option(
-    "--annotate", type=_FOLDER, metavar="DIR", help="Write a copy of each picture with its faces marked."
+    "--annotate", type=FOLDER, metavar="DIR", help="Write a copy of each picture with its faces marked."
 )
-@_JSON
 @click.option(
-    "--jsonl", type=_FILE, metavar="FILE", help="Write one JSON record a picture and line, as they come."
+    "--evidence",
+    is_flag=True,
+    help="With --annotate, lay colours over each face: what in it speaks for a fake, and what against.",
 )
-@click.option("--csv", type=_FILE, metavar="FILE", help="Write a table for spreadsheets, one row a face.")
+@JSON
+@click.option(
+    "--jsonl", type=FILE, metavar="FILE", help="Write one JSON record a picture and line, as they come."
+)
+@click.option("--csv", type=FILE, metavar="FILE", help="Write a table for spreadsheets, one row a face.")
+@click.option(
+    "--engine",
+    type=click.Choice(("local", "ray")),
+    default="local",
+    show_default=True,
+    help="What shares out the work: this machine's processes, or Ray on many machines (pip install "
+    "'facefake[ray]'), which also takes URIs such as s3://bucket/photos/ and needs --jsonl or --output.",
+)
+@click.option(
+    "--address",
+    metavar="HOST:PORT",
+    help="With --engine ray, the cluster, or auto for the one that this machine is in.  "
+    "[default: RAY_ADDRESS, or this machine alone]",
+)
+@click.option(
+    "--output",
+    metavar="DIR",
+    help="With --engine ray, write Parquet files with one row a picture, to a folder or its URI.",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with the file of --jsonl or the folder of --output: leave out the pictures that it has a record "
+    "of, failures too, unless their size or time of change is another now.",
+)
+@click.option("--retry-failures", is_flag=True, help="With --resume, try pictures that failed again.")
 @click.option(
     "--min-face",
     type=click.FloatRange(8, 30_000),
@@ -100,7 +125,7 @@ def main() -> None:
     metavar="RATE",
     help="Largest share of pictures without a fake that may be called fake.  [default: the model's, usually 0.01]",
 )
-@_MODEL
+@MODEL
 @click.option(
     "--runtime",
     type=click.Choice(("litert", "keras")),
@@ -108,22 +133,104 @@ def main() -> None:
     show_default=True,
     help="What computes.",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Processes that analyse pictures. 0 uses none, and no limits of time and memory.  [default: one a core]",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=TIMEOUT,
+    show_default=True,
+    metavar="SECONDS",
+    help="Give a picture up that takes longer, or a video that takes ten times as long.",
+)
+@click.option(
+    "--worker-memory",
+    type=click.IntRange(1),
+    default=WORKER_MEMORY >> 20,
+    show_default=True,
+    metavar="MIB",
+    help="Give a picture up that needs more memory, the models' half a GiB included.",
+)
+@click.option(
+    "--max-faces",
+    type=click.IntRange(1),
+    default=MAX_FACES,
+    show_default=True,
+    metavar="N",
+    help="Judge the N largest faces of a picture.",
+)
+@click.option(
+    "--max-megabytes",
+    type=click.FloatRange(0, min_open=True),
+    metavar="N",
+    help="Refuse larger files.  [default: 200]",
+)
+@click.option(
+    "--max-megapixels",
+    type=click.FloatRange(0, min_open=True),
+    metavar="N",
+    help="Refuse larger pictures.  [default: 150]",
+)
+@click.option(
+    "--frames-per-second",
+    type=click.FloatRange(0, 1000, min_open=True),
+    default=2.0,
+    show_default=True,
+    metavar="N",
+    help="Look at so many frames of a video a second.",
+)
+@click.option(
+    "--max-frames",
+    type=click.IntRange(1),
+    default=300,
+    show_default=True,
+    metavar="N",
+    help="Look at so many frames of a video at most, evenly from all of it.",
+)
+@click.option("-0", "--null", is_flag=True, help="Paths on standard input end with NUL, not with a line.")
 @click.option("--fail-on-fake", is_flag=True, help="Exit with status 3 when a picture is called fake.")
 @click.option("--force", is_flag=True, help="Write over files that are there already.")
 def scan(
     pictures: tuple[str, ...],
     annotate: Path | None,
+    evidence: bool,
     as_json: bool,
     jsonl: Path | None,
     csv: Path | None,
+    engine: str,
+    address: str | None,
+    output: str | None,
+    resume: bool,
+    retry_failures: bool,
     min_face: float | None,
     alarm: float | None,
     model: Path | None,
     runtime: Runtime,
+    workers: int | None,
+    timeout: float,
+    worker_memory: int,
+    max_faces: int,
+    max_megabytes: float | None,
+    max_megapixels: float | None,
+    frames_per_second: float,
+    max_frames: int,
+    null: bool,
     fail_on_fake: bool,
     force: bool,
 ) -> None:
     """Judge every face in pictures and folders of pictures.
+
+    A folder stands for all pictures in it and below, a quoted pattern such as
+    'in/**/*.jpg' for what it matches, and - for the paths on standard input.
+
+    Videos (.mp4 .mov .m4v .webm .mkv .avi) are judged person by person, from
+    frames of all the clip; --annotate gives each person a contact sheet. The
+    model was trained on still pictures: what it says of video is less sure,
+    and its false-alarm rates were not measured there.
 
     \b
     Before you rely on it:
@@ -136,50 +243,141 @@ def scan(
 
     A face's false-alarm rate is the share of real faces that look at least as
     fake; a picture's allows for how many faces it has. --jsonl and --csv
-    write files instead of tables on the screen.
+    write files instead of tables on the screen, in which pictures stand in
+    the order in which they are done.
 
     Exit status: 0 done, 1 some pictures failed, 2 wrong use, 3 a fake was
-    found and --fail-on-fake is given, whether or not pictures failed.
+    found and --fail-on-fake is given, whether or not pictures failed. It
+    speaks of this run, not of the records that --resume found.
     """
     from facefake import terminal
-    from facefake.detector import FakeImageDetector
-    from facefake.report import CsvTable, JsonLines
+    from facefake.frames import Sampling
+    from facefake.images import ImageLimits
+    from facefake.journal import JsonLines
+    from facefake.report import CsvTable
     from facefake.results import ErrorResult
     from facefake.saving import AnnotatedFolder
     from facefake.scan import scan as analyses
+    from facefake.settings import read_settings
+    from facefake.video import VideoResult
 
     if jsonl and csv and jsonl.absolute() == csv.absolute():
         raise click.UsageError(f"expected two files, got {jsonl} for both --jsonl and --csv")
-    if runtime == "keras":
-        _import_keras()
+    if evidence and not annotate:
+        raise click.UsageError("expected --evidence together with --annotate")
+    if engine == "local" and (address or output):
+        raise click.UsageError("expected --engine ray together with --address or --output")
+    if engine == "ray" and (
+        (jsonl is None) is (output is None) or csv or as_json or annotate or workers == 0
+    ):
+        raise click.UsageError(
+            "expected --engine ray with --jsonl or --output, and without --csv, --json, --annotate and --workers 0"
+        )
+    if engine == "ray" and jsonl and jsonl.suffix != ".jsonl":
+        raise click.UsageError(
+            f"expected the file of --jsonl to end with .jsonl beside --engine ray, got {jsonl}"
+        )
+    if resume and ((jsonl or output) is None or csv or force):
+        raise click.UsageError(
+            "expected --resume with --jsonl or --output and without --csv and --force; facefake report makes the table"
+        )
+    if retry_failures and not resume:
+        raise click.UsageError("expected --retry-failures together with --resume")
+    if null and "-" not in pictures:
+        raise click.UsageError("expected --null together with - for the paths on standard input")
     out, err = terminal.console(), terminal.console(stderr=True)
+    verdicts: Counter[str] = Counter()
+    unsaved, crowded, place = 0, False, ""
+    records: list[dict[str, Any]] = []
 
     def complain(message: str) -> None:
         err.print(f"Error: {terminal.printable(message)}", style="bold red", soft_wrap=True)
 
+    def tell_of_copy(copy: Path | OutputError) -> None:
+        nonlocal unsaved
+        if isinstance(copy, OutputError):
+            unsaved += 1
+            complain(str(copy))
+        else:
+            err.print(f"Annotated: {terminal.printable(str(copy))}", soft_wrap=True)
+
     tables = not (as_json or jsonl or csv)
-    verdicts: Counter[str] = Counter()
-    unsaved, crowded, place = 0, False, ""
-    records: list[dict[str, Any]] = []
+    judging: dict[str, Any] = {
+        "min_face": min_face,
+        "alarm_rate": alarm,
+        "runtime": runtime,
+        "max_faces": max_faces,
+    }
+    limits = ImageLimits()
+    if max_megabytes:
+        limits = replace(limits, max_bytes=int(max_megabytes * 1024 * 1024))
+    if max_megapixels:
+        limits = replace(limits, max_pixels=int(max_megapixels * 1_000_000))
+    paths = _from_standard_input(pictures, null) if "-" in pictures else pictures
+    sampling = Sampling(frames_per_second, max_frames)
+    bounds: dict[str, Any] = {
+        "limits": limits,
+        "workers": workers,
+        "timeout": timeout,
+        "worker_memory": worker_memory << 20,
+    }
+    if engine == "ray":
+        from facefake.distributed import scan as analyses_afar
+
+        def tell_of_record(record: dict[str, Any]) -> None:
+            verdicts[record["verdict"]] += 1
+            if record["verdict"] == "error":
+                complain(record["error"]["message"])
+
+        with terminal.progress("pictures", err) as bar:
+            analyses_afar(
+                paths,
+                jsonl or output or "",
+                force=force,
+                resume=resume,
+                retry_failures=retry_failures,
+                recorded=tell_of_record,
+                progress=lambda done, total: bar(
+                    done, total, note=terminal.counts(verdicts, ("fake", "error"))
+                ),
+                model=model,
+                sampling=sampling,
+                address=address,
+                **judging,
+                **bounds,
+            )
+        _end_scan(err, verdicts, fail_on_fake)
+        return
     with ExitStack() as stack:
-        detector = stack.enter_context(
-            FakeImageDetector(model, min_face=min_face, alarm_rate=alarm, runtime=runtime)
-        )
         files: list[JsonLines | CsvTable] = []
+        journal = None
         if jsonl:
-            files.append(stack.enter_context(JsonLines(jsonl, force)))
+            settings = read_settings(model, **judging) if resume else None
+            journal = JsonLines(jsonl, force, resume=settings, retry_failures=retry_failures)
+            files.append(stack.enter_context(journal))
         if csv:
             files.append(stack.enter_context(CsvTable(csv, force)))
-        album = AnnotatedFolder(annotate, force) if annotate else None
         # A bar would draw over tables on the same terminal, and they show the progress themselves.
         bar = stack.enter_context(terminal.progress("pictures", err, shown=not (tables and out.is_terminal)))
 
-        def show_progress(done: int, total: int) -> None:
+        def show_progress(done: int, total: int | None) -> None:
             nonlocal place
-            place = f"{done + 1} of {total}  " if total > 1 else ""
-            bar(done, total)
+            place = f"{done} of {total or '?'}  " if total != 1 else ""
+            bar(done, total, note=terminal.counts(verdicts, ("fake", "error")))
 
-        for record in analyses(pictures, detector, show_progress):
+        found = analyses(
+            paths,
+            model=model,
+            **judging,
+            **bounds,
+            annotate=AnnotatedFolder(annotate, force, evidence) if annotate else None,
+            sampling=sampling,
+            ordered=tables or as_json,
+            skip=journal.holds if journal else lambda path, file: False,
+            progress=show_progress,
+            copied=tell_of_copy,
+        )
+        for record in stack.enter_context(closing(found)):
             verdicts[record.verdict] += 1
             for file in files:
                 file.write(record)
@@ -188,23 +386,26 @@ def scan(
             if isinstance(record, ErrorResult):
                 complain(record.message)
                 continue
+            if isinstance(record, VideoResult):
+                if tables:
+                    out.print(terminal.video(record, place + record.path))
+                continue
             crowded = crowded or len(record.faces) > 1
             if tables:
                 out.print(terminal.picture(record, place + (record.path or ""), wide=out.width >= _WIDE))
-            if album:
-                try:
-                    saved = album.save(record)
-                except OutputError as error:
-                    unsaved += 1
-                    complain(str(error))
-                else:
-                    err.print(f"Annotated: {terminal.printable(str(saved))}", soft_wrap=True)
     if as_json:
         click.echo(json.dumps(records, indent=2, allow_nan=False))
-    if tables and crowded and not album:
+    if tables and crowded and not annotate:
         err.print(
             "Faces are numbered from left to right; --annotate DIR marks them on a copy of the picture."
         )
+    _end_scan(err, verdicts, fail_on_fake, unsaved)
+
+
+def _end_scan(err: Console, verdicts: Counter[str], fail_on_fake: bool, unsaved: int = 0) -> None:
+    """Tell how many pictures have which verdict, and exit with the status that says so, if any does."""
+    from facefake import terminal
+
     if verdicts.total() > 1:
         err.print(terminal.tally(verdicts))
     if fail_on_fake and verdicts["fake"]:
@@ -213,9 +414,60 @@ def scan(
         raise click.exceptions.Exit(1)
 
 
-@main.command(epilog=_examples("info", "info --model runs/mine --json"))
-@_MODEL
-@_JSON
+def _from_standard_input(pictures: tuple[str, ...], null: bool) -> Iterator[str | bytes]:
+    from facefake.sources import listed_paths
+
+    for picture in pictures:
+        if picture == "-":
+            yield from listed_paths(cast(BufferedReader, sys.stdin.buffer), null)
+        else:
+            yield picture
+
+
+@main.command(
+    epilog=examples(
+        "report results.jsonl --html report.html", "report results.jsonl --csv results.csv --force"
+    )
+)
+@click.argument("records", metavar="RESULTS.jsonl", type=FILE)
+@click.option(
+    "--html",
+    type=FILE,
+    metavar="FILE",
+    help="Write one page to look through the faces, with small pictures.",
+)
+@click.option("--csv", type=FILE, metavar="FILE", help="Write a table for spreadsheets, one row a face.")
+@click.option("--force", is_flag=True, help="Write over files that are there already.")
+def report(records: Path, html: Path | None, csv: Path | None, force: bool) -> None:
+    """Make a page or a table out of the records that facefake scan --jsonl wrote.
+
+    The scan may still be running. The page is one file that needs no network.
+    It takes its thumbnails from the pictures, which should be where they were.
+    """
+    from facefake import terminal
+    from facefake.html_report import write_html
+    from facefake.records import read_records
+    from facefake.report import write_csv
+
+    if not (html or csv):
+        raise click.UsageError("expected --html or --csv, got nothing to make")
+    if html and csv and html.absolute() == csv.absolute():
+        raise click.UsageError(f"expected two files, got {html} for both --html and --csv")
+    err = terminal.console(stderr=True)
+
+    def warn(message: str) -> None:
+        err.print(f"Warning: {terminal.printable(message)}", soft_wrap=True)
+
+    if csv:
+        write_csv(read_records(records, warn), csv, force)
+    if html:
+        with terminal.progress("records", err) as bar:
+            write_html(records, html, force=force, warn=warn, progress=bar)
+
+
+@main.command(epilog=examples("info", "info --model runs/mine --json"))
+@MODEL
+@JSON
 def info(model: Path | None, as_json: bool) -> None:
     """Show versions and the model's limits, and test it."""
     from facefake import terminal
@@ -239,126 +491,5 @@ def info(model: Path | None, as_json: bool) -> None:
     out.print("More is in models/README.md; --json prints all that the bundle says of itself.")
 
 
-@main.command(
-    epilog=_examples(
-        "train data/ --out runs/mine --steps 500 --seed 1",
-        "train data/ --out runs/mine --recipe recipe.toml --backbone resnet50 --cache crops/",
-        "train data/ --out runs/mine --from models/facefake",
-    )
-)
-@click.argument("data", type=click.Path(path_type=Path))
-@click.option(
-    "--out", type=_FOLDER, metavar="DIR", required=True, help="Folder for the model, which gets its name."
-)
-@click.option(
-    "--recipe", type=_FILE, metavar="FILE.toml", help="Settings of the run; others keep their defaults."
-)
-@click.option("--from", "start", type=_FOLDER, metavar="BUNDLE", help="Go on training an existing model.")
-@click.option(
-    "--backbone",
-    metavar="NAME",
-    help="Network to start from: efficientnet-lite0, or vgg16, resnet50, inceptionv3 or efficientnetv2b0 if Keras "
-    "has their weights.  [default: efficientnet-lite0]",
-)
-@click.option(
-    "--cache", type=_FOLDER, metavar="DIR", help="Where face crops are kept.  [default: crops in --out]"
-)
-@click.option(
-    "--steps", type=click.IntRange(1), metavar="N", help="Train for so many steps instead of the recipe's."
-)
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), metavar="N", help="Seed instead of the recipe's.")
-def train(
-    data: Path,
-    out: Path,
-    recipe: Path | None,
-    start: Path | None,
-    backbone: str | None,
-    cache: Path | None,
-    steps: int | None,
-    seed: int | None,
-) -> None:
-    """Train a model on your own pictures.
-
-    DATA is a folder with real/ and fake/, or a manifest.csv. A run that was interrupted goes on where it was
-    when it is started again with the same --out.
-    """
-    from facefake import terminal
-    from facefake.training.network import LITE0
-    from facefake.training.recipe import Recipe, read_recipe
-    from facefake.training.run import train as run
-
-    if start and backbone:
-        raise click.UsageError("expected --from or --backbone, got both: a bundle has its own backbone")
-    chosen = read_recipe(recipe) if recipe else Recipe()
-    chosen = replace(chosen, steps=steps or chosen.steps, seed=chosen.seed if seed is None else seed)
-    _import_keras()
-    err = terminal.console(stderr=True)
-
-    def report(epoch: dict[str, Any]) -> None:
-        numbers = [f"{name} {value:.4g}" for name, value in epoch.items() if isinstance(value, (int, float))]
-        err.print("  ".join(numbers), soft_wrap=True)
-        by_source = [f"{terminal.printable(name)} {auc:.3f}" for name, auc in epoch["sources"].items()]
-        err.print(f"  AUC by source: {', '.join(by_source)}", soft_wrap=True)
-
-    with terminal.progress("pictures cut out", err) as bar:
-        bundle = run(
-            data,
-            out,
-            chosen,
-            backbone=backbone or LITE0,
-            start=start,
-            cache=cache,
-            name=re.sub(r"[^\w.+-]", "-", out.absolute().name)[:60] or "custom",
-            progress=lambda what, done, total: bar(done, total, what),
-            report=report,
-        )
-    terminal.console().print(f"{bundle.label} is in {terminal.printable(str(out))}", soft_wrap=True)
-
-
-@main.command(
-    epilog=_examples("evaluate data/ --split val", "evaluate data/ --model runs/mine --cache crops/ --json")
-)
-@click.argument("data", type=click.Path(path_type=Path))
-@_MODEL
-@click.option(
-    "--cache",
-    type=_FOLDER,
-    metavar="DIR",
-    help="Where face crops are kept for next time.  [default: nowhere]",
-)
-@_JSON
-@click.option(
-    "--split",
-    type=click.Choice(("all", "train", "val", "unseen")),
-    default="all",
-    show_default=True,
-    help="Which faces of DATA: those of a split, or those that this model has not seen.",
-)
-def evaluate(data: Path, model: Path | None, cache: Path | None, as_json: bool, split: Split) -> None:
-    """Measure how well a model tells real from fake.
-
-    DATA is a folder with real/ and fake/, or a manifest.csv.
-    """
-    from facefake import terminal
-    from facefake.training.evaluate import evaluate as measure
-
-    err = terminal.console(stderr=True)
-    with tempfile.TemporaryDirectory() as scratch, terminal.progress("pictures cut out", err) as progress:
-        evaluation = measure(data, model, split=split, cache=cache or Path(scratch), progress=progress)
-    if as_json:
-        click.echo(json.dumps(evaluation.to_dict(), indent=2))
-        return
-    out = terminal.console()
-    for headers, rows in evaluation.tables():
-        numbers = [
-            place for place in range(len(headers)) if any(re.match(r"[\d.]+%?$", row[place]) for row in rows)
-        ]
-        out.print(terminal.table(headers, rows, numbers), "")
-
-
-def _import_keras() -> None:
-    """Import Keras before anybody else does: TensorFlow chats at that, whatever its log level."""
-    from facefake.native import quiet
-
-    with quiet():
-        import keras  # noqa: F401
+main.add_command(train)
+main.add_command(evaluate)

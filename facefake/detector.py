@@ -12,15 +12,20 @@ import numpy as np
 from facefake.aggregator import Evidence, judge, sharpness, usability
 from facefake.alignment import align, native_side, outside_share
 from facefake.classifier import Classifier, Runtime
-from facefake.detection import FaceDetector
+from facefake.detection import Face, FaceDetector
 from facefake.errors import ModelError
-from facefake.images import ImageLimits, Source, load_picture
+from facefake.images import EncodedFile, ImageLimits, Source, load_picture, read_source
+from facefake.provenance import read_provenance
 from facefake.results import ImageResult
+from facefake.settings import MAX_FACES, settings_of
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from numpy.typing import NDArray
+
     from facefake.bundle import Bundle
+    from facefake.calibration import Calibration
     from facefake.images import Picture
 
 
@@ -37,6 +42,7 @@ class FakeImageDetector:
             bundle's.
         runtime: "litert" or "keras".
         limits: what a picture may measure.
+        max_faces: how many faces of a picture are judged at most, the largest first; a warning tells of more.
         threads: how many tiles of one picture are looked at at once; None for one per CPU core.
 
     Raises:
@@ -53,8 +59,11 @@ class FakeImageDetector:
         alarm_rate: float | None = None,
         runtime: Runtime = "litert",
         limits: ImageLimits | None = None,
+        max_faces: int = MAX_FACES,
         threads: int | None = None,
     ) -> None:
+        if max_faces < 1:
+            raise ValueError(f"expected max_faces to be at least 1, got {max_faces!r}")
         self._classifier = Classifier(None if model is None else Path(model), runtime)
         calibration = self._classifier.bundle.calibration
         if alarm_rate is not None:
@@ -69,11 +78,19 @@ class FakeImageDetector:
         self._faces = FaceDetector(
             min_face=calibration.min_face if min_face is None else min_face, threads=threads
         )
+        self.settings = settings_of(
+            self.bundle, runtime=runtime, alarm_rate=alarm_rate, min_face=min_face, max_faces=max_faces
+        )
 
     @property
     def bundle(self) -> Bundle:
         """The model bundle in use."""
         return self._classifier.bundle
+
+    @property
+    def calibration(self) -> Calibration:
+        """What turns scores into verdicts: the bundle's, with the alarm rate that was asked for."""
+        return self._calibration
 
     def detect_fake_image(self, source: Source) -> tuple[bool, float]:
         """The short form: whether a picture is called fake, and the probability, 0 to 1, that it holds a fake face.
@@ -97,8 +114,13 @@ class FakeImageDetector:
             ImageError: the picture cannot be read.
             MissingLibraryError: a system library is not installed.
         """
-        picture = load_picture(source, self._limits)
-        judgement = judge(self._evidence(picture), self._calibration)
+        file = read_source(source, self._limits)
+        picture = load_picture(file, self._limits)
+        faces, more = self._faces.detect_largest(picture.pixels, self.settings.max_faces)
+        judgement = judge(self._evidence(picture, faces), self._calibration)
+        warnings = picture.warnings
+        if more:
+            warnings += (f"holds very many faces: only the {len(faces)} largest were judged",)
         return ImageResult(
             path=picture.path,
             width=picture.width,
@@ -108,33 +130,35 @@ class FakeImageDetector:
             false_alarm_rate=judgement.false_alarm_rate,
             reason=judgement.reason,
             faces=judgement.faces,
-            warnings=picture.warnings,
+            warnings=warnings,
             model=self.bundle.label,
+            provenance=read_provenance(file, self._limits) if isinstance(file, EncodedFile) else None,
+            crop_margin=self.bundle.margin,
+            settings=self.settings,
             picture=picture,
         )
 
-    def _evidence(self, picture: Picture) -> list[Evidence]:
+    def _evidence(self, picture: Picture, faces: list[Face]) -> list[Evidence]:
         bundle = self.bundle
-        found, crops = [], []
-        for face in self._faces.detect(picture.pixels):
+        found: list[Evidence] = []
+        crops: dict[int, NDArray[np.uint8]] = {}
+        for face in faces:
             crop = align(picture.pixels, face, bundle.side, bundle.margin)
             evidence = Evidence(
                 face,
                 sharpness(crop, native_side(face, bundle.margin)),
                 outside_share(face, picture.width, picture.height, bundle.margin),
             )
-            found.append(evidence)
             if usability(evidence, self._calibration) is None:
-                crops.append(crop)
+                crops[len(found)] = crop
+            found.append(evidence)
         if not crops:
             return found
-        logits = iter(self._classifier.predict(np.stack(crops)).logits)
-        return [
-            replace(evidence, logit=float(next(logits)))
-            if usability(evidence, self._calibration) is None
-            else evidence
-            for evidence in found
-        ]
+        scores = self._classifier.predict(np.stack(list(crops.values())))
+        maps = scores.maps + np.float32(bundle.bias)
+        for at, logit, by_place in zip(crops, scores.logits, maps, strict=True):
+            found[at] = replace(found[at], logit=float(logit), map=by_place)
+        return found
 
     def close(self) -> None:
         """Frees the models. Not to be called while a picture is being analysed."""

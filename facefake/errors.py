@@ -46,5 +46,9 @@ class OutputError(FaceFakeError):
     """A result that cannot be written where it was asked for."""
 
 
+class RecordError(FaceFakeError):
+    """A file that should hold the records of a scan and holds something else."""
+
+
 class MissingLibraryError(FaceFakeError):
     """A system library that a dependency needs is not installed; the message names the Debian package."""

@@ -22,11 +22,33 @@ from PIL import ExifTags, Image, ImageFile, features
 
 from facefake.colour import colour_and_alpha, srgb_profile, to_srgb
 from facefake.errors import ImageError
+from facefake.native import hush_libtiff
 from facefake.refusal import ERROR_KINDS, ErrorKind, Refusal, faults, pillow_muted
 
-__all__ = ["ERROR_KINDS", "ErrorKind", "ImageLimits", "Picture", "Source", "load_picture"]
+__all__ = [
+    "ERROR_KINDS",
+    "EncodedFile",
+    "ErrorKind",
+    "ImageLimits",
+    "Picture",
+    "Source",
+    "check_regular",
+    "file_format_of",
+    "load_picture",
+    "open_reader",
+    "read_source",
+]
 
-Source: TypeAlias = Union[str, "os.PathLike[str]", bytes, BinaryIO, Image.Image, NDArray[Any]]
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedFile:
+    """The bytes of a picture's file, not decoded, and the path that they were read from, if any."""
+
+    data: bytes
+    path: str | None = None
+
+
+Source: TypeAlias = Union[str, "os.PathLike[str]", bytes, BinaryIO, EncodedFile, Image.Image, NDArray[Any]]
 # Reader classes, not Image.open: no plugin that somebody else registered sees a stranger's file, and the
 # reader's own complaint reaches the user. An MPO file is read as the JPEG that it begins with.
 _READERS = {
@@ -86,54 +108,84 @@ class Picture:
 def load_picture(source: Source, limits: ImageLimits = ImageLimits()) -> Picture:
     """Decode a picture, strictly.
 
-    EXIF orientation is applied once, an embedded colour profile is converted to sRGB, transparency is laid on
+    EXIF orientation is applied once (HEIF and AVIF have boxes of their own for that, besides which EXIF does not
+    count: ISO/IEC 23008-12), an embedded colour profile is converted to sRGB, transparency is laid on
     white, 16 bits become 8, and only the first of several frames or pages is read, with a warning.
 
     Args:
         source: a path; the bytes of a file; a binary file object, read from where it stands to its end and left
-            open; a PIL image, at its current frame; or a (height, width, 3) uint8 RGB array, which is copied.
+            open; what `read_source` gave; a PIL image, at its current frame; or a (height, width, 3) uint8 RGB
+            array, which is copied.
         limits: what is too large.
 
     Raises:
         ImageError: nothing else; its `kind` is one of `ERROR_KINDS`.
     """
+    read = read_source(source, limits)
+    path = read.path if isinstance(read, EncodedFile) else None
+    try:
+        if isinstance(read, EncodedFile):
+            return _decode(read.data, path, limits)
+        if isinstance(read, np.ndarray):
+            return Picture(_checked_array(read, limits))
+        _check_size(*read.size, limits)
+        with faults("corrupt", "a picture that Pillow can load"), pillow_muted():
+            read.load()
+            return _upright_srgb(read, None, read.format, [])
+    except Refusal as refusal:
+        raise _image_error(refusal, path) from refusal.__cause__
+
+
+def read_source(
+    source: Source, limits: ImageLimits = ImageLimits()
+) -> EncodedFile | Image.Image | NDArray[Any]:
+    """The bytes of a path, of bytes or of a file object; what is decoded already comes back as it is.
+
+    For who wants more of a file than its picture and does not want to read it twice: `load_picture` takes the
+    answer as its source.
+
+    Raises:
+        ImageError: nothing else.
+    """
     path = None
     try:
+        if isinstance(source, (EncodedFile, Image.Image, np.ndarray)):
+            return source
         if isinstance(source, (str, os.PathLike)):
             with faults("unreadable", "a readable file"):
                 path = os.fsdecode(source)
-                data = _read_file(path, limits.max_bytes)
-            return _decode(data, path, limits)
+                return EncodedFile(_read_file(path, limits.max_bytes), path)
         if isinstance(source, bytes):
-            return _decode(source, None, limits)
-        if isinstance(source, np.ndarray):
-            return Picture(_checked_array(source, limits))
-        if isinstance(source, Image.Image):
-            _check_size(*source.size, limits)
-            with faults("corrupt", "a picture that Pillow can load"), pillow_muted():
-                source.load()
-                return _upright_srgb(source, None, source.format, [])
+            return EncodedFile(source)
         if not hasattr(source, "read"):
             expected = "a path, bytes, a binary file object, a PIL image or a (height, width, 3) uint8 array"
             raise Refusal("wrong_type", expected, f"a {type(source).__name__}")
         with faults("unreadable", "a readable binary file object"):
-            data = _read_all(source.read, limits.max_bytes)
-        return _decode(data, None, limits)
+            return EncodedFile(_read_all(source.read, limits.max_bytes))
     except Refusal as refusal:
-        kind, expected, got = refusal.args
-        raise ImageError(path=path, kind=kind, expected=expected, got=got) from refusal.__cause__
+        raise _image_error(refusal, path) from refusal.__cause__
+
+
+def _image_error(refusal: Refusal, path: str | None) -> ImageError:
+    kind, expected, got = refusal.args
+    return ImageError(path=path, kind=kind, expected=expected, got=got)
 
 
 def _read_file(path: str, max_bytes: int) -> bytes:
     # Opening a device can itself do harm, so look first; the name may be swapped meanwhile, so look again at
     # what was opened, which O_NONBLOCK keeps from waiting for the other end of a FIFO.
-    _check_regular(os.stat(path), max_bytes)
+    check_regular(os.stat(path), max_bytes)
     with open(os.open(path, _READ_ONLY), "rb", buffering=0) as stream:
-        _check_regular(os.fstat(stream.fileno()), max_bytes)
+        check_regular(os.fstat(stream.fileno()), max_bytes)
         return _read_all(stream.read, max_bytes)
 
 
-def _check_regular(status: os.stat_result, max_bytes: int) -> None:
+def check_regular(status: os.stat_result, max_bytes: int) -> None:
+    """Refuse what is no file, or a larger one.
+
+    Raises:
+        Refusal: its kind is "not_a_file" or "too_large".
+    """
     if not stat.S_ISREG(status.st_mode):
         names = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
         got = names.get(stat.S_IFMT(status.st_mode), "a device")
@@ -178,7 +230,7 @@ def _decode(data: bytes, path: str | None, limits: ImageLimits) -> Picture:
         raise Refusal("empty", "a picture", "an empty file")
     if len(data) > limits.max_bytes:
         raise Refusal("too_large", f"at most {limits.max_bytes:,} bytes", "more")
-    file_format = next((f for f, reader in _READERS.items() if re.match(reader[0], data, re.DOTALL)), None)
+    file_format = file_format_of(data)
     if file_format is None:
         got = f"a file that begins with {data[:12]!r}"
         raise Refusal("unsupported", f"one of {', '.join(_READERS)}", got)
@@ -186,7 +238,7 @@ def _decode(data: bytes, path: str | None, limits: ImageLimits) -> Picture:
     with faults("corrupt", f"a whole, well-formed {file_format} file"), pillow_muted():
         if file_format == "WEBP" and len(data) < 8 + int.from_bytes(data[4:8], "little"):
             raise EOFError(f"truncated: {len(data):,} bytes where the header promises more")
-        image = _open(data, file_format)
+        image = open_reader(data, file_format)
         _check_size(*image.size, limits)
         if file_format == "JPEG":
             _check_scans(image, data)
@@ -194,7 +246,9 @@ def _decode(data: bytes, path: str | None, limits: ImageLimits) -> Picture:
             notes.append("holds more than one picture (frames, pages or views): only the first was read")
         image.load()
         if file_format == "PNG":
-            _open(data, file_format).verify()  # checksums and the end chunk, which loading does not look at
+            open_reader(
+                data, file_format
+            ).verify()  # checksums and the end chunk, which loading does not look at
         return _upright_srgb(image, path, file_format, notes)
 
 
@@ -206,11 +260,24 @@ def _check_scans(image: ImageFile.ImageFile, data: bytes) -> None:
         raise Refusal("too_large", "a JPEG of at most 100 scans", f"{scans:,} scans")
 
 
-def _open(data: bytes, file_format: str) -> ImageFile.ImageFile:
+def file_format_of(data: bytes) -> str | None:
+    """The name of the format, as in `Picture.format`, that a file begins like; None for one that is not read."""
+    return next((f for f, reader in _READERS.items() if re.match(reader[0], data, re.DOTALL)), None)
+
+
+def open_reader(data: bytes, file_format: str) -> ImageFile.ImageFile:
+    """Pillow's reader of a file of that format, which has looked at its headers only.
+
+    Raises:
+        Refusal: no library for the format is installed.
+        Exception: nearly any, where the file is malformed; see `refusal.faults`.
+    """
     _, module, name = _READERS[file_format]
     try:
         if file_format in ("WEBP", "AVIF") and not features.check(file_format.lower()):
             raise ImportError(f"this Pillow was built without {file_format}")
+        if file_format == "TIFF":
+            hush_libtiff()
         reader: Callable[[BinaryIO], ImageFile.ImageFile] = getattr(import_module(module), name)
     except ImportError as fault:
         extra = " (install facefake[heif])" if file_format == "HEIF" else ""

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 Rectangle = tuple[int, int, int, int]
 """Left, top, right, bottom in whole pixels; right and bottom are outside."""
 
+OUTLIER_SIGN = "!"
+"""What follows the words on a face that stands out from the others of its picture."""
+
 _URGENCY = ("fake", "uncertain", "real", "not_applicable")
 _ROOMY = 12  # a label inside its face's own box may take one part in so many of it
 
@@ -122,6 +125,7 @@ class _Placer:
         """The whole text of a face in the size that suits it, and in the smallest one."""
         face, frame = self.faces[index], self.frames[index]
         text = describe(face) if len(self.faces) == 1 else f"#{face.number} {describe(face)}"
+        text += f" {OUTLIER_SIGN}" if face.stands_out else ""
         suitable = max(self.scale.small, min(self.scale.large, (frame[2] - frame[0]) // 4))
         return [(text, suitable), (text, self.scale.small)]
 

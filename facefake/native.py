@@ -1,7 +1,8 @@
-"""The native libraries beneath MediaPipe and OpenCV: imported lean, named when missing, kept quiet."""
+"""The native libraries beneath MediaPipe, OpenCV and Pillow: imported lean, named when missing, kept quiet."""
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import os
 import re
@@ -9,7 +10,8 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from types import ModuleType
 
 from facefake.errors import MissingLibraryError
@@ -101,3 +103,19 @@ def quiet() -> Iterator[None]:
                     if not _CHATTER.match(line):
                         os.write(stderr, line)
                 os.close(stderr)
+
+
+@cache
+def hush_libtiff() -> None:
+    """Takes away the two functions with which Pillow's libtiff writes to file descriptor 2, for this process.
+
+    What it writes are the faults of damaged pictures, line after line; Pillow raises for each such picture anyway.
+    Unlike `quiet` this holds up no other thread.
+    """
+    from PIL import _imaging
+
+    # Looked up through the extension that is linked to it, the symbols are those of the very libtiff in use.
+    with suppress(OSError, AttributeError):
+        library = ctypes.CDLL(_imaging.__file__)
+        for setter in (library.TIFFSetErrorHandler, library.TIFFSetWarningHandler):
+            setter(None)

@@ -1,17 +1,15 @@
-"""Records as files: JSON Lines for programs, CSV for spreadsheets; both grow record by record."""
+"""Records as a table for spreadsheets: while a scan runs, or from its records at any time."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from facefake.errors import OutputError
-from facefake.results import ErrorResult, ImageResult
+from facefake.journal import Recorded, RecordFile
+from facefake.saving import whole_file
 
 COLUMNS = (
     "path",
@@ -19,6 +17,7 @@ COLUMNS = (
     "verdict",
     "fake_probability",
     "false_alarm_rate",
+    "relative_score",
     "reason",
     "left",
     "top",
@@ -40,58 +39,10 @@ COLUMNS = (
 """The columns of `CsvTable`. Those before picture_verdict are the face's, which is numbered from 1."""
 
 
-class _RecordFile:
-    """A text file that is created at once, or not at all, and handed every record when it comes."""
-
-    def __init__(self, path: Path, force: bool = False) -> None:
-        self.path = path
-        try:
-            self._file = path.open("w" if force else "x", encoding="utf-8", newline="")
-        except FileExistsError as error:
-            raise OutputError(f"{path}: expected a new file, found one of that name") from error
-        except (OSError, ValueError) as error:
-            got = error.strerror if isinstance(error, OSError) else error
-            raise OutputError(f"{path}: expected a file that can be created, got: {got}") from error
-
-    def _append(self, text: str) -> None:
-        try:
-            self._file.write(text)
-            self._file.flush()
-        except OSError as error:
-            raise OutputError(f"{self.path}: expected to go on writing, got: {error.strerror}") from error
-
-    def close(self) -> None:
-        self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class JsonLines(_RecordFile):
-    """A file with one record a line, each the JSON of its ``to_dict()``, in ASCII.
-
-    Args:
-        path: the file, which must not exist yet: two runs cannot write the same one.
-        force: write over an existing file.
-
-    Raises:
-        OutputError: the file exists, or cannot be created; `write` raises it when the disk is full.
-    """
-
-    def write(self, record: ImageResult | ErrorResult) -> None:
-        """Add a record."""
-        self._append(json.dumps(record.to_dict(), allow_nan=False) + "\n")
-
-
-class CsvTable(_RecordFile):
+class CsvTable(RecordFile):
     """A comma-separated table with the columns `COLUMNS`, one row a face.
 
-    A picture without faces, or one that could not be read, has one row. Text that a spreadsheet would take
+    A picture without faces, or an unreadable one, has one row, a video one a person. Text that a spreadsheet would take
     for a formula gets an apostrophe before it. UTF-8 with the mark that spreadsheets know it by.
 
     Args:
@@ -104,23 +55,45 @@ class CsvTable(_RecordFile):
 
     def __init__(self, path: Path, force: bool = False) -> None:
         super().__init__(path, force)
-        self._append("\ufeff" + _line(COLUMNS))
+        self._append(_HEADER)
 
-    def write(self, record: ImageResult | ErrorResult) -> None:
+    def write(self, record: Recorded) -> None:
         """Add the rows of a record."""
-        self._append("".join(_line([row.get(column) for column in COLUMNS]) for row in _rows(record)))
+        self._append(_table(record.to_dict()))
 
 
-def _rows(record: ImageResult | ErrorResult) -> Iterator[dict[str, Any]]:
-    values = record.to_dict()
-    if isinstance(record, ErrorResult):
-        error = values.pop("error")
-        yield {**values, "picture_verdict": "error", "error_kind": error["kind"], "error": error["message"]}
-        return
-    whole = {name: values[name] for name in ("path", "width", "height", "model", "schema_version")}
+def write_csv(records: Iterable[Mapping[str, Any]], path: Path, force: bool = False) -> None:
+    """Make the table that `CsvTable` makes, out of records as `read_records` gives them.
+
+    Raises:
+        OutputError: the file exists, or cannot be written; nothing is left behind.
+        RecordError: as `records` raises it.
+    """
+    with whole_file(path, force) as file:
+        file.write(_HEADER)
+        for record in records:
+            file.write(_table(record))
+
+
+def _table(record: Mapping[str, Any]) -> bytes:
+    rows = ([row.get(column) for column in COLUMNS] for row in _rows(record))
+    return "".join(map(_line, rows)).encode("utf-8")
+
+
+def _rows(values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    whole = {name: values.get(name) for name in ("path", "width", "height", "model", "schema_version")}
     for name in ("verdict", "fake_probability", "false_alarm_rate", "reason"):
-        whole[f"picture_{name}"] = values[name]
+        whole[f"picture_{name}"] = values.get(name)
+    if values["verdict"] == "error":
+        yield {**whole, "error_kind": values["error"]["kind"], "error": values["error"]["message"]}
+        return
     whole["warnings"] = "; ".join(values["warnings"])
+    if values.get("media") == "video":
+        for person in values["persons"]:
+            yield {**person, **whole, "face": person["index"] + 1}
+        if not values["persons"]:
+            yield whole
+        return
     for face in values["faces"]:
         box = dict(zip(("left", "top", "right", "bottom"), face["box"], strict=True))
         yield {**face, **box, **whole, "face": face["index"] + 1}
@@ -141,3 +114,6 @@ def _defused(cell: Any) -> Any:
         if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
         else cell
     )
+
+
+_HEADER = b"\xef\xbb\xbf" + _line(COLUMNS).encode("utf-8")

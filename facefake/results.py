@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from facefake.errors import OutputError
 
 if TYPE_CHECKING:
+    import numpy as np
     import PIL.Image
+    from numpy.typing import NDArray
 
     from facefake.images import Picture
+    from facefake.provenance import Provenance
+    from facefake.settings import Settings
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 Verdict = Literal["real", "fake", "uncertain", "not_applicable"]
+
+OUTLIER = 3.5
+"""The relative score above which a face stands out (Iglewicz & Hoaglin 1993, "How to Detect and Handle Outliers")."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """By what a file is known again: its size in bytes and when it was last changed, in nanoseconds since 1970."""
+
+    size: int
+    modified_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +50,13 @@ class FaceResult:
             of this face alone, not corrected for the company it is in; None when it was not judged.
         reason: why the face is uncertain or was not judged, in plain English; None otherwise. For a face that
             was not judged it is a short name of the fault, a colon and the numbers.
+        logit: the network's raw score, positive for fake; None when the face was not judged.
+        relative_score: by how many robust standard deviations the logit is above the median of the judged faces
+            of the same picture, which share its camera and its compression; None with fewer than 4 of them.
+            It is told beside the verdict and does not change it.
+        evidence: float32 (h, w), the logit by place of the aligned crop, row by row from its top left; the bundle's
+            bias is in it, so that ``evidence.mean()`` is the logit, exactly but for rounding. None when the face was
+            not judged.
     """
 
     index: int
@@ -45,23 +67,39 @@ class FaceResult:
     fake_probability: float | None
     false_alarm_rate: float | None
     reason: str | None
+    logit: float | None = None
+    relative_score: float | None = None
+    evidence: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
 
     @property
     def number(self) -> int:
         """The face's number in texts and on annotated pictures, where people count from 1."""
         return self.index + 1
 
+    @property
+    def stands_out(self) -> bool:
+        """Whether the face looks much more fake than the others of its picture: a relative score above `OUTLIER`."""
+        return self.relative_score is not None and self.relative_score > OUTLIER
+
     def to_dict(self) -> dict[str, Any]:
-        """The face as JSON-ready values: pixels to two decimals, the rest to six significant digits."""
+        """The face as JSON-ready values.
+
+        Pixels have two decimals, evidence four significant digits, the rest six.
+        """
         return {
             "index": self.index,
             "box": [round(float(value), 2) for value in self.box],
             "keypoints": [[round(float(x), 2), round(float(y), 2)] for x, y in self.keypoints],
-            "detection_score": _six_digits(self.detection_score),
+            "detection_score": six_digits(self.detection_score),
             "verdict": self.verdict,
-            "fake_probability": _six_digits(self.fake_probability),
-            "false_alarm_rate": _six_digits(self.false_alarm_rate),
+            "fake_probability": six_digits(self.fake_probability),
+            "false_alarm_rate": six_digits(self.false_alarm_rate),
             "reason": self.reason,
+            "logit": six_digits(self.logit),
+            "relative_score": six_digits(self.relative_score),
+            "evidence": None
+            if self.evidence is None
+            else [[float(f"{value:.4g}") for value in row] for row in self.evidence.tolist()],
         }
 
 
@@ -82,6 +120,11 @@ class ImageResult:
         faces: in reading order.
         warnings: what was odd about the file, one sentence each.
         model: name and version of the model bundle.
+        crop_margin: side of the aligned square that a face's evidence is of, as a multiple of its box's longer
+            side (see `facefake.alignment`); None in a result without evidence.
+        provenance: what the file says of its own origin, which is no part of the verdict; None where nobody asked.
+        file: the file's state before it was read; None when the picture was no file.
+        settings: what the verdict depends on beside the picture.
         picture: the pixels that `annotated` draws on; not part of the record.
     """
 
@@ -96,6 +139,10 @@ class ImageResult:
     warnings: tuple[str, ...]
     model: str
     schema_version: str = SCHEMA_VERSION
+    crop_margin: float | None = None
+    provenance: Provenance | None = None
+    file: FileState | None = None
+    settings: Settings | None = None
     picture: Picture | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -129,6 +176,12 @@ class ImageResult:
             clauses.append(f"{counts['uncertain']} {'is' if counts['uncertain'] == 1 else 'are'} uncertain")
         if counts["not_applicable"]:
             clauses.append(f"{counts['not_applicable']} cannot be judged")
+        outliers = [str(face.number) for face in self.faces if face.stands_out]
+        if outliers:
+            names = (
+                f"face {outliers[0]} stands" if len(outliers) == 1 else f"faces {', '.join(outliers)} stand"
+            )
+            clauses.append(f"{names} out from the others")
         if self.verdict == "real":
             clauses.append("that does not prove the picture authentic")
         return "; ".join(clauses) + "."
@@ -140,21 +193,28 @@ class ImageResult:
         """
         return {
             "schema_version": self.schema_version,
-            "path": None if self.path is None else _valid_unicode(self.path),
+            "path": None if self.path is None else valid_unicode(self.path),
             "width": self.width,
             "height": self.height,
             "verdict": self.verdict,
-            "fake_probability": _six_digits(self.fake_probability),
-            "false_alarm_rate": _six_digits(self.false_alarm_rate),
+            "fake_probability": six_digits(self.fake_probability),
+            "false_alarm_rate": six_digits(self.false_alarm_rate),
             "reason": self.reason,
             "summary": self.summary,
             "faces": [face.to_dict() for face in self.faces],
-            "warnings": [_valid_unicode(warning) for warning in self.warnings],
+            "warnings": [valid_unicode(warning) for warning in self.warnings],
             "model": self.model,
+            "crop_margin": six_digits(self.crop_margin),
+            "provenance": None if self.provenance is None else self.provenance.to_dict(),
+            "file": None if self.file is None else asdict(self.file),
+            "settings": None if self.settings is None else asdict(self.settings),
         }
 
-    def annotated(self) -> PIL.Image.Image:
+    def annotated(self, evidence: bool = False) -> PIL.Image.Image:
         """The picture with a box and a label per face and the summary below it, as a new RGB image.
+
+        Args:
+            evidence: whether the evidence on each judged face is laid over it in colours.
 
         Raises:
             OutputError: the result was kept without its picture.
@@ -165,7 +225,7 @@ class ImageResult:
             raise OutputError(
                 "expected a result that still holds its picture, got one without: analyse it again"
             )
-        return annotate(self.picture, self)
+        return annotate(self.picture, self, evidence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +236,15 @@ class ErrorResult:
         path: where the picture came from, or None when it was no file.
         kind: a short machine-readable class of the fault, such as "truncated".
         message: what was expected and what came, for a person.
+        file: the file's state before it was read; None when there was no file, or none that could be looked at.
+        settings: what a verdict would have depended on; None outside a scan.
     """
 
     path: str | None
     kind: str
     message: str
+    file: FileState | None = None
+    settings: Settings | None = None
 
     @property
     def verdict(self) -> Literal["error"]:
@@ -191,9 +255,11 @@ class ErrorResult:
         """The record as JSON-ready values that satisfy `schema`."""
         return {
             "schema_version": SCHEMA_VERSION,
-            "path": None if self.path is None else _valid_unicode(self.path),
+            "path": None if self.path is None else valid_unicode(self.path),
             "verdict": self.verdict,
-            "error": {"kind": self.kind, "message": _valid_unicode(self.message)},
+            "error": {"kind": self.kind, "message": valid_unicode(self.message)},
+            "file": None if self.file is None else asdict(self.file),
+            "settings": None if self.settings is None else asdict(self.settings),
         }
 
 
@@ -216,6 +282,15 @@ def percent(share: float) -> str:
     )
 
 
+def clock(seconds: float, tenths: bool = False) -> str:
+    """A time of a clip for people, such as ``"1:05"``, ``"1:05.5"`` or ``"1:02:03"``."""
+    whole = round(10 * seconds) if tenths else 10 * round(seconds)
+    minutes, rest = divmod(whole, 600)
+    hours, minutes = divmod(minutes, 60)
+    text = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
+    return f"{text}:{rest // 10:02d}" + (f".{rest % 10}" if tenths and rest % 10 else "")
+
+
 def _sentence_for_one(face: FaceResult) -> str:
     if face.verdict == "fake" and face.false_alarm_rate is not None:
         return f"The one face found looks fake (false-alarm rate {percent(face.false_alarm_rate)})."
@@ -226,9 +301,11 @@ def _sentence_for_one(face: FaceResult) -> str:
     return f"The one face found cannot be judged; it is {face.reason}."
 
 
-def _six_digits(value: float | None) -> float | None:
+def six_digits(value: float | None) -> float | None:
+    """A number as records hold it."""
     return None if value is None else float(f"{float(value):.6g}")
 
 
-def _valid_unicode(text: str) -> str:
+def valid_unicode(text: str) -> str:
+    """A text as records hold it: lone surrogates, as undecodable file names have them, become escapes."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

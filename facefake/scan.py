@@ -2,110 +2,233 @@
 
 from __future__ import annotations
 
-import errno
 import os
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
-from facefake.errors import ImageError
-from facefake.results import ErrorResult, ImageResult
+from facefake.analyst import Analyst, Done, Job, Record, failed
+from facefake.errors import OutputError
+from facefake.results import ErrorResult, FileState
+from facefake.saving import AnnotatedFolder, CopyNames
+from facefake.settings import MAX_FACES, TIMEOUT, WORKER_MEMORY, Settings, read_settings
+from facefake.sources import find_pictures
+from facefake.video import is_video
+from facefake.workers import Bounds, Failure, run, usable_cores
 
 if TYPE_CHECKING:
-    from facefake.detector import FakeImageDetector
+    from facefake.classifier import Runtime
+    from facefake.frames import Sampling
+    from facefake.images import ImageLimits
 
-SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .mpo .png .webp .gif .tif .tiff .bmp .avif .heic .heif".split()  # noqa: SIM905
-)
-"""What a file in a folder must end with, in small or capital letters, to be taken for a picture."""
+AnyPath: TypeAlias = Union[str, bytes, "os.PathLike[str]"]
 
-_KINDS = {errno.ENOENT: "not_found", errno.EACCES: "no_permission", errno.EPERM: "no_permission"}
+_VIDEO_PATIENCE = 10  # pictures' time that a video may take
+_COUNTING = 1.0  # seconds in which short scans are counted before they begin
 
 
 def scan(
-    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
-    detector: FakeImageDetector,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Iterator[ImageResult | ErrorResult]:
-    """Analyse pictures one after the other; what cannot be read becomes an `ErrorResult` and stops nothing.
+    paths: AnyPath | Iterable[AnyPath],
+    *,
+    model: AnyPath | None = None,
+    min_face: float | None = None,
+    alarm_rate: float | None = None,
+    runtime: Runtime = "litert",
+    limits: ImageLimits | None = None,
+    max_faces: int = MAX_FACES,
+    workers: int | None = None,
+    timeout: float = TIMEOUT,
+    worker_memory: int = WORKER_MEMORY,
+    annotate: AnnotatedFolder | None = None,
+    sampling: Sampling | None = None,
+    ordered: bool = False,
+    skip: Callable[[str, FileState], bool] = lambda path, file: False,
+    progress: Callable[[int, int | None], None] = lambda done, total: None,
+    copied: Callable[[Path | OutputError], None] = lambda copy: None,
+) -> Generator[Record]:
+    """Analyse pictures in worker processes; what cannot be analysed becomes an `ErrorResult` and stops nothing.
+
+    A picture's record is the same whatever the number of workers and whatever the other pictures are. Beside the
+    kinds of an `ImageError`, an `ErrorResult` can have these: "timeout", "out_of_memory", "crashed" (the worker
+    process died; it is replaced) and "internal" (facefake or a library failed in a way that nobody foresaw).
 
     Args:
-        paths: files and folders, as `find_pictures` takes them, or one of these.
-        detector: what analyses them.
-        progress: called before each picture, and at the end, with how many are done and how many there are.
+        paths: files, folders and patterns, as `find_pictures` takes them, or one of these. A generator is asked for
+            the next path when there is somebody to analyse it.
+        model, min_face, alarm_rate, runtime, limits, max_faces: as for `FakeImageDetector`.
+        workers: how many processes at most; None for as many as there are cores. With 0 this process does it alone,
+            one picture after the other, for debuggers and for places where none can be started: `timeout` and
+            `worker_memory` do not hold then, and what crashes takes the scan along.
+        timeout: seconds that one picture may take; a video may take ten times as long.
+        worker_memory: bytes of private memory that a worker may use; its models take half a GiB of it.
+        annotate: where annotated copies go; None for none.
+        sampling: which frames of videos are looked at; None for two a second, at most 300 a clip.
+        ordered: yield in the order of `find_pictures`, which holds back the records that overtake others.
+        skip: is told the path and the state of each file, and whether it answers True that one is left out.
+        progress: is told, before each record and at the end, how many pictures are done, those left out among
+            them, and how many there are, or None while they are being counted.
+        copied: is told, before its record, of each annotated copy, or why it could not be written.
 
     Yields:
-        One record a picture, in the order of `find_pictures`. Results hold their pictures' pixels: who keeps
-        many of them keeps ``to_dict()`` instead.
+        One record a picture or video, without its pixels; in the order in which they are done, unless `ordered`.
 
     Raises:
         FaceFakeError: the fault is not the picture's but the installation's, so every other picture would
-            fail alike: `MissingLibraryError`, `ModelError`.
+            fail alike: `MissingLibraryError`, `ModelError`, or no worker process can be started.
+        ValueError: an argument is out of range.
     """
-    found = list(find_pictures([paths] if isinstance(paths, (str, os.PathLike)) else paths))
-    for done, picture in enumerate(found):
-        progress(done, len(found))
-        if isinstance(picture, ErrorResult):
-            yield picture
-            continue
-        try:
-            record: ImageResult | ErrorResult = detector.analyze(picture)
-        except ImageError as error:
-            record = ErrorResult(picture, error.kind, str(error))
-        yield record
-    progress(len(found), len(found))
+    if workers is not None and workers < 0:
+        raise ValueError(f"expected workers to be at least 0, got {workers!r}")
+    if timeout <= 0 or worker_memory <= 0:
+        raise ValueError(f"expected positive limits, got {timeout!r} seconds and {worker_memory!r} bytes")
+    judging: dict[str, Any] = {"min_face": min_face, "alarm_rate": alarm_rate, "runtime": runtime}
+    judging["max_faces"] = max_faces
+    settings = read_settings(model, **judging)
+    given: Iterable[AnyPath] = [paths] if isinstance(paths, (str, bytes, os.PathLike)) else paths
+    count = _Count(given)
+    jobs = _Jobs(given, skip, None if annotate is None else CopyNames())
+    most = usable_cores() if workers is None else workers
+    if count.total is not None:
+        most = min(most, max(1, count.total))
+    detector = {"model": model, "limits": limits, **judging}
+    answers: Generator[tuple[Job, Done | Failure]]
+    if workers == 0:
+        answers = _alone(jobs, Analyst(detector, annotate, sampling))
+    else:
+        detector["threads"] = 1 if count.total is None else max(1, usable_cores() // most)
+        start = partial(Analyst.in_worker, detector, annotate, sampling, settings)
+        answers = run(jobs, start, most, Bounds(timeout, worker_memory), patience)
+    with closing(count), closing(answers):
+        numbered = _records(jobs, answers, settings, copied)
+        records = _in_order(numbered) if ordered else (record for _, record in numbered)
+        for done, record in enumerate(records, 1):
+            progress(jobs.left_out + done, count.total)
+            yield record
+        progress(jobs.found, jobs.found)
 
 
-def find_pictures(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str | ErrorResult]:
-    """The pictures among files and folders, each once, in the order of the paths and by name within a folder.
+class _Count(threading.Thread):
+    """Counts the pictures among paths while the first of them are analysed; `total` is None until it is done.
 
-    A folder stands for the files in it and in its sub-folders that end with one of `SUFFIXES`, without hidden
-    ones (a name that begins with a dot). A path that is no folder is taken for a picture whatever its name,
-    even if it does not exist, so that analysing it says what is wrong. Links to folders are followed; a folder
-    that is reached twice, as through a link to its own parent, is read once.
-
-    Yields:
-        A path, or the record of a folder that cannot be listed or holds no picture.
+    Paths that can be gone through only once are not counted.
     """
-    # os.path throughout: pathlib raises where a parent folder may not be searched, and takes "" for ".".
-    folders: set[tuple[int, int]] = set()
-    files: set[str] = set()
-    for path in map(os.fsdecode, paths):
-        for found in _inside(path, folders) if os.path.isdir(path) else [path]:
-            if isinstance(found, str):
-                key = os.path.abspath(found) if found else found
-                if key in files:
-                    continue
-                files.add(key)
-            yield found
+
+    total: int | None = None
+
+    def __init__(self, paths: Iterable[AnyPath]) -> None:
+        super().__init__(name="facefake-count", daemon=True)
+        self._paths = paths
+        self._closed = False
+        if iter(paths) is not paths:
+            self.start()
+            self.join(_COUNTING)
+
+    def run(self) -> None:
+        counted = 0
+        with suppress(TypeError):  # something that is no path, as the scan itself will say
+            for _ in find_pictures(self._paths):
+                if self._closed:
+                    return
+                counted += 1
+            self.total = counted
+
+    def close(self) -> None:
+        """Stop counting."""
+        self._closed = True
 
 
-def _inside(root: str, seen: set[tuple[int, int]]) -> Iterator[str | ErrorResult]:
-    waiting, empty = [root], True
-    while waiting:
-        path = waiting.pop()
-        if not os.path.isdir(path):
-            if os.path.splitext(path)[1].lower() in SUFFIXES:
-                empty = False
-                yield path
-            continue
-        try:
-            status = os.stat(path)
-            if (status.st_dev, status.st_ino) in seen:
-                empty = False
+class _Jobs:
+    """The pictures that are to be analysed, numbered from 0, and what was met on the way to them."""
+
+    def __init__(
+        self, paths: Iterable[AnyPath], skip: Callable[[str, FileState], bool], names: CopyNames | None
+    ) -> None:
+        self.found = 0
+        self.left_out = 0
+        self._paths = paths
+        self._skip = skip
+        self._names = names
+        self._aside: deque[tuple[int, ErrorResult]] = deque()
+
+    def __iter__(self) -> Iterator[Job]:
+        for found in find_pictures(self._paths):
+            self.found += 1
+            number = self.found - self.left_out - 1
+            if isinstance(found, ErrorResult):
+                self._aside.append((number, found))
                 continue
-            seen.add((status.st_dev, status.st_ino))
-            names = sorted(os.listdir(path), reverse=True)
-        except OSError as error:
-            empty = False
-            yield _folder_error(
-                path, _KINDS.get(error.errno or 0, "unreadable"), "a folder to look into", error.strerror
-            )
+            file = file_state(found)
+            # A copy has the same name whether or not the pictures before it are left out.
+            copy = self._names.name(found) if self._names else None
+            if file is not None and self._skip(found, file):
+                self.left_out += 1
+            else:
+                yield Job(number, found, file, copy)
+
+    def errors(self) -> Iterator[tuple[int, ErrorResult]]:
+        """The records of what is no picture, each once."""
+        while self._aside:
+            yield self._aside.popleft()
+
+
+def patience(job: Job) -> float:
+    """How many times as long as a picture this may take."""
+    return _VIDEO_PATIENCE if is_video(job.path) else 1
+
+
+def file_state(path: str) -> FileState | None:
+    """The state of a file; None when there is none, or none that can be looked at."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return FileState(status.st_size, status.st_mtime_ns)
+
+
+def _records(
+    jobs: _Jobs,
+    answers: Iterator[tuple[Job, Done | Failure]],
+    settings: Settings,
+    copied: Callable[[Path | OutputError], None],
+) -> Iterator[tuple[int, Record]]:
+    def complete(record: ErrorResult) -> ErrorResult:
+        return replace(record, settings=settings)
+
+    for job, answer in answers:
+        for number, error in jobs.errors():
+            yield number, complete(error)
+        if isinstance(answer, Failure):
+            yield job.number, complete(failed(job, answer.kind, answer.expected, answer.got))
             continue
-        waiting += [os.path.join(path, name) for name in names if not name.startswith(".")]
-    if empty:
-        yield _folder_error(root, "not_found", f"files that end with {', '.join(sorted(SUFFIXES))}", "none")
+        for copy in answer.copies:
+            copied(copy)
+        record = answer.record
+        yield job.number, complete(record) if isinstance(record, ErrorResult) else record
+    for number, error in jobs.errors():
+        yield number, complete(error)
 
 
-def _folder_error(path: str, kind: str, expected: str, got: str | None) -> ErrorResult:
-    name = path.encode("utf-8", "backslashreplace").decode("utf-8")
-    return ErrorResult(path, kind, f"{name}: expected {expected}, got {got or 'an unknown fault'}")
+def _in_order(numbered: Iterator[tuple[int, Record]]) -> Iterator[Record]:
+    early: dict[int, Record] = {}
+    following = 0
+    for number, record in numbered:
+        early[number] = record
+        while following in early:
+            yield early.pop(following)
+            following += 1
+
+
+def _alone(jobs: Iterable[Job], analyse: Callable[[Job], Done]) -> Generator[tuple[Job, Done | Failure]]:
+    for job in jobs:
+        try:
+            yield job, analyse(job)
+        except MemoryError as error:
+            yield (
+                job,
+                Failure("out_of_memory", "an analysis in the memory there is", str(error) or "too little"),
+            )

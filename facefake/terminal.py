@@ -5,15 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console, Group, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
-from facefake.results import FaceResult, ImageResult, Verdict, percent
+from facefake.results import FaceResult, ImageResult, Verdict, clock, percent
+
+if TYPE_CHECKING:
+    from facefake.persons import PersonResult
+    from facefake.video import VideoResult
 
 # Colours that colour-blind people tell apart and that every terminal theme keeps legible; the word and the
 # sign before it say the same without colour.
@@ -23,7 +36,14 @@ _LOOKS: dict[Verdict, tuple[str, str]] = {
     "real": ("○ real", "cyan"),
     "not_applicable": ("– not judged", "dim"),
 }
-_SECONDS_A_LINE = 10
+_WORDS = {
+    "fake": "fake",
+    "uncertain": "uncertain",
+    "real": "real",
+    "not_applicable": "not judged",
+    "error": "failed",
+}
+_FIRST_LINE, _LONGEST_PAUSE = 30, 600  # seconds: a night's log shall not be all progress
 
 
 def console(stderr: bool = False) -> Console:
@@ -66,13 +86,50 @@ def picture(result: ImageResult, heading: str, wide: bool) -> RenderableType:
         if not wide:
             notes = Table.grid(padding=(0, 1, 0, 0))
             for face in result.faces:
-                if face.reason:
-                    notes.add_row(Text(f"Face {face.number}:"), Text(printable(face.reason)))
+                if remark := _remark(face):
+                    notes.add_row(Text(f"Face {face.number}:"), Text(printable(remark)))
+            parts.append(notes)
+    sign, style = _LOOKS[result.verdict]
+    parts.append(Text.assemble((sign, style), ": ", result.summary))
+    if result.provenance is not None and not result.provenance.is_silent:
+        parts.append(Text(f"Origin: {printable(result.provenance.summary)}"))
+    parts += [Text(f"Note: {printable(warning)}") for warning in result.warnings]
+    return Group(*parts, Text())
+
+
+def video(result: VideoResult, heading: str) -> RenderableType:
+    """A clip's heading, its people as a table, what is to be said of each, and the sentence on the whole."""
+    size = f"  {result.width} × {result.height} pixels, {clock(result.duration)}, {result.frames} frames looked at"
+    parts: list[RenderableType] = [Text.assemble((printable(heading), "bold"), Text(size, style="dim"))]
+    if result.persons:
+        headers = ["Person", "Seen", "Judged in", "Verdict", "Fake probability", "False-alarm rate"]
+        rows = [_person_row(person) for person in result.persons]
+        parts.append(table(headers, rows, numbers=(0, 4, 5)))
+        notes = Table.grid(padding=(0, 1, 0, 0))
+        for person in result.persons:
+            spans = [f"{clock(span.start)} to {clock(span.end)}" for span in person.spans]
+            remarks = [f"looks fake from {', '.join(spans)}"] if spans else []
+            if person.reason:
+                remarks.append(person.reason)
+            if remarks:
+                notes.add_row(Text(f"Person {person.number}:"), Text(printable("; ".join(remarks))))
+        if notes.row_count:
             parts.append(notes)
     sign, style = _LOOKS[result.verdict]
     parts.append(Text.assemble((sign, style), ": ", result.summary))
     parts += [Text(f"Note: {printable(warning)}") for warning in result.warnings]
     return Group(*parts, Text())
+
+
+def _person_row(person: PersonResult) -> list[str | Text]:
+    return [
+        str(person.number),
+        f"{clock(person.seen.start)} to {clock(person.seen.end)}",
+        f"{person.judged} of {len(person.sightings)}",
+        Text(*_LOOKS[person.verdict]),
+        "" if person.fake_probability is None else percent(person.fake_probability),
+        "" if person.false_alarm_rate is None else f"≤ {percent(person.false_alarm_rate)}",
+    ]
 
 
 def _face_row(face: FaceResult) -> list[str | Text]:
@@ -83,16 +140,25 @@ def _face_row(face: FaceResult) -> list[str | Text]:
         Text(*_LOOKS[face.verdict]),
         "" if face.fake_probability is None else percent(face.fake_probability),
         "" if face.false_alarm_rate is None else percent(face.false_alarm_rate),
-        face.reason or "",
+        _remark(face),
     ]
+
+
+def _remark(face: FaceResult) -> str:
+    remarks = [face.reason] if face.reason else []
+    if face.stands_out:
+        remarks.append(f"stands out from the other faces (relative score {face.relative_score:.1f})")
+    return "; ".join(remarks)
+
+
+def counts(verdicts: Mapping[str, int], which: Iterable[str] = tuple(_WORDS)) -> str:
+    """How often there were which verdicts, those that there were: ``"3 fake, 1 failed"``."""
+    return ", ".join(f"{verdicts[verdict]} {_WORDS[verdict]}" for verdict in which if verdicts.get(verdict))
 
 
 def tally(verdicts: Mapping[str, int]) -> str:
     """How many pictures got which verdict, as a sentence."""
-    words = {"fake": "fake", "uncertain": "uncertain", "real": "real", "not_applicable": "not judged"}
-    words["error"] = "failed"
-    told = [f"{verdicts[verdict]} {word}" for verdict, word in words.items() if verdicts.get(verdict)]
-    return f"{sum(verdicts.values())} pictures: {', '.join(told)}."
+    return f"{sum(verdicts.values())} pictures: {counts(verdicts)}."
 
 
 def details(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -107,28 +173,61 @@ def details(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield label, str(value)
 
 
+class _Rate(ProgressColumn):
+    """How many are done in a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.speed is None else f"{_rate(task.speed)}/s")
+
+
+def _rate(value: float) -> str:
+    return f"{value:.2g}" if value < 10 else f"{value:.0f}"
+
+
 @contextmanager
 def progress(what: str, err: Console, shown: bool = True) -> Iterator[Callable[..., None]]:
-    """Gives a function to be told how many of how many are done, and, where that changes, of what.
+    """Gives a function to be told how many of how many are done, and, where that changes, of what, with a note.
 
-    It shows a bar on a terminal, elsewhere a line now and then, and nothing for a single item.
+    It shows a bar on a terminal, elsewhere a line now and then, and nothing for a single item. How many there are
+    may be None as long as nobody knows.
 
     Args:
         what: is counted.
         err: where it is shown.
         shown: whether it is shown at all.
     """
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    last = time.monotonic()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    begun = last = time.monotonic()
+    pause, first = _FIRST_LINE, 0
     hidden = not (shown and err.is_terminal)
-    with Progress(*columns, console=err, transient=True, redirect_stdout=False, disable=hidden) as bar:
-        task = bar.add_task(what, total=None, visible=False)
+    with Progress(
+        *columns, console=err, transient=True, redirect_stdout=False, disable=hidden, speed_estimate_period=60
+    ) as bar:
+        task = bar.add_task(what, total=None, visible=False, note="")
 
-        def report(done: int, total: int, what: str = what) -> None:
-            nonlocal last
-            bar.update(task, description=what, completed=done, total=total, visible=total > 1)
-            if shown and not err.is_terminal and time.monotonic() - last > _SECONDS_A_LINE:
-                last = time.monotonic()
-                err.print(f"{done} of {total} {what}")
+        def report(done: int, total: int | None, what: str = what, note: str = "") -> None:
+            nonlocal last, pause, first
+            bar.update(task, description=what, completed=done, total=total, visible=total != 1, note=note)
+            first = first or done  # what an earlier run did took no time of this one
+            now = time.monotonic()
+            if shown and total != 1 and not err.is_terminal and now - last > pause:
+                last, pause = now, min(2 * pause, _LONGEST_PAUSE)
+                err.print(_line(done, total, what, (done - first) / (now - begun), note), soft_wrap=True)
 
         yield report
+
+
+def _line(done: int, total: int | None, what: str, rate: float, note: str) -> str:
+    parts = [f"{done} {what}" if total is None else f"{done} of {total} {what}"]
+    if rate > 0:
+        parts.append(f"{_rate(rate)} a second")
+        if total is not None and total > done:
+            parts.append(f"{timedelta(seconds=round((total - done) / rate))} left")
+    return ", ".join([*parts, note] if note else parts)

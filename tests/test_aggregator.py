@@ -7,11 +7,13 @@ from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 from PIL import Image, ImageFilter
 
 from facefake.aggregator import (
+    FEWEST_COMPARED,
     LARGEST_OUTSIDE,
     LEAST_DOUBT,
     Calibration,
@@ -21,12 +23,15 @@ from facefake.aggregator import (
     false_alarm_rate,
     judge,
     probability,
+    relative_scores,
     sharpness,
     usability,
 )
 from facefake.detection import Face
 from facefake.errors import ModelError
+from facefake.results import OUTLIER, ImageResult, schema
 
+VALIDATOR = Draft202012Validator(schema())
 SCORES = tuple(step / 100 for step in range(-400, 400))
 CALIBRATION = Calibration(
     temperature=1.5,
@@ -57,6 +62,25 @@ def evidence(
 def any_evidence(draw: st.DrawFn) -> Evidence:
     sharp, outside = draw(st.sampled_from([0.001, 0.5])), draw(st.sampled_from([0.0, 0.9]))
     return evidence(draw(LOGITS), side=draw(st.sampled_from([9.0, 100.0])), sharp=sharp, outside=outside)
+
+
+@given(st.lists(any_evidence(), max_size=12))
+@example([evidence(logit) for logit in (2.2, *[-3.0] * 9)])  # a real crowd with one uncertain face
+def test_every_judgement_makes_a_valid_record(faces: list[Evidence]) -> None:
+    judgement = judge(faces, CALIBRATION)
+    result = ImageResult(
+        path=None,
+        width=200,
+        height=200,
+        verdict=judgement.verdict,
+        fake_probability=judgement.fake_probability,
+        false_alarm_rate=judgement.false_alarm_rate,
+        reason=judgement.reason,
+        faces=judgement.faces,
+        warnings=(),
+        model="some 1",
+    )
+    VALIDATOR.validate(result.to_dict())
 
 
 @given(st.lists(any_evidence(), max_size=12))
@@ -116,6 +140,57 @@ def test_the_order_of_the_faces_changes_nothing(faces: list[Evidence], random: R
     straight, mixed = judge(faces, CALIBRATION), judge([faces[at] for at in order], CALIBRATION)
     back = tuple(replace(mixed.faces[order.index(at)], index=at) for at in range(len(faces)))
     assert replace(mixed, faces=back) == straight
+
+
+@given(st.lists(any_evidence(), max_size=12))
+def test_only_judged_faces_are_compared_with_one_another(faces: list[Evidence]) -> None:
+    results = judge(faces, CALIBRATION).faces
+    judged = [face for face in results if face.verdict != "not_applicable"]
+    assert [face.logit for face in judged] == [
+        given_face.logit for given_face in faces if usability(given_face, CALIBRATION) is None
+    ]
+    expected = relative_scores([face.logit for face in judged], CALIBRATION)
+    assert [face.relative_score for face in judged] == expected
+    assert all((score is not None) == (len(judged) >= FEWEST_COMPARED) for score in expected)
+    assert all(face.logit is face.relative_score is None for face in results if face not in judged)
+
+
+@given(st.lists(LOGITS, min_size=FEWEST_COMPARED, max_size=40), st.floats(-5, 5))
+def test_relative_scores_have_the_order_and_the_middle_of_the_logits(
+    logits: list[float], shift: float
+) -> None:
+    scores = relative_scores(logits, CALIBRATION)
+    assert np.median(scores) == pytest.approx(0, abs=1e-9)
+    assert [scores[at] for at in np.argsort(logits, kind="stable")] == sorted(scores)
+    moved = relative_scores([logit + shift for logit in logits], CALIBRATION)
+    assert moved == pytest.approx(scores, abs=1e-9)
+
+
+def test_the_odd_one_stands_out_and_no_other_and_its_verdict_stays() -> None:
+    logits = [-1.9, 2.0, -2.5, -1.0, -1.4, -1.6, -2.2]
+    judgement = judge([evidence(logit) for logit in logits], CALIBRATION)
+    # Median -1.6, median absolute deviation 0.6; but the floor is half of 4 / 1.349.
+    assert judgement.faces[1].relative_score == pytest.approx(3.6 / (0.5 * 4 / 1.349), rel=1e-3)
+    narrow = replace(CALIBRATION, real_scores=tuple(score / 4 for score in SCORES), tail=None)
+    judgement = judge([evidence(logit) for logit in logits], narrow)
+    assert judgement.faces[1].relative_score == pytest.approx(3.6 / (1.4826 * 0.6), rel=1e-3)
+    assert [face.index for face in judgement.faces if face.stands_out] == [1]
+    assert judgement.faces[1].false_alarm_rate == false_alarm_rate(2.0, narrow)
+
+
+def test_of_ten_real_faces_one_seldom_stands_out() -> None:
+    """Also where they are more alike than those of many pictures, as faces of one picture are."""
+    rng = np.random.default_rng(11)
+    for spread, most in ((0.5, 0.01), (0.7, 0.04), (1.0, 0.08)):
+        pictures = rng.normal(0, spread * 4 / 1.349, (1000, 10))
+        outliers = [max(relative_scores(logits, CALIBRATION)) > OUTLIER for logits in pictures.tolist()]
+        assert np.mean(outliers) < most
+
+
+def test_faces_that_are_all_alike_are_at_the_middle() -> None:
+    one_score = replace(CALIBRATION, real_scores=(0.0,), real_probabilities=(1.0,), tail=None)
+    assert relative_scores([1.0] * 5, one_score) == [0.0] * 5
+    assert relative_scores([1.0, 1.0, 1.0, 1.0, 2.0], one_score) == [0.0] * 5
 
 
 def test_one_lone_fake_in_a_crowd_of_sixty_is_called() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import time
+from dataclasses import replace
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -184,3 +185,27 @@ def test_sixty_faces_on_twelve_megapixels_are_fast() -> None:
     started = time.process_time()
     annotate(*given_picture)
     assert time.process_time() - started < 0.5
+
+
+def test_evidence_is_drawn_with_a_key_and_only_where_there_is_some() -> None:
+    def coloured(evidence: NDArray[np.float32] | None, shown: bool = True) -> tuple[bool, int]:
+        [face] = faces_at([(100, 100, 180, 180)], "real")
+        points = ((120.0, 120.0), (160.0, 120.0), *[(140.0, 140.0)] * 4)
+        picture, result = analysed(400, 300, (replace(face, keypoints=points, evidence=evidence),))
+        image = np.asarray(annotate(picture, replace(result, crop_margin=1.25), shown)).astype(int)
+        return bool(np.ptp(image[140, 140]) > 30), image.shape[0]
+
+    strong = np.full((5, 5), 6, np.float32)
+    with_key, plain = coloured(strong), coloured(strong, shown=False)
+    assert (with_key[0], plain[0]) == (True, False)
+    assert with_key[1] > plain[1]
+    assert coloured(None) == plain
+
+
+def test_the_key_explains_the_mark_of_a_face_that_stands_out() -> None:
+    def band(relative_score: float) -> int:
+        [face] = faces_at([(100, 100, 180, 180)], "fake")
+        picture, result = analysed(400, 300, (replace(face, relative_score=relative_score),))
+        return annotate(picture, result).height
+
+    assert band(9.0) > band(1.0)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import os
 import re
 import shutil
 from pathlib import Path
@@ -11,7 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from facefake.bundle import DESCRIPTION, KERAS_FILE, LITERT_FILE, checked_file, read_bundle
+from facefake.bundle import (
+    DESCRIPTION,
+    KERAS_FILE,
+    LITERT_FILE,
+    checked_file,
+    description_digest,
+    read_bundle,
+)
 from facefake.classifier import Classifier
 from facefake.errors import ModelError
 
@@ -24,7 +32,7 @@ def copy(tiny_bundle: Path, tmp_path: Path) -> Path:
 
 
 def write(folder: Path, field: str, value: Any) -> None:
-    """Sets a field, "outer.inner" for a nested one."""
+    """Sets a field, "outer.inner" for a nested one, and the digest, as somebody with bad intent would."""
     path = folder / DESCRIPTION
     values = json.loads(path.read_text())
     *outer, last = field.split(".")
@@ -35,6 +43,7 @@ def write(folder: Path, field: str, value: Any) -> None:
         del inside[last]
     else:
         inside[last] = value
+    values["digest"] = description_digest(values)
     path.write_text(json.dumps(values))
 
 
@@ -127,6 +136,115 @@ def test_a_value_out_of_range_is_refused(copy, field, value):
     write(copy, field, value)
     with pytest.raises(ModelError, match=re.escape(str(copy / DESCRIPTION))):
         read_bundle(copy)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ('"made": "for tests"', '"made": "for tests", "made": "for others"', "twice"),
+        ('"made": "for tests"', '"made": NaN', "not finite"),
+        ('"made": "for tests"', '"made": -Infinity', "not finite"),
+        ('"made": "for tests"', '"made": 1e999', "not finite"),
+        ('"made": "for tests"', f'"made": {10**30}', "31 digits"),
+        ('"made": "for tests"', f'"made": {"[" * 30}{"]" * 30}', "levels"),
+        ('"made": "for tests"', f'"made": {"[" * 900}{"]" * 900}', "levels"),
+        ('"made": "for tests"', '"made": "for others"', "edited"),
+        ('"version": "0.1"', '"version": "0.2"', "edited"),
+        ('"digest": "', '"digest": "0', "edited"),
+        ('"digest"', '"digits"', "digest"),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_json_that_somebody_else_might_read_differently_is_refused(copy, old, new, reason):
+    path = copy / DESCRIPTION
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises(ModelError, match=rf"{re.escape(str(path))}.*{reason}") as caught:
+        read_bundle(copy)
+    assert len(str(caught.value)) < 1000
+
+
+def test_spacing_and_order_are_free(copy, tiny_bundle):
+    values = json.loads((copy / DESCRIPTION).read_text())
+    (copy / DESCRIPTION).write_text(json.dumps(dict(reversed(values.items()))))
+    assert read_bundle(copy).calibration == read_bundle(tiny_bundle).calibration
+
+
+def test_no_flipped_bit_of_a_description_goes_unnoticed(copy):
+    path = copy / DESCRIPTION
+    content = path.read_bytes()
+    values = json.loads(content)
+    refused = 0
+    for place in range(0, len(content), 37):
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << place % 8
+        path.write_bytes(flipped)
+        try:
+            read_bundle(copy)
+        except ModelError as error:
+            assert str(path) in str(error)
+            refused += 1
+        else:  # one blank for another, or a digit that a float does not hold
+            assert json.loads(flipped) == values
+    assert refused > 0.9 * len(content) / 37
+    for length in range(0, len(content) - 2, 911):
+        path.write_bytes(content[:length])
+        with pytest.raises(ModelError, match=re.escape(str(path))):
+            read_bundle(copy)
+
+
+@pytest.mark.parametrize("name", [LITERT_FILE, KERAS_FILE])
+def test_no_flipped_bit_of_a_network_goes_unnoticed(copy, name):
+    bundle, path = read_bundle(copy), copy / name
+    content = path.read_bytes()
+    for place in range(0, len(content), len(content) // 60):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :])
+        with pytest.raises(ModelError, match=rf"{re.escape(str(path))}.*damaged"):
+            checked_file(bundle, name)
+        path.write_bytes(content[:place])
+        with pytest.raises(ModelError, match=rf"{re.escape(str(path))}.*damaged"):
+            checked_file(bundle, name)
+
+
+@pytest.mark.parametrize("name", [DESCRIPTION, LITERT_FILE, KERAS_FILE])
+@pytest.mark.parametrize(
+    "kind", ["link beside", "link outside", "/dev/zero", "FIFO", "folder", "loop", "sparse"]
+)
+def test_whatever_is_not_a_file_of_its_own_is_refused_at_once(copy, tmp_path, name, kind):
+    path = copy / name
+    path.rename(tmp_path / "elsewhere")
+    if kind == "link beside":
+        (tmp_path / "elsewhere").rename(copy / "beside")
+        path.symlink_to("beside")
+    elif kind == "link outside":
+        path.symlink_to(tmp_path / "elsewhere")
+    elif kind == "/dev/zero":
+        path.symlink_to("/dev/zero")
+    elif kind == "FIFO":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "loop":
+        path.symlink_to(name)
+    else:
+        with path.open("wb") as file:
+            file.truncate(1 << 40)  # a terabyte that takes no room
+    with pytest.raises(ModelError, match=re.escape(str(path)) + ".*(regular file|at most)"):
+        checked_file(read_bundle(copy), name)
+
+
+@pytest.mark.parametrize("name", ["../" + LITERT_FILE, "/etc/passwd", "other.tflite"])
+def test_a_description_cannot_name_other_files(copy, name):
+    digests = dict(read_bundle(copy).sha256)
+    write(copy, "sha256", digests | {name: "0" * 64})
+    with pytest.raises(ModelError, match="expected sha256 to hold one digest each"):
+        read_bundle(copy)
+
+
+def test_a_bundle_may_itself_be_a_link(copy, tmp_path):
+    (tmp_path / "link").symlink_to(copy, target_is_directory=True)
+    assert read_bundle(tmp_path / "link").name == "tiny"
 
 
 @pytest.mark.parametrize(

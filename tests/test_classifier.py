@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
+import resource
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,9 +17,9 @@ import pytest
 from PIL import Image
 
 from facefake.alignment import align
-from facefake.bundle import DESCRIPTION, KERAS_FILE, LITERT_FILE, read_bundle
+from facefake.bundle import DESCRIPTION, KERAS_FILE, LITERT_FILE, description_digest, read_bundle
 from facefake.calibration import probability
-from facefake.classifier import Classifier, LiteRTNetwork, load_keras
+from facefake.classifier import Classifier, LiteRTNetwork, Scores, both_ways
 from facefake.detection import FaceDetector
 from facefake.errors import ModelError
 
@@ -40,6 +44,7 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     path = folder / DESCRIPTION
     values = json.loads(path.read_text())
     change(values)
+    values["digest"] = description_digest(values)
     path.write_text(json.dumps(values))
 
 
@@ -143,71 +148,107 @@ def test_another_network_with_its_checksum_fails_the_self_test(damaged, tiny_net
         Classifier(damaged, runtime)
 
 
-def _archive(model: Any, folder: Path) -> bytes:
-    model.save(folder / "stranger.keras")
-    return (folder / "stranger.keras").read_bytes()
-
-
-def _wrap(layer: Any) -> Any:
-    import keras
-
-    inputs = keras.Input((32, 32, 3))
-    return keras.Model(inputs, layer(inputs))
-
-
-def test_a_lambda_layer_is_refused(tmp_path):
-    import keras
-
-    content = _archive(_wrap(keras.layers.Lambda(lambda x: x * 2, output_shape=(32, 32, 3))), tmp_path)
-    with pytest.raises(ModelError, match=r"stranger.*built-in layers"):
-        load_keras(content, "stranger")
-
-
-@pytest.mark.parametrize("part", ["layer", "activation", "nested"])
-def test_a_custom_object_is_refused_though_this_process_registered_it(tmp_path, part):
-    import keras
-
-    @keras.saving.register_keras_serializable(package="strange")
-    class Doubling(keras.layers.Layer):
-        def call(self, x: Any) -> Any:
-            return x * 2
-
-        def compute_output_shape(self, shape: Any) -> Any:
-            return shape
-
-    @keras.saving.register_keras_serializable(package="strange")
-    def doubled(x: Any) -> Any:
-        return x * 2
-
-    layers = {
-        "layer": Doubling(),
-        "activation": keras.layers.Activation(doubled),
-        "nested": keras.layers.TimeDistributed(Doubling()),
-    }
-    content = _archive(_wrap(layers[part]), tmp_path)
-    with pytest.raises(ModelError, match=r"stranger.*strange>"):
-        load_keras(content, "stranger")
-
-
 def test_a_keras_network_with_other_outputs_is_refused(damaged):
     import keras
 
-    put(damaged, KERAS_FILE, _archive(_wrap(keras.layers.ReLU()), damaged))
+    inputs = keras.Input((32, 32, 3))
+    keras.Model(inputs, keras.layers.ReLU()(inputs)).save(damaged / "other.keras")
+    put(damaged, KERAS_FILE, (damaged / "other.keras").read_bytes())
     with pytest.raises(ModelError, match=r"model\.keras: expected a network from"):
         Classifier(damaged, "keras")
+
+
+def _litert(compute: Callable[[Any], dict[str, Any]], select: bool = False, custom: bool = False) -> bytes:
+    """A LiteRT file from `crops` (1, 32, 32, 3) to what `compute` makes of them."""
+    import tensorflow as tf
+
+    serve = tf.function(compute, input_signature=[tf.TensorSpec((1, 32, 32, 3), tf.float32, name="crops")])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function()], tf.Module())
+    if select:
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.SELECT_TF_OPS]
+    converter.allow_custom_ops = custom
+    return converter.convert()
+
+
+def _said(value: Any) -> dict[str, Any]:
+    import tensorflow as tf
+
+    return {"logit": tf.reshape(value, (1,)), "map": tf.reshape(value, (1, 1, 1))}
+
+
+def _determinant(crops: Any) -> dict[str, Any]:
+    import tensorflow as tf
+
+    return _said(tf.linalg.det(crops[0, :3, :3, 0]))
+
+
+def _bomb(crops: Any) -> dict[str, Any]:
+    import tensorflow as tf
+
+    pixel = tf.reshape(tf.reduce_mean(crops), (1, 1, 1, 1))
+    return _said(tf.reduce_mean(tf.sqrt(tf.tile(pixel, (1, 30_000, 30_000, 16)) + 1.0)))
 
 
 def test_a_litert_network_with_other_outputs_is_refused():
     import tensorflow as tf
 
-    @tf.function(input_signature=[tf.TensorSpec((1, 32, 32, 3), tf.float32, name="crops")])
-    def serve(crops):
-        return {"sum": tf.reduce_sum(crops)}
-
-    traced = serve.get_concrete_function()
-    content = tf.lite.TFLiteConverter.from_concrete_functions([traced], tf.Module()).convert()
+    content = _litert(lambda crops: {"sum": tf.reduce_sum(crops)})
     with pytest.raises(ModelError, match="stranger: expected a network to one logit"):
         LiteRTNetwork(content, 32, 1, "stranger")
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: _litert(_determinant, select=True), "Select TensorFlow op"),
+        (lambda: _litert(_determinant, custom=True), "custom op"),
+        (lambda: _litert(_bomb), r"tensors of [\d,]+ values"),
+    ],
+    ids=["tensorflow", "custom", "huge"],
+)
+def test_a_litert_network_that_needs_more_than_arithmetic_is_refused(make, reason):
+    content = make()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ModelError, match=f"stranger: expected a network from crops.*{reason}"):
+        LiteRTNetwork(content, 32, 1, "stranger")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
+
+
+MUTANTS = """
+import os, random, signal, sys
+from collections import Counter
+from facefake.classifier import LiteRTNetwork
+from facefake.errors import ModelError
+import ai_edge_litert.interpreter
+content = open(sys.argv[1], "rb").read()
+ends = Counter()
+for number in range(int(sys.argv[2])):
+    rng, mutant = random.Random(number), bytearray(content)
+    for _ in range(rng.choice((1, 2, 4, 8))):
+        size = rng.choice((len(mutant), 3000, 3000))
+        place = rng.randrange(size)
+        mutant[-place if rng.random() < 0.5 else place] = rng.choice((0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)))
+    if not (child := os.fork()):
+        signal.alarm(60)
+        try:
+            LiteRTNetwork(bytes(mutant), 32, 1, "mutant")
+        except ModelError:
+            os._exit(1)
+        except BaseException:
+            os._exit(2)
+        os._exit(0)
+    ends[os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])] += 1
+print(dict(ends))
+"""
+
+
+def test_litert_survives_damaged_networks_whose_checksum_is_right(tiny_bundle):
+    """Each in a process of its own, since native code could take the whole one along."""
+    command = [sys.executable, "-c", MUTANTS, str(tiny_bundle / LITERT_FILE), "150"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
+    ends = ast.literal_eval(done.stdout)
+    assert set(ends) == {0, 1}, done.stderr
+    assert ends[1] > 30
 
 
 @pytest.fixture(scope="module")
@@ -240,3 +281,24 @@ def test_the_shipped_bundle_is_small_and_both_runtimes_agree(shipped, sample_cro
         )
         stated.append([probability(float(logit), classifier.bundle.calibration) for logit in scores.logits])
     np.testing.assert_allclose(stated[0], stated[1], atol=1e-3)
+
+
+def test_a_face_and_its_mirror_image_score_alike() -> None:
+    crops = np.random.default_rng(3).integers(0, 256, (3, 160, 160, 3), np.uint8)
+    for runtime in ("litert", "keras"):
+        classifier = Classifier(runtime=runtime)
+        scores, mirrored = classifier.predict(crops), classifier.predict(crops[:, :, ::-1])
+        np.testing.assert_allclose(scores.logits, mirrored.logits, atol=1e-4)
+        np.testing.assert_allclose(scores.maps, mirrored.maps[:, :, ::-1], atol=1e-3)
+
+
+def test_both_ways_is_the_mean_of_two_runs() -> None:
+    def left_half(crops: np.ndarray) -> Scores:
+        maps = crops[..., 0].astype(np.float32)
+        return Scores(maps[:, :, :2].mean((1, 2)), maps)
+
+    crops = np.zeros((2, 4, 4, 3), np.uint8)
+    crops[1, :, 3] = 8
+    scores = both_ways(left_half, crops)
+    np.testing.assert_array_equal(scores.logits, [0, 2])
+    np.testing.assert_array_equal(scores.maps[1], [[0, 0, 0, 8]] * 4)

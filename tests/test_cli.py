@@ -10,8 +10,10 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import click
@@ -25,9 +27,10 @@ from rich.console import Console
 from facefake import __version__, about, terminal
 from facefake.cli import main
 from facefake.errors import ModelError
-from facefake.images import load_picture
+from facefake.images import ImageLimits, load_picture
 from facefake.paths import models_folder
 from facefake.results import FaceResult, ImageResult, Verdict, schema
+from facefake.settings import read_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLES = ROOT / "samples"
@@ -70,8 +73,10 @@ class StandIn:
     made_with: tuple[Any, dict[str, Any]]
     broken: BaseException | None = None
 
-    def __init__(self, model: Path | None, **settings: Any) -> None:
+    def __init__(self, *, model: Path | None, **settings: Any) -> None:
         StandIn.made_with = model, settings
+        judging = ("min_face", "alarm_rate", "runtime", "max_faces")
+        self._settings = read_settings(model, **{name: settings[name] for name in judging})
 
     def __enter__(self) -> StandIn:
         return self
@@ -82,7 +87,8 @@ class StandIn:
     def analyze(self, path: str) -> ImageResult:
         if self.broken:
             raise self.broken
-        return judged(path, *[v for v in get_args(Verdict) if v in Path(path).name.replace("-", "_")])
+        verdicts = [v for v in get_args(Verdict) if v in Path(path).name.replace("-", "_")]
+        return replace(judged(path, *verdicts), settings=self._settings)
 
 
 @pytest.fixture
@@ -102,8 +108,10 @@ def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
     yield make
 
 
-def run(*arguments: str) -> Result:
-    result = CliRunner().invoke(main, arguments)
+def run(*arguments: str, given: str | bytes | None = None) -> Result:
+    if arguments[0] == "scan":
+        arguments += ("--workers", "0")  # the stand-in is in this process
+    result = CliRunner().invoke(main, arguments, given)
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
@@ -168,6 +176,13 @@ def test_version() -> None:
         ["scan", "x.png", "--alarm", "1"],
         ["scan", "x.png", "--min-face", "2"],
         ["scan", "x.png", "--jsonl", "r", "--csv", "r"],
+        ["scan", "x.png", "--resume"],
+        ["scan", "x.png", "--jsonl", "r", "--csv", "s", "--resume"],
+        ["scan", "x.png", "--jsonl", "r", "--force", "--resume"],
+        ["scan", "x.png", "--jsonl", "r", "--retry-failures"],
+        ["scan", "x.png", "--null"],
+        ["scan", "x.png", "--timeout", "0"],
+        ["report", "r.jsonl"],
         ["scan", "x.png", "--no-such-option"],
         ["train", "data", "--out", "o", "--from", "b", "--backbone", "vgg16"],
         ["train", "data"],
@@ -281,9 +296,10 @@ def test_annotated_copies_are_written_and_existing_ones_kept(pictures: Callable[
     pictures("a/fake.png", "b/fake.jpg", "b/fake.png")
     result = run("scan", "a", "b", "--annotate", "out")
     assert result.exit_code == 0
-    written = ["fake-annotated-2.png", "fake-annotated.jpg", "fake-annotated.png"]
+    written = ["fake-annotated-2.jpg", "fake-annotated-3.png", "fake-annotated.png"]
     assert sorted(path.name for path in Path("out").iterdir()) == written
-    assert "Annotated: out/fake-annotated-2.png" in result.stderr
+    assert "Annotated: out/fake-annotated-3.png" in result.stderr
+    Path("out/fake-annotated.png").write_text("precious")
     again = run("scan", "a", "real.png", "--annotate", "out", "--json")
     assert again.exit_code == 1
     assert "Error: out/fake-annotated.png: expected a new file" in again.stderr
@@ -292,10 +308,88 @@ def test_annotated_copies_are_written_and_existing_ones_kept(pictures: Callable[
 
 def test_settings_reach_the_detector(pictures: Callable[..., Path]) -> None:
     pictures("real.png")
-    run("scan", "real.png", "--min-face", "24", "--alarm", "0.001", "--model", "m")
-    assert StandIn.made_with == (Path("m"), {"min_face": 24.0, "alarm_rate": 0.001, "runtime": "litert"})
+    bundle = models_folder() / "facefake"
+    flags = [
+        "--min-face",
+        "24",
+        "--alarm",
+        "0.001",
+        "--max-faces",
+        "7",
+        "--max-megabytes",
+        "2",
+        "--max-megapixels",
+        "3",
+    ]
+    run("scan", "real.png", "--model", str(bundle), *flags)
+    limits = ImageLimits(max_bytes=2 << 20, max_pixels=3_000_000)
+    settings = {"min_face": 24.0, "alarm_rate": 0.001, "runtime": "litert", "max_faces": 7, "limits": limits}
+    assert StandIn.made_with == (bundle, settings)
     run("scan", "real.png")
-    assert StandIn.made_with == (None, {"min_face": None, "alarm_rate": None, "runtime": "litert"})
+    settings = {"min_face": None, "alarm_rate": None, "max_faces": 1000, "limits": ImageLimits()}
+    assert StandIn.made_with == (None, {**settings, "runtime": "litert"})
+
+
+def test_patterns_and_lists_stand_for_pictures(pictures: Callable[..., Path]) -> None:
+    pictures("in/fake.png", "in/real.png", "in/more/uncertain.png", "fake\n2.png")
+    assert "4 pictures: 2 fake, 1 uncertain, 1 real." in run("scan", "**/*.png").stderr
+    listed = run("scan", "-", "in/real.png", "--json", given="in/fake.png\n\nin/more/uncertain.png\n*.png\n")
+    paths = ["in/fake.png", "in/more/uncertain.png", "*.png", "in/real.png"]
+    assert [record["path"] for record in json.loads(listed.stdout)] == paths
+    listed = run("scan", "-", "--null", "--json", given="fake\n2.png\0in/real.png\0")
+    assert [record["verdict"] for record in json.loads(listed.stdout)] == ["fake", "real"]
+
+
+def test_resuming_leaves_out_what_is_recorded(pictures: Callable[..., Path]) -> None:
+    pictures("in/fake.png", "in/real.png")
+    Path("in/broken.png").write_text("broken")
+    scan = ["scan", "in", "--jsonl", "r.jsonl", "--resume"]
+    first = run(*scan)
+    before = Path("r.jsonl").read_text()
+    assert (first.exit_code, len(before.splitlines())) == (1, 3)
+    assert (run(*scan).exit_code, Path("r.jsonl").read_text()) == (0, before)
+    pictures("in/uncertain.png")
+    shutil.copy("in/uncertain.png", "in/broken.png")
+    more = run(*scan)
+    assert (more.exit_code, more.stderr) == (0, "2 pictures: 1 uncertain, 1 not judged.\n")
+    paths = [json.loads(line)["path"] for line in Path("r.jsonl").read_text().splitlines()]
+    assert paths == ["in/fake.png", "in/real.png", "in/broken.png", "in/uncertain.png"]
+    other = run(*scan, "--alarm", "0.1")
+    assert (other.exit_code, other.stderr.count("\n")) == (1, 1)
+    assert "r.jsonl, line 1: expected a record made with" in other.stderr
+
+
+def test_failures_are_tried_again_where_that_is_asked_for(
+    pictures: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures("real.png")
+    scan = ["scan", "real.png", "--jsonl", "r.jsonl", "--resume"]
+    monkeypatch.setattr(StandIn, "broken", RuntimeError("for a moment"))
+    assert run(*scan).exit_code == 1
+    monkeypatch.setattr(StandIn, "broken", None)
+    assert (run(*scan).exit_code, json.loads(Path("r.jsonl").read_text())["verdict"]) == (0, "error")
+    run(*scan, "--retry-failures")
+    assert json.loads(Path("r.jsonl").read_text())["verdict"] == "real"
+
+
+def test_a_table_is_made_from_records(pictures: Callable[..., Path]) -> None:
+    pictures("fake.png", "real.png")
+    run("scan", "fake.png", "real.png", "--jsonl", "r.jsonl", "--csv", "scan.csv")
+    assert run("report", "r.jsonl", "--csv", "report.csv").exit_code == 0
+    assert Path("report.csv").read_bytes() == Path("scan.csv").read_bytes()
+    with Path("r.jsonl").open("a") as file:
+        file.write('{"schema_version": "1')
+    again = run("report", "r.jsonl", "--csv", "report.csv")
+    assert again.stderr == "Error: report.csv: expected a new file, found one of that name\n"
+    again = run("report", "r.jsonl", "--csv", "report.csv", "--force")
+    assert (again.exit_code, again.stderr.startswith("Warning: r.jsonl: the last line is half-written")) == (
+        0,
+        True,
+    )
+    assert Path("report.csv").read_bytes() == Path("scan.csv").read_bytes()
+    refused = run("report", "fake.png", "--csv", "no.csv")
+    assert (refused.exit_code, Path("no.csv").exists()) == (1, False)
+    assert "Error: fake.png, line 1: expected a record" in refused.stderr
 
 
 def test_hostile_names_cannot_tamper_with_the_terminal(pictures: Callable[..., Path]) -> None:
@@ -323,14 +417,34 @@ def test_colour_is_never_the_only_carrier() -> None:
     assert "\x1b[36m○ real" in coloured
 
 
-def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = iter(range(0, 1000, 6))
-    monkeypatch.setattr(time, "monotonic", lambda: next(now))
-    plain = Console(record=True, file=StringIO(), force_terminal=False)
+def test_progress_is_lines_ever_less_often_where_there_is_no_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    plain = Console(record=True, file=StringIO(), force_terminal=False, width=300)
     with terminal.progress("pictures", plain) as report:
-        for done in range(5):
-            report(done, 4)
-    assert plain.export_text().splitlines() == ["1 of 4 pictures", "3 of 4 pictures"]
+        for done in range(101, 201):
+            now += 6.0
+            report(done, 200 if done > 105 else None, note="1 fake")
+    assert plain.export_text().splitlines() == [
+        "106 of 200 pictures, 0.14 a second, 0:11:17 left, 1 fake",
+        "117 of 200 pictures, 0.16 a second, 0:08:49 left, 1 fake",
+        "138 of 200 pictures, 0.16 a second, 0:06:22 left, 1 fake",
+        "179 of 200 pictures, 0.16 a second, 0:02:08 left, 1 fake",
+    ]
+
+
+def test_progress_is_a_bar_with_rate_time_and_counts_on_a_terminal() -> None:
+    screen = Console(file=StringIO(), force_terminal=True, width=120)
+    with terminal.progress("pictures", screen) as report:
+        for done in range(1, 4):
+            report(done, 1000, note="2 fake, 1 failed")
+            time.sleep(0.15)
+    assert isinstance(screen.file, StringIO)
+    shown = screen.file.getvalue()
+    for part in ("pictures", "3/1000", "/s", "0:0", "2 fake, 1 failed"):
+        assert part in shown
 
 
 def test_ctrl_c_is_quiet(pictures: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -360,9 +474,57 @@ def test_text_that_the_encoding_lacks_does_not_stop_the_table(pictures: Callable
 # The other commands
 
 
+def test_report_makes_a_page_and_a_table_and_keeps_what_is_there(pictures: Callable[..., Path]) -> None:
+    pictures("fake-real.png")
+    run("scan", "fake-real.png", "missing.png", "--jsonl", "r.jsonl")
+    assert run("report", "r.jsonl", "--html", "r.html", "--csv", "r.csv").exit_code == 0
+    page = Path("r.html").read_text()
+    assert "1 picture with 2 faces. 1 face in 1 picture looks fake. 1 file could not be read." in page
+    assert len(Path("r.csv").read_text().splitlines()) == 4
+    refused = run("report", "r.jsonl", "--html", "r.html")
+    assert refused.exit_code == 1
+    assert "r.html: expected a new file" in refused.stderr
+    Path("r.jsonl").write_text("nonsense\n")
+    wrong = run("report", "r.jsonl", "--html", "r.html", "--force")
+    assert wrong.exit_code == 1
+    assert "r.jsonl, line 1: expected a record" in wrong.stderr
+    assert Path("r.html").read_text() == page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["report", "r.jsonl"], "expected --html or --csv"),
+        (["report", "r.jsonl", "--html", "x", "--csv", "x"], "expected two files"),
+        (["scan", "x.png", "--evidence"], "expected --evidence together with --annotate"),
+    ],
+)
+def test_options_that_lead_nowhere_are_wrong_use(arguments: list[str], expected: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert expected in result.stderr
+
+
+def test_a_face_that_stands_out_is_told_in_the_table(
+    pictures: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures("fake-real.png")
+    analyze = StandIn.analyze
+
+    def with_an_outlier(self: StandIn, path: str) -> ImageResult:
+        result = analyze(self, path)
+        return replace(result, faces=(result.faces[0], replace(result.faces[1], relative_score=4.25)))
+
+    monkeypatch.setattr(StandIn, "analyze", with_an_outlier)
+    shown = " ".join(run("scan", "fake-real.png").stdout.split())
+    assert "face 2 stands out from the others" in shown
+    assert "(relative score 4.2)" in shown
+
+
 def test_dependencies_are_those_of_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    needed = [*project["dependencies"], *project["optional-dependencies"]["heif"]]
+    extras = project["optional-dependencies"]
+    needed = [*project["dependencies"], *extras["heif"], *extras["c2pa"]]
     assert sorted(re.split(r"[^\w-]", need)[0] for need in needed) == sorted(about.DEPENDENCIES)
 
 
@@ -404,7 +566,7 @@ def test_train_hands_over_its_settings(tmp_path: Path, monkeypatch: pytest.Monke
         report({"epoch": 1, "loss": 0.41239, "sources": {"dfdc": 0.75}})
         return Trained
 
-    monkeypatch.setattr("facefake.cli._import_keras", lambda: None)  # which takes seconds
+    monkeypatch.setattr("facefake.training.commands._import_keras", lambda: None)  # which takes seconds
     monkeypatch.setattr("facefake.training.run.train", train)
     recipe = tmp_path / "recipe.toml"
     recipe.write_text("steps = 7\nseed = 3\nbatch = 8\n")
@@ -425,31 +587,98 @@ def test_train_hands_over_its_settings(tmp_path: Path, monkeypatch: pytest.Monke
     assert (called[1][0][2].seed, called[1][1]["start"]) == (0, Path("b"))
 
 
-def test_evaluate_renders_what_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class Evaluation:
+    """What `evaluate` and `leave_one_source_out` give."""
+
+    @staticmethod
+    def tables() -> list[Any]:
+        sources = [["[red]dfdc\x1b", "0.912"], ["photos", ""]]
+        return [
+            ("By source", ["source", "AUC"], sources),
+            ("Tier", ["tier"], [["web"]]),
+            ("Nothing", ["tier"], []),
+        ]
+
+    @staticmethod
+    def to_dict() -> dict[str, Any]:
+        return {"model": "facefake 1"}
+
+
+@pytest.fixture
+def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What `evaluate` was called with."""
     called: list[Any] = []
 
-    class Evaluation:
-        @staticmethod
-        def tables() -> list[tuple[list[str], list[list[str]]]]:
-            return [(["source", "AUC"], [["[red]dfdc\x1b", "0.912"], ["photos", ""]]), (["tier"], [["web"]])]
-
-        @staticmethod
-        def to_dict() -> dict[str, Any]:
-            return {"model": "facefake 1"}
-
-    def evaluate(
-        data: Path, bundle: Path | None, *, cache: Path, progress: Any, **settings: Any
-    ) -> type[Evaluation]:
+    def evaluate(data: Path, bundle: Path | None, *, cache: Path, progress: Any, **settings: Any) -> Any:
         called.append((data, bundle, cache.is_dir(), settings))
-        return Evaluation
+        return SimpleNamespace(evaluation=Evaluation())
 
     monkeypatch.setattr("facefake.training.evaluate.evaluate", evaluate)
+    monkeypatch.setattr(
+        "facefake.training.evaluation_report.evaluation_page", lambda scored: "<!doctype html>"
+    )
+    return called
+
+
+def test_evaluate_renders_what_it_is_given(tmp_path: Path, evaluated: list[Any]) -> None:
     shown = run("evaluate", "data", "--split", "val").stdout
     assert r"[red]dfdc\x1b  0.912" in shown
-    assert "web" in shown
-    assert called == [(Path("data"), None, True, {"split": "val"})]
+    assert "By source" in shown and "web" in shown
+    assert "Nothing" not in shown
+    assert evaluated == [(Path("data"), None, True, {"split": "val"})]
     kept = str(tmp_path / "crops")
     assert json.loads(run("evaluate", "data", "--cache", kept, "--json").stdout) == {"model": "facefake 1"}
+
+
+def test_evaluate_writes_a_report_but_not_over_another(tmp_path: Path, evaluated: list[Any]) -> None:
+    report = tmp_path / "report.html"
+    run("evaluate", "data", "--report", str(report))
+    assert report.read_text() == "<!doctype html>"
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    report.write_text("mine")
+    refused = run("evaluate", "data", "--report", str(report))
+    assert (refused.exit_code, "expected a new file" in refused.stderr) == (1, True)
+    assert (len(evaluated), report.read_text()) == (1, "mine")
+    run("evaluate", "data", "--report", str(report), "--force")
+    assert report.read_text() == "<!doctype html>"
+    nowhere = run("evaluate", "data", "--report", str(tmp_path / "none" / "report.html"))
+    assert (nowhere.exit_code, "expected a folder" in nowhere.stderr) == (1, True)
+
+
+def test_evaluate_leaves_sources_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[Any] = []
+
+    def leave_one_source_out(*args: Any, progress: Any, report: Any, **settings: Any) -> type[Evaluation]:
+        called.append((args, settings))
+        report(SimpleNamespace(name="flux\x1b", auc={"clean": 0.95, "web": 0.9}))
+        return Evaluation
+
+    monkeypatch.setattr("facefake.training.leave_out.leave_one_source_out", leave_one_source_out)
+    out = str(tmp_path / "runs")
+    flags = ["--leave-one-source-out", "--out", out, "--leave-out", "sdxl", "--leave-out", "flux1-*"]
+    told = run("evaluate", "data", *flags, "--steps", "40", "--json")
+    assert json.loads(told.stdout) == {"model": "facefake 1"}
+    assert r"without flux\x1b: AUC 0.950 clean, 0.900 web" in told.stderr
+    ((args, settings),) = called
+    assert args[:2] == (Path("data"), Path(out))
+    assert (args[2].steps, args[2].steps_an_epoch) == (40, 40)
+    assert (settings["patterns"], settings["cache"]) == (("sdxl", "flux1-*"), None)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--leave-one-source-out"], "expected --out DIR"),
+        (["--leave-one-source-out", "--out", "o", "--split", "val"], "expected no --model"),
+        (["--leave-one-source-out", "--out", "o", "--report", "r.html"], "expected no --model"),
+        (["--leave-out", "sdxl"], "expected --leave-one-source-out beside"),
+        (["--steps", "4"], "expected --leave-one-source-out beside"),
+    ],
+)
+def test_evaluate_wants_the_options_of_one_task(flags: list[str], message: str) -> None:
+    result = run("evaluate", "data", *flags)
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.split())
 
 
 def test_splits_are_those_of_the_evaluation() -> None:
@@ -499,7 +728,7 @@ def test_help_imports_nothing_heavy() -> None:
 def test_keras_is_imported_quietly() -> None:
     code = (
         "import os; os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'\n"
-        "from facefake.cli import _import_keras; _import_keras()\n"
+        "from facefake.training.commands import _import_keras; _import_keras()\n"
         "import sys; print('keras' in sys.modules)"
     )
     finished = process("-c", code)
@@ -532,7 +761,7 @@ def test_a_real_process_says_nothing_but_its_own() -> None:
 def test_scan_imports_neither_tensorflow_nor_keras() -> None:
     code = (
         "import sys\nfrom facefake.cli import main\n"
-        "main(['scan', 'samples/astronaut.jpg'], standalone_mode=False)\n"
+        "main(['scan', 'samples/astronaut.jpg', '--workers', '0'], standalone_mode=False)\n"
         "print({'tensorflow', 'keras'} & set(sys.modules))"
     )
     finished = process("-c", code)

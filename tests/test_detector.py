@@ -4,12 +4,14 @@ import io
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from facefake.calibration import probability
 from facefake.detector import FakeImageDetector
 from facefake.errors import ImageError, ModelError
 from facefake.results import ImageResult
@@ -52,15 +54,33 @@ def test_every_face_of_the_group_gets_a_result(group):
 def test_a_face_s_logit_is_that_of_its_own_crop(detector, group):
     """Faces are judged in one batch: their scores must come back in order."""
     from facefake.alignment import align
-    from facefake.calibration import probability
     from facefake.detection import Face
 
     pixels = np.asarray(Image.open(SAMPLES / "group.jpg").convert("RGB"))
     bundle = detector.bundle
     for face in group.faces:
         crop = align(pixels, Face(face.box, face.keypoints, 1.0), bundle.side, bundle.margin)
-        logit = float(detector._classifier.predict(crop[None]).logits[0])
+        scores = detector._classifier.predict(crop[None])
+        logit = float(scores.logits[0])
+        assert face.logit == pytest.approx(logit, abs=1e-4)
+        np.testing.assert_allclose(face.evidence, scores.maps[0] + bundle.bias, atol=1e-3)
         assert face.fake_probability == pytest.approx(probability(logit, bundle.calibration), abs=1e-3)
+
+
+@pytest.mark.parametrize("runtime", ["litert", "keras"])
+def test_the_mean_of_the_evidence_is_the_logit(runtime):
+    """Of the model that comes along, whose bias is not 0."""
+    with FakeImageDetector(runtime=runtime) as detector:
+        faces = detector.analyze(SAMPLES / "group.jpg").faces
+        assert detector.bundle.bias != 0
+    assert len(faces) == 14
+    for face in faces:
+        assert face.evidence.dtype == np.float32
+        assert np.ptp(face.evidence) > 0.1
+        assert face.evidence.mean(dtype=np.float64) == pytest.approx(face.logit, abs=1e-5)
+        assert face.fake_probability == pytest.approx(
+            probability(face.logit, detector.bundle.calibration), abs=1e-9
+        )
 
 
 def test_the_short_form_is_a_flag_and_a_probability(detector):
@@ -121,7 +141,8 @@ def test_every_kind_of_source_gives_one_answer(detector):
     pixels = np.asarray(Image.open(PORTRAIT).convert("RGB"))
     content = PORTRAIT.read_bytes()
     sources = [PORTRAIT, str(PORTRAIT), content, io.BytesIO(content), Image.open(PORTRAIT), pixels]
-    first, *others = [record(detector.analyze(source)) for source in sources]
+    # What is decoded already says nothing of its origin.
+    first, *others = [record(replace(detector.analyze(source), provenance=None)) for source in sources]
     assert len(first["faces"]) == 1
     assert all(other == first for other in others)
     with pytest.raises(ImageError):

@@ -11,6 +11,7 @@ import threading
 import time
 import warnings
 import zlib
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -508,6 +509,42 @@ def test_orientation_is_applied_once(format: str, orientation: int) -> None:
         assert picture.warnings == ()
 
 
+def heif_formats() -> list[str]:
+    return (["AVIF"] if features.check("avif") else []) + (["HEIF"] if find_spec("pillow_heif") else [])
+
+
+@pytest.mark.parametrize("format", heif_formats())
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_heif_is_turned_as_its_own_boxes_say(format: str, orientation: int) -> None:
+    if format == "HEIF":
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    exif = Image.Exif()
+    exif[EXIF_ORIENTATION] = orientation
+    image = Image.fromarray(stored(photo(), orientation))
+    image.info["exif"] = exif.tobytes()  # from here both writers make boxes of it
+    data = encode(image, format, quality=95, **({"exif": exif} if format == "AVIF" else {}))
+    assert (b"irot" in data or b"imir" in data) == (orientation > 1)
+    assert difference(load_picture(data).pixels, photo()) < 12
+
+
+@pytest.mark.parametrize("format", heif_formats())
+def test_heif_is_not_turned_as_exif_says(format: str) -> None:
+    """ISO/IEC 23008-12: only the boxes count, and whoever writes them leaves EXIF as the camera wrote it."""
+    if format == "HEIF":
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    exif = Image.Exif()
+    exif[0x0128] = 6  # a unit of resolution, which no writer makes boxes of, and then an orientation
+    data = encode(photo(), format, quality=95, exif=exif)
+    assert data.count(b"\x01\x28\0\3") == 1
+    picture = load_picture(data.replace(b"\x01\x28\0\3", b"\x01\x12\0\3"))
+    assert difference(picture.pixels, photo()) < 12
+    assert picture.warnings == ()
+
+
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
 def test_an_impossible_orientation_is_ignored(orientation: int) -> None:
     exif = Image.Exif()
@@ -695,6 +732,13 @@ def chatty_tiff() -> bytes:
     at = data.index(struct.pack("<HH", 305, 2))
     data[at + 4 : at + 8] = struct.pack("<I", 2**30)
     return bytes(data)
+
+
+def test_libtiff_writes_nothing_to_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
+    data = bytearray(encode(photo(), "TIFF", compression="tiff_adobe_deflate"))
+    data[8:48] = bytes(40)
+    refused(bytes(data))
+    assert capfd.readouterr() == ("", "")
 
 
 def test_pillows_warnings_stay_inside_and_others_do_not_change() -> None:

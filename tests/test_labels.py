@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facefake.labels import Rectangle, Scale, describe, label_extent, outline, place_labels
-from facefake.results import FaceResult, Verdict
+from facefake.results import OUTLIER, FaceResult, Verdict
 
 VERDICTS: tuple[Verdict, ...] = ("fake", "uncertain", "real", "not_applicable")
 Box = tuple[float, float, float, float]
@@ -48,6 +49,13 @@ def test_the_number_says_how_probable_the_word_is(verdict: Verdict, probability:
 def test_a_lone_face_needs_no_number() -> None:
     [label] = place_labels([face((100, 100, 200, 200), "fake", fake_probability=0.97)], 400, 400)
     assert label.text == "fake 97 %"
+
+
+def test_a_face_that_stands_out_is_marked() -> None:
+    boxes = grid(2, 1, 100, 150)
+    odd = replace(face(boxes[0], "fake"), relative_score=OUTLIER + 0.1)
+    even = replace(face(boxes[1], "fake", 1), relative_score=OUTLIER)
+    assert [label.text for label in place_labels([odd, even], 700, 400)] == ["#1 fake 25 % !", "#2 fake 25 %"]
 
 
 def test_faces_with_room_get_number_and_words_in_their_own_order() -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import doctest
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,6 +29,68 @@ def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert names["is_fake"] is (names["result"].verdict == "fake")
     assert names["confidence"] == names["result"].fake_probability
     assert len(names["record"]["faces"]) == 14
+
+
+SESSIONS = [block for _, block in BLOCKS if block.startswith("$ ")]
+DOCTESTS = [block for _, block in BLOCKS if block.startswith(">>> ")]
+
+
+def commands_of(session: str) -> list[tuple[str, str]]:
+    """Each command of a block, which may be of several lines, with the output that follows it."""
+    found: list[tuple[str, str]] = []
+    for part in re.split(r"^\$ ", session, flags=re.MULTILINE)[1:]:
+        lines = part.splitlines(keepends=True)
+        length = 1
+        while True:
+            try:
+                shlex.split("".join(lines[:length]))
+                break
+            except ValueError:  # a quotation that is still open
+                length += 1
+        found.append(("".join(lines[:length]), "".join(lines[length:])))
+    return found
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """An empty folder but for the samples."""
+    (tmp_path / "samples").symlink_to(ROOT / "samples")
+    return tmp_path
+
+
+@pytest.mark.parametrize("session", SESSIONS, ids=lambda session: session.splitlines()[0])
+def test_what_a_command_prints_is_what_stands_there(session: str, place: Path) -> None:
+    python = shlex.quote(sys.executable)
+    setup = f'facefake() {{ {python} -m facefake "$@"; }}; python() {{ {python} "$@"; }}\n'
+    paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    for command, output in commands_of(session):
+        done = subprocess.run(
+            ["bash", "-c", setup + command],
+            cwd=place,
+            env={**os.environ, "PYTHONPATH": paths, "COLUMNS": "80"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            timeout=120,
+        )
+        assert done.stdout == output
+
+
+@pytest.mark.parametrize("block", DOCTESTS, ids=lambda block: block.splitlines()[-1][:40])
+def test_what_python_prints_is_what_stands_there(
+    block: str, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    test = doctest.DocTestParser().get_doctest(block, {}, "README.md", None, None)
+    results = doctest.DocTestRunner().run(test)
+    assert results.failed == 0
+    assert results.attempted
+
+
+def test_there_are_outputs_to_check() -> None:
+    shown = [command for session in SESSIONS for command, _ in commands_of(session)]
+    assert any(command.startswith("facefake scan samples/group.jpg") for command in shown)
+    assert DOCTESTS
 
 
 def test_every_command_of_the_examples_parses() -> None:

@@ -4,18 +4,14 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from jsonschema import Draft202012Validator
-from PIL import Image
 
-from facefake.errors import OutputError
-from facefake.images import Picture
-from facefake.report import COLUMNS, CsvTable, JsonLines
-from facefake.results import ErrorResult, FaceResult, ImageResult, schema
-from facefake.saving import AnnotatedFolder
+from facefake.errors import OutputError, RecordError
+from facefake.journal import JsonLines
+from facefake.records import read_records
+from facefake.report import COLUMNS, CsvTable, write_csv
+from facefake.results import ErrorResult, FaceResult, ImageResult
 
 POINTS = ((20.0, 20.0),) * 6
 FACE = FaceResult(0, (-3.5, 4.0, 20.0, 30.0), POINTS, 0.9, "fake", 0.97, 0.0002, None)
@@ -31,55 +27,6 @@ WRITERS = [JsonLines, CsvTable]
 def rows(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         return list(csv.DictReader(file))
-
-
-def with_picture(path: str, file_format: str = "JPEG", icc_profile: bytes | None = None) -> ImageResult:
-    pixels = np.full((48, 64, 3), 90, np.uint8)
-    return replace(RESULT, path=path, picture=Picture(pixels, path, file_format, icc_profile))
-
-
-def test_json_lines_hold_one_valid_record_each(tmp_path: Path) -> None:
-    odd = replace(EMPTY, path="line\u2028break\udce9\n.jpg")
-    with JsonLines(tmp_path / "r.jsonl") as file:
-        for record in (RESULT, ERROR, odd):
-            file.write(record)
-    lines = (tmp_path / "r.jsonl").read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line) for line in lines] == [RESULT.to_dict(), ERROR.to_dict(), odd.to_dict()]
-    for line in lines:
-        Draft202012Validator(schema()).validate(json.loads(line))
-
-
-@pytest.mark.parametrize("writer", WRITERS)
-def test_records_are_on_disk_before_the_file_is_closed(writer: Any, tmp_path: Path) -> None:
-    with writer(tmp_path / "r") as file:
-        before = (tmp_path / "r").stat().st_size
-        file.write(RESULT)
-        assert (tmp_path / "r").stat().st_size > before
-
-
-@pytest.mark.parametrize("writer", WRITERS)
-def test_an_existing_file_is_kept_unless_forced(writer: Any, tmp_path: Path) -> None:
-    (tmp_path / "r").write_text("precious")
-    with pytest.raises(OutputError, match="expected a new file"):
-        writer(tmp_path / "r")
-    assert (tmp_path / "r").read_text() == "precious"
-    with writer(tmp_path / "r", force=True) as file:
-        file.write(ERROR)
-    assert "precious" not in (tmp_path / "r").read_text()
-
-
-@pytest.mark.parametrize("writer", WRITERS)
-@pytest.mark.parametrize("name", ["no/such/folder", "nul\0byte"])
-def test_a_file_that_cannot_be_created_is_an_output_error(writer: Any, name: str, tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="can be created"):
-        writer(tmp_path / name)
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_is_an_output_error() -> None:
-    file = JsonLines(Path("/dev/full"), force=True)
-    with pytest.raises(OutputError, match="No space left"):
-        file.write(RESULT)
 
 
 def test_csv_has_a_row_a_face_and_one_for_what_has_none(tmp_path: Path) -> None:
@@ -100,6 +47,7 @@ def test_csv_has_a_row_a_face_and_one_for_what_has_none(tmp_path: Path) -> None:
 
 def test_csv_of_every_record_fits_its_columns() -> None:
     under_other_names = {"index", "box", "keypoints", "faces", "summary", "verdict", "error"}
+    under_other_names |= {"logit", "evidence", "crop_margin", "provenance", "file", "settings"}
     keys = set(RESULT.to_dict()) | set(RESULT.to_dict()["faces"][0]) | set(ERROR.to_dict())
     assert keys - under_other_names <= set(COLUMNS)
 
@@ -120,73 +68,25 @@ def test_csv_quotes_names_that_a_semicolon_would_cut(tmp_path: Path) -> None:
     assert (tmp_path / "r.csv").read_text(encoding="utf-8").splitlines()[1].startswith('"a;=1+1.jpg",')
 
 
-@pytest.mark.parametrize(
-    ("file_format", "name", "written"),
-    [
-        ("JPEG", "x-annotated.jpg", "JPEG"),
-        ("PNG", "x-annotated.png", "PNG"),
-        ("WEBP", "x-annotated.jpg", "JPEG"),
-    ],
-)
-def test_annotated_copies_are_saved_as_their_source_was(
-    file_format: str, name: str, written: str, tmp_path: Path
-) -> None:
-    saved = AnnotatedFolder(tmp_path / "new" / "out").save(with_picture("in/x.tool", file_format))
-    assert saved == tmp_path / "new" / "out" / name
-    assert [path.name for path in saved.parent.iterdir()] == [name]
-    with Image.open(saved) as image:
-        assert (image.format, image.width) == (written, 64)
+def test_a_table_made_from_records_is_the_one_that_grew_with_them(tmp_path: Path) -> None:
+    with JsonLines(tmp_path / "r.jsonl") as lines, CsvTable(tmp_path / "grown.csv") as table:
+        for record in (RESULT, EMPTY, ERROR, replace(EMPTY, path="=1 \udce9\n.jpg")):
+            lines.write(record)
+            table.write(record)
+    write_csv(read_records(tmp_path / "r.jsonl"), tmp_path / "made.csv")
+    assert (tmp_path / "made.csv").read_bytes() == (tmp_path / "grown.csv").read_bytes()
 
 
-@pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
-def test_annotated_copies_hold_the_colour_profile_and_no_other_metadata(
-    file_format: str, tmp_path: Path
-) -> None:
-    profile = b"not a profile, but kept as one"
-    for icc_profile in (profile, None):
-        saved = AnnotatedFolder(tmp_path, force=True).save(with_picture("x", file_format, icc_profile))
-        with Image.open(saved) as image:
-            assert image.info.get("icc_profile") == icc_profile
-            assert not image.getexif()
-            assert set(image.info) <= {"icc_profile", "jfif", "jfif_version", "jfif_unit", "jfif_density"}
-
-
-def test_pictures_of_one_name_get_numbers(tmp_path: Path) -> None:
-    album = AnnotatedFolder(tmp_path)
-    names = [album.save(with_picture(path)).name for path in ("a/x.jpg", "b/x.jpg", "b/X.jpg")]
-    assert names == ["x-annotated.jpg", "x-annotated-2.jpg", "X-annotated-3.jpg"]
-
-
-@pytest.mark.parametrize("path", ["../x.jpg", "/etc/x.jpg", "a/..", "..", "", "a/b/../../../x.jpg"])
-def test_annotated_copies_stay_in_their_folder(path: str, tmp_path: Path) -> None:
-    saved = AnnotatedFolder(tmp_path / "out").save(with_picture(path))
-    assert saved.resolve().parent == (tmp_path / "out").resolve()
-    assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
-
-
-def test_an_existing_copy_is_kept_unless_forced(tmp_path: Path) -> None:
-    target = tmp_path / "x-annotated.jpg"
-    target.write_text("precious")
+def test_a_table_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    (tmp_path / "r.jsonl").write_text(json.dumps(RESULT.to_dict()) + "\nno record\n")
+    with pytest.raises(RecordError, match="line 2"):
+        write_csv(read_records(tmp_path / "r.jsonl"), tmp_path / "r.csv")
+    (tmp_path / "old.csv").write_text("precious")
     with pytest.raises(OutputError, match="expected a new file"):
-        AnnotatedFolder(tmp_path).save(with_picture("x.jpg"))
-    assert target.read_text() == "precious"
-    AnnotatedFolder(tmp_path, force=True).save(with_picture("x.jpg"))
-    with Image.open(target) as image:
-        assert image.format == "JPEG"
-
-
-def test_a_link_is_replaced_and_what_it_points_to_kept(tmp_path: Path) -> None:
-    (tmp_path / "precious").write_text("precious")
-    (tmp_path / "x-annotated.jpg").symlink_to("precious")
-    AnnotatedFolder(tmp_path, force=True).save(with_picture("x.jpg"))
-    assert (tmp_path / "precious").read_text() == "precious"
-    assert not (tmp_path / "x-annotated.jpg").is_symlink()
-
-
-def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="File name too long"):
-        AnnotatedFolder(tmp_path).save(with_picture("x" * 300 + ".jpg"))
-    (tmp_path / "file").touch()
+        write_csv([RESULT.to_dict()], tmp_path / "old.csv")
     with pytest.raises(OutputError, match="can be written"):
-        AnnotatedFolder(tmp_path / "file").save(with_picture("x.jpg"))
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+        write_csv([RESULT.to_dict()], tmp_path / "no" / "folder.csv")
+    assert (tmp_path / "old.csv").read_text() == "precious"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["old.csv", "r.jsonl"]
+    write_csv([RESULT.to_dict()], tmp_path / "old.csv", force=True)
+    assert len(rows(tmp_path / "old.csv")) == 2

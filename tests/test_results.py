@@ -15,7 +15,18 @@ from PIL import Image
 
 from facefake.errors import OutputError
 from facefake.images import Picture
-from facefake.results import SCHEMA_VERSION, ErrorResult, FaceResult, ImageResult, Verdict, percent, schema
+from facefake.provenance import Provenance
+from facefake.results import (
+    OUTLIER,
+    SCHEMA_VERSION,
+    ErrorResult,
+    FaceResult,
+    FileState,
+    ImageResult,
+    Verdict,
+    percent,
+    schema,
+)
 
 VALIDATOR = Draft202012Validator(schema())
 POINTS = tuple((float(x), 40.0) for x in range(6))
@@ -32,6 +43,8 @@ def face(verdict: Verdict, index: int = 0) -> FaceResult:
         fake_probability=0.4 if judged else None,
         false_alarm_rate=0.002 if judged else None,
         reason={"uncertain": "because", "not_applicable": "too small: 9 pixels"}.get(verdict),
+        logit=-0.3 if judged else None,
+        evidence=np.array([[-1.5, 0.2], [0.4, -0.3]], np.float32) if judged else None,
     )
 
 
@@ -54,6 +67,7 @@ def result(*verdicts: Verdict) -> ImageResult:
 
 
 VERDICTS = st.lists(st.sampled_from(get_args(Verdict)), max_size=6)
+FILES = st.none() | st.builds(FileState, st.integers(0), st.integers())
 TEXT = st.text(st.characters(), max_size=20)  # surrogates included, as undecodable file names have them
 
 
@@ -70,6 +84,8 @@ def results(draw: st.DrawFn) -> ImageResult:
             detection_score=draw(share),
             fake_probability=None if each.fake_probability is None else draw(share),
             false_alarm_rate=None if each.false_alarm_rate is None else draw(rate),
+            logit=None if each.logit is None else draw(number),
+            relative_score=None if each.logit is None else draw(st.none() | number),
         )
         for each in made.faces
     )
@@ -81,6 +97,7 @@ def results(draw: st.DrawFn) -> ImageResult:
         false_alarm_rate=None if made.false_alarm_rate is None else draw(rate),
         faces=faces,
         warnings=tuple(draw(st.lists(TEXT, max_size=2))),
+        file=draw(FILES),
     )
 
 
@@ -99,9 +116,9 @@ def test_every_result_satisfies_the_schema_and_survives_json(made: ImageResult) 
     assert record["schema_version"] == SCHEMA_VERSION
 
 
-@given(st.none() | TEXT, st.text(st.characters(), min_size=1))
-def test_every_error_satisfies_the_schema(path: str | None, message: str) -> None:
-    record = ErrorResult(path, "truncated", message).to_dict()
+@given(st.none() | TEXT, st.text(st.characters(), min_size=1), FILES)
+def test_every_error_satisfies_the_schema(path: str | None, message: str, file: FileState | None) -> None:
+    record = ErrorResult(path, "truncated", message, file).to_dict()
     json.dumps(record, ensure_ascii=False).encode("utf-8")
     VALIDATOR.validate(record)
     assert record["verdict"] == "error"
@@ -141,6 +158,14 @@ def damaged(record: dict[str, Any], at: Sequence[str | int], value: object) -> d
         ((), ["reason"], None),
         ((), ["width"], 0),
         ((), ["schema_version"], "0.9"),
+        ((), ["file"], {"size": 10}),
+        ((), ["provenance"], "a camera"),
+        (("real",), ["faces", 0, "evidence"], [[]]),
+        (("real",), ["faces", 0, "evidence"], [0.1, 0.2]),
+        (("real",), ["faces", 0, "relative_score"], "high"),
+        (("not_applicable",), ["faces", 0, "logit"], 0.5),
+        (("not_applicable",), ["faces", 0, "relative_score"], 0.5),
+        (("not_applicable",), ["faces", 0, "evidence"], [[0.5]]),
         (("real",), ["faces", 0, "keypoints"], [[1, 2]] * 5),
         (("real",), ["faces", 0, "box"], [1, 2, 3]),
         ((), ["verdict"], "error"),
@@ -188,6 +213,20 @@ def test_the_summary_is_one_plain_sentence(verdicts: tuple[Verdict, ...], senten
     assert result(*verdicts).summary == sentence
 
 
+@pytest.mark.parametrize(
+    ("scores", "clause"),
+    [
+        ((None, OUTLIER, -9.0, 0.0), "1 of 4 faces looks fake (false-alarm rate 0.2 %)."),
+        ((None, OUTLIER + 0.1, -9.0, 0.0), "face 2 stands out from the others."),
+        ((4.0, 0.0, 0.0, 5.0), "faces 1, 4 stand out from the others."),
+    ],
+)
+def test_the_summary_names_the_faces_that_stand_out(scores: tuple[float | None, ...], clause: str) -> None:
+    made = result("fake", "real", "real", "real")
+    faces = tuple(replace(each, relative_score=score) for each, score in zip(made.faces, scores, strict=True))
+    assert replace(made, faces=faces).summary.endswith(clause)
+
+
 @given(VERDICTS)
 def test_counts_cover_every_verdict_and_every_face(verdicts: list[Verdict]) -> None:
     counts = result(*verdicts).counts
@@ -219,6 +258,8 @@ def test_numbers_keep_what_matters_and_no_more() -> None:
     record = exact.to_dict()
     assert record["box"][0] == 1.23
     assert record["false_alarm_rate"] == 1.23457e-6
+    drawn = replace(exact, evidence=np.array([[1 / 3, -12345.678]], np.float32)).to_dict()["evidence"]
+    assert drawn == [[0.3333, -12350.0]]
 
 
 def test_numpy_numbers_become_plain_ones() -> None:
@@ -247,6 +288,13 @@ def test_results_are_frozen_compare_without_pixels_and_pickle() -> None:
     assert pickle.loads(pickle.dumps(result("fake", "real"))) == result("fake", "real")
     with pytest.raises(FrozenInstanceError):
         with_picture.verdict = "real"  # type: ignore[misc]
+
+
+def test_what_a_file_says_of_itself_is_recorded_as_it_is() -> None:
+    provenance = Provenance(notes=("EXIF metadata not read",))
+    record = replace(result("real"), provenance=provenance, file=FileState(10, 20)).to_dict()
+    VALIDATOR.validate(record)
+    assert (record["provenance"], record["file"]) == (provenance.to_dict(), {"size": 10, "modified_ns": 20})
 
 
 def test_annotated_draws_on_the_picture_that_it_keeps() -> None:

@@ -1,17 +1,28 @@
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import cast
+from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from facefake.detector import FakeImageDetector
-from facefake.errors import ImageError, MissingLibraryError, ModelError
-from facefake.images import load_picture
-from facefake.results import ErrorResult, ImageResult
-from facefake.scan import find_pictures, scan
+import facefake
+from facefake.errors import ImageError, MissingLibraryError, ModelError, OutputError
+from facefake.images import ImageLimits, load_picture
+from facefake.results import ErrorResult, FileState, ImageResult
+from facefake.saving import AnnotatedFolder
+from facefake.scan import scan
+
+SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 
 
 def touched(folder: Path, *names: str) -> list[str]:
@@ -21,104 +32,44 @@ def touched(folder: Path, *names: str) -> list[str]:
     return [str(folder / name) for name in names]
 
 
-def stand_in(analyze: Callable[[str], object]) -> FakeImageDetector:
-    """A detector that analyses in the given way."""
-    return cast(FakeImageDetector, type("StandIn", (), {"analyze": staticmethod(analyze)})())
-
-
 def result(path: str) -> ImageResult:
     return ImageResult(path, 8, 8, "not_applicable", None, None, "no face found", (), (), "test 1")
 
 
-def error(found: str | ErrorResult) -> ErrorResult:
-    assert isinstance(found, ErrorResult)
-    return found
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str], object]], None]:
+    """Puts a detector that analyses in the given way in the place of the real one, in this process."""
+
+    def put(analyze: Callable[[str], object]) -> None:
+        made = type(
+            "StandIn", (), {"analyze": staticmethod(analyze), "__init__": lambda self, **settings: None}
+        )
+        monkeypatch.setattr("facefake.detector.FakeImageDetector", made)
+
+    return put
 
 
-def test_folders_are_read_recursively_by_name_and_suffix(tmp_path: Path) -> None:
-    names = "a.JPG", "b/c.png", "b/d/e.webp", "f.heic"
-    files = touched(tmp_path, *names)
-    touched(tmp_path, "notes.txt", "b/.hidden.jpg", ".cache/x.jpg", "jpg")
-    assert list(find_pictures([tmp_path])) == files
+def text(records: Iterator[Any]) -> list[str]:
+    return sorted(json.dumps(record.to_dict()) for record in records)
 
 
-def test_named_files_come_whatever_their_suffix_in_the_given_order(tmp_path: Path) -> None:
-    odd, hidden, picture = touched(tmp_path, "photo.dat", ".x.jpg", "a.jpg")
-    assert list(find_pictures([odd, hidden, picture])) == [odd, hidden, picture]
-
-
-def test_each_picture_comes_once(tmp_path: Path) -> None:
-    first, second = touched(tmp_path, "a.jpg", "b.jpg")
-    again = os.path.join(tmp_path, ".", "b.jpg")
-    assert list(find_pictures([second, tmp_path, tmp_path, again])) == [second, first]
-
-
-def test_a_folder_linked_into_itself_ends(tmp_path: Path) -> None:
-    (picture,) = touched(tmp_path, "sub/a.jpg")
-    (tmp_path / "sub" / "loop").symlink_to(tmp_path, target_is_directory=True)
-    (tmp_path / "sub" / "self.jpg").symlink_to("self.jpg")
-    assert list(find_pictures([tmp_path])) == [picture, str(tmp_path / "sub" / "self.jpg")]
-    assert [record.verdict for record in scan(tmp_path, stand_in(load_picture))] == ["error", "error"]
-
-
-def test_folders_behind_links_are_read(tmp_path: Path) -> None:
-    touched(tmp_path, "elsewhere/a.jpg", "here/b.jpg")
-    (tmp_path / "here" / "link").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
-    assert list(find_pictures([tmp_path / "here"])) == [
-        str(tmp_path / "here" / "b.jpg"),
-        str(tmp_path / "here" / "link" / "a.jpg"),
-    ]
-
-
-def test_a_folder_without_pictures_is_said_to_be_one(tmp_path: Path) -> None:
-    touched(tmp_path, "notes.txt")
-    (found,) = find_pictures([tmp_path])
-    assert error(found).kind == "not_found"
-    assert ".jpg" in error(found).message
-    assert "got none" in error(found).message
-
-
-def test_a_folder_that_cannot_be_listed_costs_only_itself(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (picture,) = touched(tmp_path, "b.jpg")
-    touched(tmp_path, "a/x.jpg")
-    listdir = os.listdir
-
-    def refuse(path: str) -> list[str]:
-        if path.endswith("a"):
-            raise PermissionError(13, "Permission denied", path)
-        return listdir(path)
-
-    monkeypatch.setattr(os, "listdir", refuse)  # root may list anything, so permissions alone prove nothing
-    closed, found = find_pictures([tmp_path])
-    assert error(closed).kind == "no_permission"
-    assert error(closed).path == str(tmp_path / "a")
-    assert found == picture
+# In this process, with a stand-in
 
 
 @pytest.mark.parametrize("path", ["", "missing.jpg", "nul\0byte.jpg"])
 def test_paths_that_lead_nowhere_become_error_records(
-    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    path: str, tmp_path: Path, stand_in: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     touched(tmp_path, "a.jpg")
-    (record,) = scan([path], stand_in(load_picture))
+    stand_in(load_picture)
+    (record,) = scan([path], workers=0)
     assert isinstance(record, ErrorResult)
-    assert record.path == path
+    assert (record.path, record.file) == (path, None)
     assert record.kind in ("not_found", "unreadable")
 
 
-def test_undecodable_names_survive(tmp_path: Path) -> None:
-    name = b"caf\xe9.jpg"
-    with open(os.fsencode(tmp_path) + b"/" + name, "wb"):
-        pass
-    (found,) = find_pictures([tmp_path])
-    assert isinstance(found, str)
-    assert os.fsencode(found).endswith(name)
-
-
-def test_one_bad_picture_loses_none_of_the_others(tmp_path: Path) -> None:
+def test_one_bad_picture_loses_none_of_the_others(tmp_path: Path, stand_in: Any) -> None:
     files = touched(tmp_path, "a.jpg", "b.jpg", "c.jpg")
 
     def analyze(path: str) -> ImageResult:
@@ -126,40 +77,308 @@ def test_one_bad_picture_loses_none_of_the_others(tmp_path: Path) -> None:
             raise ImageError(path=path, kind="truncated", expected="a whole file", got="half of one")
         return result(path)
 
-    records = list(scan(tmp_path, stand_in(analyze)))
+    stand_in(analyze)
+    records = list(scan(tmp_path, workers=0))
     assert [record.path for record in records] == files
-    assert records[1] == ErrorResult(
-        files[1], "truncated", f"{files[1]}: expected a whole file, got half of one"
+    assert isinstance(records[1], ErrorResult)
+    assert (records[1].kind, records[1].message) == (
+        "truncated",
+        f"{files[1]}: expected a whole file, got half of one",
     )
 
 
-@pytest.mark.parametrize("fault", [ModelError, MissingLibraryError])
-def test_faults_of_the_installation_end_the_scan(fault: type[Exception], tmp_path: Path) -> None:
-    files = touched(tmp_path, "a.jpg", "b.jpg")
+@pytest.mark.parametrize(
+    ("fault", "kind"), [(ZeroDivisionError("oh"), "internal"), (MemoryError("oh"), "out_of_memory")]
+)
+def test_what_nobody_foresaw_costs_one_picture(
+    fault: Exception, kind: str, tmp_path: Path, stand_in: Any
+) -> None:
+    touched(tmp_path, "a.jpg", "b.jpg")
 
+    def analyze(path: str) -> ImageResult:
+        if path.endswith("a.jpg"):
+            raise fault
+        return result(path)
+
+    stand_in(analyze)
+    bad, good = scan(tmp_path, workers=0)
+    assert isinstance(bad, ErrorResult)
+    assert (bad.kind, good.verdict) == (kind, "not_applicable")
+    assert bad.message.endswith("oh")
+
+
+@pytest.mark.parametrize("fault", [ModelError, MissingLibraryError])
+def test_faults_of_the_installation_end_the_scan(
+    fault: type[Exception], tmp_path: Path, stand_in: Any
+) -> None:
     def analyze(path: str) -> ImageResult:
         raise fault("broken")
 
+    stand_in(analyze)
     with pytest.raises(fault, match="broken"):
-        next(scan(files, stand_in(analyze)))
+        next(scan(touched(tmp_path, "a.jpg", "b.jpg"), workers=0))
 
 
-def test_pictures_are_analysed_as_they_are_asked_for_and_progress_is_told(tmp_path: Path) -> None:
+def test_pictures_are_analysed_as_they_are_asked_for_and_progress_is_told(
+    tmp_path: Path, stand_in: Any
+) -> None:
     files = touched(tmp_path, "a.jpg", "b.jpg")
     seen: list[str] = []
-    told: list[tuple[int, int]] = []
+    told: list[tuple[int, int | None]] = []
 
     def analyze(path: str) -> ImageResult:
         seen.append(path)
         return result(path)
 
-    records = scan(files, stand_in(analyze), lambda done, total: told.append((done, total)))
+    stand_in(analyze)
+    records = scan(files, workers=0, progress=lambda done, total: told.append((done, total)))
     next(records)
-    assert (seen, told) == (files[:1], [(0, 2)])
+    assert (seen, told) == (files[:1], [(1, 2)])
     assert len(list(records)) == 1
-    assert told == [(0, 2), (1, 2), (2, 2)]
+    assert told == [(1, 2), (2, 2), (2, 2)]
 
 
-def test_a_single_path_is_taken_for_one(tmp_path: Path) -> None:
+def test_a_list_that_is_still_being_written_has_no_total_until_its_end(tmp_path: Path, stand_in: Any) -> None:
+    stand_in(result)
+    told: list[tuple[int, int | None]] = []
+    files = iter(touched(tmp_path, "a.jpg", "b.jpg"))
+    assert len(list(scan(files, workers=0, progress=lambda *numbers: told.append(numbers)))) == 2
+    assert told == [(1, None), (2, None), (2, 2)]
+
+
+def test_a_single_path_is_taken_for_one(tmp_path: Path, stand_in: Any) -> None:
+    stand_in(result)
     (file,) = touched(tmp_path, "a.jpg")
-    assert [record.path for record in scan(file, stand_in(result))] == [file]
+    assert [record.path for record in scan(file, workers=0)] == [file]
+
+
+def test_records_tell_the_state_of_their_file(tmp_path: Path, stand_in: Any) -> None:
+    stand_in(result)
+    file = tmp_path / "a.jpg"
+    file.write_bytes(b"12345")
+    os.utime(file, ns=(0, 1_234_567_890_123_456_789))
+    (record,) = scan(file, workers=0)
+    assert record.file == FileState(5, 1_234_567_890_123_456_789)
+
+
+def test_what_is_skipped_is_not_analysed_but_counted(tmp_path: Path, stand_in: Any) -> None:
+    stand_in(result)
+    files = touched(tmp_path, "a.jpg", "b.jpg", "c.jpg")
+    asked: list[tuple[str, FileState]] = []
+    told: list[tuple[int, int | None]] = []
+
+    def skip(path: str, file: FileState) -> bool:
+        asked.append((path, file))
+        return path.endswith("b.jpg")
+
+    records = scan(
+        tmp_path, workers=0, skip=skip, progress=lambda *numbers: told.append(numbers), ordered=True
+    )
+    assert [record.path for record in records] == [files[0], files[2]]
+    assert [path for path, _ in asked] == files
+    assert told == [(1, 3), (3, 3), (3, 3)]
+
+
+@pytest.mark.parametrize("wrong", [{"workers": -1}, {"timeout": 0}, {"worker_memory": 0}, {"max_faces": 0}])
+def test_arguments_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        next(scan("x.jpg", **wrong))
+
+
+def test_a_bundle_that_is_none_is_a_model_error(tmp_path: Path) -> None:
+    with pytest.raises(ModelError):
+        next(scan("x.jpg", model=tmp_path))
+
+
+# With real workers, and a real but tiny model
+
+
+def test_a_bundle_that_changes_meanwhile_ends_the_scan(tmp_path: Path, tiny_bundle: Path) -> None:
+    model = tmp_path / "tiny"
+    shutil.copytree(tiny_bundle, model)
+    for name in "ab":
+        shutil.copy(SAMPLES / "astronaut.jpg", tmp_path / f"{name}.jpg")
+
+    def paths() -> Iterator[str]:
+        description = json.loads((model / "bundle.json").read_text())
+        (model / "bundle.json").write_text(json.dumps(description, indent=3))
+        yield from map(str, sorted(tmp_path.glob("*.jpg")))
+
+    with pytest.raises(ModelError, match="it was changed meanwhile"):
+        next(scan(paths(), model=model, workers=1))
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some pictures, and much that is none."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for name in ("astronaut.jpg", "grace-hopper.jpg", "self-blend.jpg"):
+        shutil.copy(SAMPLES / name, folder / name)
+    shutil.copy(SAMPLES / "astronaut.jpg", folder / "line\nbreak \N{GRINNING FACE}.jpg")
+    shutil.copy(SAMPLES / "astronaut.jpg", os.fsencode(folder) + b"/caf\xe9.jpg")
+    (folder / "empty.jpg").touch()
+    (folder / "cut.jpg").write_bytes((SAMPLES / "astronaut.jpg").read_bytes()[:20_000])
+    (folder / "text.png").write_text("text")
+    os.mkfifo(folder / "fifo.jpg")
+    (folder / "loop.jpg").symlink_to("loop.jpg")
+    (folder / "gone.jpg").symlink_to("nowhere.jpg")
+    (folder / "zero.jpg").symlink_to("/dev/zero")
+    (folder / "folder.jpg").mkdir()
+    (folder / "round").symlink_to(folder, target_is_directory=True)
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(str(folder / "socket.jpg"))
+    return folder
+
+
+KINDS = {
+    "empty.jpg": "empty",
+    "cut.jpg": "truncated",
+    "text.png": "unsupported",
+    "fifo.jpg": "not_a_file",
+    "loop.jpg": "unreadable",
+    "gone.jpg": "not_found",
+    "zero.jpg": "not_a_file",
+    "socket.jpg": "not_a_file",
+}
+
+
+@pytest.fixture(scope="module")
+def alone(pictures: Path, tiny_bundle: Path) -> list[Any]:
+    return list(scan([pictures, "/no/such.jpg"], model=tiny_bundle, workers=0))
+
+
+def test_everything_gets_one_record_and_stops_nothing(pictures: Path, alone: list[Any]) -> None:
+    names = sorted(name for name in os.listdir(pictures) if name not in ("folder.jpg", "round"))
+    assert [os.path.basename(record.path) for record in alone] == [*names, "such.jpg"]
+    kinds = {
+        os.path.basename(record.path): record.kind for record in alone if isinstance(record, ErrorResult)
+    }
+    assert kinds == {**KINDS, "such.jpg": "not_found"}
+    assert all(len(record.faces) == 1 for record in alone if isinstance(record, ImageResult))
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_records_are_the_same_whatever_the_workers_and_the_order(
+    workers: int, pictures: Path, tiny_bundle: Path, alone: list[Any]
+) -> None:
+    found = list(scan([pictures, "/no/such.jpg"], model=tiny_bundle, workers=workers))
+    assert text(iter(found)) == text(iter(alone))
+    assert all(getattr(record, "picture", None) is None for record in found)
+
+
+def test_order_is_kept_where_it_is_asked_for(pictures: Path, tiny_bundle: Path, alone: list[Any]) -> None:
+    paths = [record.path for record in reversed(alone)]
+    found = scan(map(os.fsencode, paths), model=tiny_bundle, workers=3, ordered=True)
+    assert [record.path for record in found] == paths
+
+
+def test_sixteen_threads_may_share_one_detector(pictures: Path, tiny_bundle: Path, alone: list[Any]) -> None:
+    by_path = {record.path: record for record in alone if isinstance(record, ImageResult)}
+    with facefake.FakeImageDetector(tiny_bundle) as detector, ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(detector.analyze, list(by_path) * 8))
+    assert len(found) == 40
+    for record in found:
+        assert {**record.to_dict(), "file": None} == {**by_path[record.path].to_dict(), "file": None}
+
+
+def test_annotated_copies_are_the_same_whatever_the_workers(tmp_path: Path, tiny_bundle: Path) -> None:
+    for folder in ("a", "b", "c"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(
+            SAMPLES / ("astronaut.jpg" if folder == "b" else "self-blend.jpg"), tmp_path / folder / "x.jpg"
+        )
+    (tmp_path / "b" / "broken.jpg").touch()
+    sources = [tmp_path / folder for folder in ("a", "b", "c")]
+    contents = []
+    for workers in (0, 2):
+        copies: list[Any] = []
+        album = AnnotatedFolder(tmp_path / f"out {workers}")
+        assert (
+            len(list(scan(sources, model=tiny_bundle, workers=workers, annotate=album, copied=copies.append)))
+            == 4
+        )
+        names = ["x-annotated-2.jpg", "x-annotated-3.jpg", "x-annotated.jpg"]
+        assert sorted(copy.name for copy in copies) == sorted(os.listdir(album.folder)) == names
+        contents.append([(album.folder / name).read_bytes() for name in names])
+    assert contents[0] == contents[1]
+
+
+def test_a_copy_that_cannot_be_written_costs_no_record(tmp_path: Path, tiny_bundle: Path) -> None:
+    (tmp_path / "astronaut-annotated.jpg").write_text("precious")
+    copies: list[Any] = []
+    album = AnnotatedFolder(tmp_path)
+    (record,) = scan(
+        SAMPLES / "astronaut.jpg", model=tiny_bundle, workers=1, annotate=album, copied=copies.append
+    )
+    assert isinstance(record, ImageResult)
+    assert isinstance(copies[0], OutputError)
+    assert (tmp_path / "astronaut-annotated.jpg").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("side", "bounds", "kind"),
+    [(20_000, {"worker_memory": 1 << 30}, "out_of_memory"), (12_000, {"timeout": 5}, "timeout")],
+)
+def test_a_picture_that_takes_too_much_or_too_long_is_given_up(
+    side: int, bounds: dict[str, Any], kind: str, tmp_path: Path, tiny_bundle: Path
+) -> None:
+    Image.new("1", (side, side)).save(tmp_path / "a.png")
+    shutil.copy(SAMPLES / "astronaut.jpg", tmp_path / "b.jpg")
+    limits = ImageLimits(max_pixels=10**9)
+    bad, good = scan(
+        tmp_path, model=tiny_bundle, min_face=8, limits=limits, workers=1, ordered=True, **bounds
+    )
+    assert isinstance(bad, ErrorResult)
+    assert (bad.kind, good.verdict != "error") == (kind, True)
+    assert bad.file is not None and bad.settings is not None
+    assert bad.message.startswith(f"{tmp_path / 'a.png'}: expected an analysis within ")
+
+
+def test_files_that_vanish_or_grow_meanwhile_cost_only_themselves(tmp_path: Path, tiny_bundle: Path) -> None:
+    for number in range(4):
+        shutil.copy(SAMPLES / "astronaut.jpg", tmp_path / f"{number}.jpg")
+    records = scan(tmp_path, model=tiny_bundle, workers=1, ordered=True)
+    next(records)
+    (tmp_path / "2.jpg").unlink()
+    with (tmp_path / "3.jpg").open("ab") as file:
+        file.write(b"more")
+    _, gone, grown = records
+    assert isinstance(gone, ErrorResult)
+    assert gone.kind == "not_found"
+    assert grown.file == FileState(*((status := os.stat(tmp_path / "3.jpg")).st_size, status.st_mtime_ns))
+
+
+def test_many_faces_are_bounded_and_the_record_says_so(tiny_bundle: Path, tmp_path: Path) -> None:
+    face = np.asarray(
+        Image.open(SAMPLES / "astronaut.jpg").convert("RGB").crop((130, 0, 330, 200)).resize((80, 80))
+    )
+    large = np.asarray(Image.fromarray(face).resize((160, 160)))
+    wall = np.tile(face, (8, 8, 1))
+    wall[:160, :160] = large
+    with (
+        facefake.FakeImageDetector(tiny_bundle, max_faces=5) as few,
+        facefake.FakeImageDetector(tiny_bundle) as all_,
+    ):
+        bounded, whole = few.analyze(wall), all_.analyze(wall)
+    assert len(whole.faces) > 20
+    assert len(bounded.faces) == 5
+    assert bounded.warnings == ("holds very many faces: only the 5 largest were judged",)
+    assert whole.warnings == ()
+
+    def side(face: facefake.FaceResult) -> float:
+        return max(face.box[2] - face.box[0], face.box[3] - face.box[1])
+
+    assert max(map(side, bounded.faces)) == max(map(side, whole.faces))
+
+
+def test_leaving_early_leaves_no_process_and_no_thread(pictures: Path, tiny_bundle: Path) -> None:
+    before = threading.active_count()
+    records = scan(pictures, model=tiny_bundle, workers=2)
+    next(records)
+    children = Path(f"/proc/self/task/{threading.get_native_id()}/children")
+    assert children.read_text() != ""
+    records.close()
+    deadline = time.monotonic() + 5
+    while (children.read_text() or threading.active_count() > before) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert (children.read_text(), threading.active_count()) == ("", before)

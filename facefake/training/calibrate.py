@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from facefake.aggregator import sharpness
-from facefake.calibration import Calibration, GeneralisedPareto
+from facefake.calibration import Calibration
 from facefake.errors import DatasetError
 from facefake.training.crops import STORE_MARGIN, CropStore
 from facefake.training.degrade import Degradation, apply
 from facefake.training.metrics import area_under_curve
-from facefake.training.scoring import Scorer, score
+from facefake.training.real_scores import fit_real_scores, source_weights
+from facefake.training.scoring import Scorer, largest_of_each, score
 from facefake.training.views import TIERS, small, view, wear
 
 if TYPE_CHECKING:
@@ -24,14 +25,20 @@ if TYPE_CHECKING:
 
 ALARM_RATE = 0.01
 UNCERTAIN_RATE = 0.1
-FACE_SIDES = (32, 48, 64, 96, 128, 224)  # pixels
+FACE_SIDES = (16, 24, 32, 48, 64, 96, 128, 224)  # pixels
 LEAST_AUC = 0.75  # below this a face is better not judged
 
-_QUANTILES = 400
-_TAIL_SHARE = 0.1
 _BLURS = (0.0, 1.0, 1.5, 2.0, 3.0, 4.0)  # σ in pixels of the stored crop
-_PROBED_A_SOURCE = 60
+PROBED_A_SOURCE = 60
 _LEAST_FACES = 20
+
+
+class _Limits(NamedTuple):
+    """Where judging ends: the side of a face's box in pixels, the sharpness, and the blur, σ in pixels, behind that."""
+
+    face_side: int
+    sharpness: float
+    blur: float
 
 
 def calibrate(
@@ -39,8 +46,8 @@ def calibrate(
 ) -> Calibration:
     """Measure a network on faces that it was not trained on.
 
-    Every face counts as it is and as the web and a harder path leave it. The false-alarm rates come from the
-    worse half of the sources of real faces, so that they hold on a source that nobody has seen yet.
+    Every face counts as it is and as the web and a harder path leave it. The false-alarm rates hold on each of these
+    alone, and on faces as small and as blurred as are just judged; see `fit_real_scores`.
 
     Args:
         scorer: the network.
@@ -58,26 +65,21 @@ def calibrate(
     labels = np.array([store.crops[n].example.label == "fake" for n in numbers])
     sources = np.array([f"{store.crops[n].example.kind}/{store.crops[n].example.source}" for n in numbers])
     temperature, bias = _fit_probability(logits, labels, sources)
-    real = np.sort(_worse_half(logits[:, ~labels], sources[~labels]))
-    shares = np.linspace(0, 1, min(_QUANTILES, real.size) + 1)[1:]
-    # A finer grid towards the high scores, where verdicts fall.
-    shares = np.unique(np.concatenate([shares, 1 - np.geomspace(1 / real.size, 0.05, 60)]))
-    kept = np.unique(np.ceil(shares * real.size).astype(int).clip(1, real.size))
-    min_face, min_sharpness = _limits(scorer, store, _probe(store, numbers), side, margin)
+    limits = _limits(scorer, store, largest_of_each(store, numbers, PROBED_A_SOURCE), side, margin)
+    reals = [number for number, fake in zip(numbers, labels, strict=True) if not fake]
+    faint = [
+        score(scorer, store, reals, side, margin, worn)
+        for worn in (partial(small, face_side=limits.face_side), _blurred(limits.blur))
+    ]
+    real = fit_real_scores(np.stack([*logits[:, ~labels], *faint]), sources[~labels])
     return Calibration(
         temperature=temperature,
         bias=bias,
-        real_scores=tuple(float(real[rank - 1]) for rank in kept),
-        real_probabilities=tuple(
-            float(np.searchsorted(real, real[rank - 1], "right") / real.size) for rank in kept
-        ),
-        # The tiers of one face are no independent faces.
-        real_count=real.size // len(TIERS),
-        tail=fit_tail(real),
+        **real._asdict(),
         alarm_rate=ALARM_RATE,
         uncertain_rate=UNCERTAIN_RATE,
-        min_face=min_face,
-        min_sharpness=min_sharpness,
+        min_face=float(limits.face_side),
+        min_sharpness=limits.sharpness,
     )
 
 
@@ -94,41 +96,6 @@ def check_enough(store: CropStore, numbers: Sequence[int]) -> None:
         )
 
 
-def fit_tail(scores: NDArray[np.float32]) -> GeneralisedPareto | None:
-    """A generalised Pareto law for the highest tenth of ascending scores.
-
-    None when there are fewer than 200, or those are all equal.
-
-    By probability-weighted moments (Hosking & Wallis, Technometrics 1987). A tail that would end is replaced by the
-    exponential one with the same mean: a few hundred faces cannot prove that no real face scores higher.
-    """
-    if scores.size < 200:
-        return None
-    values = scores.astype(np.float64)
-    first = values.size - int(_TAIL_SHARE * values.size)
-    threshold = values[first - 1]
-    excess = values[first:] - threshold
-    ranks = np.arange(1, excess.size + 1)
-    mean = excess.mean()
-    if mean <= 0:  # the highest scores are all equal
-        return None
-    moment = float((excess * (1 - (ranks - 0.35) / excess.size)).mean())
-    shape = 2 - mean / (mean - 2 * moment)
-    scale = 2 * mean * moment / (mean - 2 * moment)
-    if not 0 < shape < 1:
-        shape, scale = 0.0, mean
-    return GeneralisedPareto(float(threshold), float(scale), float(shape), excess.size / values.size)
-
-
-def _worse_half(logits: NDArray[np.float32], sources: NDArray[np.str_]) -> NDArray[np.float32]:
-    """The scores of the sources that look most fake, as many sources as hold half of the faces."""
-    names = sorted(set(sources), key=lambda name: -float(np.quantile(logits[:, sources == name], 0.95)))
-    chosen: list[str] = []
-    while sum((sources == name).sum() for name in chosen) < sources.size / 2:
-        chosen.append(names[len(chosen)])
-    return logits[:, np.isin(sources, chosen)].ravel()
-
-
 def _fit_probability(
     logits: NDArray[np.float32], labels: NDArray[np.bool_], sources: NDArray[np.str_]
 ) -> tuple[float, float]:
@@ -136,10 +103,9 @@ def _fit_probability(
 
     Both labels weigh the same, and within a label every source does by the square root of its size.
     """
-    _, source, counts = np.unique(sources, return_inverse=True, return_counts=True)
-    weights = 1 / np.sqrt(counts[source])
+    weights = np.empty(labels.size)
     for label in (False, True):
-        weights[labels == label] /= weights[labels == label].sum()
+        weights[labels == label] = source_weights(sources[labels == label])
     x = logits.astype(np.float64).ravel()
     y, w = np.tile(labels, len(logits)).astype(np.float64), np.tile(weights, len(logits))
     design = np.column_stack([x, np.ones_like(x)])
@@ -168,15 +134,6 @@ def _fit_probability(
     return 1 / slope, float(parameters[1])
 
 
-def _probe(store: CropStore, numbers: Sequence[int]) -> list[int]:
-    """At most 60 crops a source, large ones first: what small or blurred views are made of."""
-    by_source: dict[tuple[str, str], list[int]] = {}
-    for number in sorted(numbers, key=lambda n: -store.crops[n].side):
-        example = store.crops[number].example
-        by_source.setdefault((example.label, example.source), []).append(number)
-    return [number for members in by_source.values() for number in members[:_PROBED_A_SOURCE]]
-
-
 def auc_by_view(
     scorer: Scorer,
     store: CropStore,
@@ -194,18 +151,17 @@ def auc_by_view(
     return result
 
 
-def _limits(
-    scorer: Scorer, store: CropStore, numbers: Sequence[int], side: int, margin: float
-) -> tuple[float, float]:
-    """The smallest face side and the smallest sharpness from which on the AUC is at least `LEAST_AUC`."""
-    by_side = auc_by_view(
-        scorer, store, numbers, side, margin, {face: partial(small, face_side=face) for face in FACE_SIDES}
-    )
-    fit_sides = [face for face in FACE_SIDES if all(by_side[f] >= LEAST_AUC for f in FACE_SIDES if f >= face)]
-    blurred = {sigma: partial(apply, degradation=Degradation(blur=sigma)) for sigma in _BLURS}
-    by_blur = auc_by_view(scorer, store, numbers, side, margin, blurred)
-    unfit = [sigma for sigma in _BLURS if by_blur[sigma] < LEAST_AUC]
-    worn = blurred[unfit[0] if unfit else _BLURS[-1]]
+def _limits(scorer: Scorer, store: CropStore, numbers: Sequence[int], side: int, margin: float) -> _Limits:
+    """From which size and sharpness on the AUC is at least `LEAST_AUC`.
+
+    A small face is measured as the web saves pictures: compression takes more from it than from a large one.
+    """
+    measure = partial(auc_by_view, scorer, store, numbers, side, margin)
+    by_side = measure({face: partial(small, face_side=face, tier="web") for face in FACE_SIDES})
+    unfit_sides = [face for face in FACE_SIDES if by_side[face] < LEAST_AUC]
+    by_blur = measure({sigma: _blurred(sigma) for sigma in _BLURS})
+    unfit = next((place for place, sigma in enumerate(_BLURS) if by_blur[sigma] < LEAST_AUC), len(_BLURS))
+    worn = _blurred(_BLURS[min(unfit, len(_BLURS) - 1)])
     real = [n for n in numbers if store.crops[n].example.label == "real"]
     measured = [
         sharpness(
@@ -213,4 +169,12 @@ def _limits(
         )
         for n in real
     ]
-    return float(min(fit_sides, default=FACE_SIDES[-1])), float(np.quantile(measured, 0.5 if unfit else 0.05))
+    return _Limits(
+        face_side=next((face for face in FACE_SIDES if face > max(unfit_sides, default=0)), FACE_SIDES[-1]),
+        sharpness=float(np.quantile(measured, 0.5 if unfit < len(_BLURS) else 0.05)),
+        blur=_BLURS[max(0, unfit - 1)],
+    )
+
+
+def _blurred(sigma: float) -> Wear:
+    return partial(apply, degradation=Degradation(blur=sigma))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +15,17 @@ from facefake.training.forgery import (
     Forgery,
     likeness,
     nearest_source,
+    reconstruction,
     region_blend,
     retouch,
     self_blend,
     swap,
 )
 from facefake.training.landmarks import FaceMesh
+from facefake.training.reconstruction import reconstruct
+
+if TYPE_CHECKING:
+    import keras
 
 _TILE = 160
 _CAPTION = 16
@@ -27,7 +33,10 @@ _GAIN = 4
 
 
 def contact_sheet(
-    crops: Sequence[NDArray[np.uint8]], rng: np.random.Generator, path: str | os.PathLike[str]
+    crops: Sequence[NDArray[np.uint8]],
+    rng: np.random.Generator,
+    path: str | os.PathLike[str],
+    network: keras.Model | None = None,
 ) -> int:
     """Write a picture with one row per face: the crop, then each forgery of it with its mask and its difference fourfold.
 
@@ -37,6 +46,7 @@ def contact_sheet(
         crops: uint8 (n, n, 3) RGB aligned face crops of different people.
         rng: the only source of chance.
         path: where the picture goes; its suffix says the format.
+        network: an auto-encoder of `facefake.training.reconstruction`, for a reconstruction of every face too.
 
     Returns:
         How many faces are on the sheet.
@@ -59,6 +69,8 @@ def contact_sheet(
         for forge in (self_blend, region_blend, retouch):
             row += _tiles(crop, forge(crop, landmarks, rng))
         row += [("source", source[0]), *_tiles(crop, swap(crop, landmarks, *source, rng))]
+        if network is not None:
+            row += _tiles(crop, reconstruction(crop, landmarks, reconstruct(network, crop), rng))
         rows.append(row)
     sheet = Image.new("RGB", (_TILE * len(rows[0]), (_TILE + _CAPTION) * len(rows)), "white")
     pen = ImageDraw.Draw(sheet)

@@ -42,6 +42,7 @@ class CropStore:
 
     Attributes:
         crops: one `StoredCrop` per picture in which a face was found, in the dataset's order.
+        fingerprint: of the dataset and of how it was cut.
         skipped: path and reason of every other picture.
     """
 
@@ -51,6 +52,7 @@ class CropStore:
             StoredCrop(Example(Path(path), *rest), offset, side, face_side)
             for path, *rest, offset, side, face_side in index["crops"]
         ]
+        self.fingerprint: str = index["fingerprint"]
         self.skipped: list[tuple[str, str]] = [tuple(row) for row in index["skipped"]]
         self._pixels = np.memmap(folder / "pixels.bin", np.uint8, "r")
         self._landmarks = np.load(folder / "landmarks.npy", mmap_mode="r")

@@ -1,23 +1,28 @@
-"""How well a bundle tells real from fake: per source, on three tiers and by face size."""
+"""How well a bundle tells real from fake: per source and kind, on three tiers, by face size, and how steadily."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from facefake.aggregator import LEAST_DOUBT
 from facefake.calibration import false_alarm_rate, probability
 from facefake.classifier import Classifier
 from facefake.errors import DatasetError
-from facefake.training.calibrate import FACE_SIDES, auc_by_view
+from facefake.training.calibrate import FACE_SIDES, PROBED_A_SOURCE
 from facefake.training.crops import CropStore, make_crops
 from facefake.training.dataset import read_dataset
+from facefake.training.figures import Evaluation, KindRow, SizeRow, SourceRow, TierRow
 from facefake.training.metrics import area_under_curve, calibration_error, detection_rate
-from facefake.training.scoring import halves, score, unseen
+from facefake.training.real_scores import left_out_alarms
+from facefake.training.scoring import first_of_each, halves, largest_of_each, score, unseen
+from facefake.training.stability import VIEWS, stability
 from facefake.training.views import TIERS, Tier, small, wear
 
 if TYPE_CHECKING:
@@ -28,135 +33,79 @@ if TYPE_CHECKING:
 
 Split = Literal["all", "train", "val", "unseen"]
 SPLITS = get_args(Split)
+Progress = Callable[[str, int, int], None]
+
+_LABELS = ("real", "fake")
+_SIZE_TIERS: tuple[Tier, ...] = ("clean", "web")
+_STEADY_A_SOURCE = 25
+_VIEWS = len(TIERS) + len(FACE_SIDES) * len(_SIZE_TIERS) + VIEWS
 
 
-@dataclass(frozen=True, slots=True)
-class SourceRow:
-    """What one source got on one tier.
-
-    Attributes:
-        label, kind, source, tier: which.
-        trained_on: whether pictures of this source were trained on (not these).
-        count: faces.
-        auc: of a source of fakes, against the real faces of the same source if there are any, else against all;
-            None for real faces.
-        detected_at_1_percent: share of these fakes found at a threshold that 1 % of those real faces pass; None for
-            real faces.
-        called_fake: share that the bundle's own threshold calls fake: for real faces, the false-alarm rate.
-        called_uncertain: share that it calls uncertain.
-    """
-
-    label: str
-    kind: str
-    source: str
-    tier: Tier
-    trained_on: bool
-    count: int
-    auc: float | None
-    detected_at_1_percent: float | None
-    called_fake: float
-    called_uncertain: float
-
-
-@dataclass(frozen=True, slots=True)
-class TierRow:
-    """What all faces got on one tier; sources weigh the same within real, and within fake, faces.
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """Some faces, and what a bundle says of each alone, in one view.
 
     Attributes:
-        tier: which.
-        auc_by_kind: kind of fake → AUC against all real faces, 0 to 1.
-        false_alarms: mean over the sources of real faces of the share called fake.
-        balanced_accuracy: mean of the shares of real faces not called fake and of fakes called fake.
-        calibration_error: expected calibration error of fake_probability.
+        fake: whether it is one, bool (n,).
+        kind, source: of each, str (n,).
+        logits: float32 (n,).
+        stated: fake_probability, float64 (n,).
+        called_fake, called_uncertain: whether its verdict is that, bool (n,).
     """
 
-    tier: Tier
-    auc_by_kind: dict[str, float]
-    false_alarms: float
-    balanced_accuracy: float
-    calibration_error: float
+    fake: NDArray[np.bool_]
+    kind: NDArray[np.str_]
+    source: NDArray[np.str_]
+    logits: NDArray[np.float32]
+    stated: NDArray[np.float64]
+    called_fake: NDArray[np.bool_]
+    called_uncertain: NDArray[np.bool_]
+
+    def mean(self, what: NDArray[np.bool_], among: NDArray[np.bool_]) -> float:
+        """Share of `what` among some faces, whose sources weigh the same."""
+        return float(
+            np.mean([what[among & (self.source == name)].mean() for name in set(self.source[among])])
+        )
+
+    def weights(self, among: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Weights of some faces, both labels and within each every source alike; float64, summing to 2."""
+        weights = np.zeros(among.size)
+        for fake in (False, True):
+            own = among & (self.fake == fake)
+            _, source, counts = np.unique(self.source[own], return_inverse=True, return_counts=True)
+            weights[own] = 1 / (counts[source] * len(counts))
+        return weights[among]
+
+    def ranking(self, real: NDArray[np.bool_], fake: NDArray[np.bool_]) -> dict[str, float]:
+        """AUC, and share of the fakes found at a threshold that 1 % of the real faces pass."""
+        scores = self.logits[real], self.logits[fake]
+        return {"auc": area_under_curve(*scores), "detected_at_1_percent": detection_rate(*scores, 0.01)}
+
+    def verdicts(self, real: NDArray[np.bool_], fake: NDArray[np.bool_]) -> dict[str, float]:
+        """Balanced accuracy at the bundle's threshold, and calibration error; sources weigh the same."""
+        both = real | fake
+        correct = 1 - self.mean(self.called_fake, real) + self.mean(self.called_fake, fake)
+        error = calibration_error(self.stated[both], self.fake[both], self.weights(both))
+        return {"balanced_accuracy": correct / 2, "calibration_error": error}
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """The outcome for one bundle on one dataset.
+@dataclass(frozen=True, slots=True, eq=False)
+class Scored:
+    """What an evaluation's figures come from.
 
     Attributes:
-        model: name and version of the bundle.
-        split: which faces were used.
-        sources: one row a source and tier.
-        tiers: one row a tier.
-        auc_by_face_side: side of the face's box in pixels → AUC, real sources against fake ones.
+        evaluation: the figures.
+        bundle: of which model.
+        store: the crops.
+        numbers: the crops that were judged, n of them.
+        tiers: tier → what was said of these, in their order.
     """
 
-    model: str
-    split: str
-    sources: tuple[SourceRow, ...]
-    tiers: tuple[TierRow, ...]
-    auc_by_face_side: dict[int, float]
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, shares and areas to four decimals."""
-        rounded: dict[str, Any] = _rounded(asdict(self))
-        return rounded
-
-    def tables(self) -> list[tuple[list[str], list[list[str]]]]:
-        """For a person: headers and rows of the sources, of the tiers, and of the face sizes."""
-        sources = [
-            [
-                row.label,
-                row.kind,
-                row.source,
-                "no" if row.trained_on else "yes",
-                str(row.count),
-                row.tier,
-                "" if row.auc is None else f"{row.auc:.3f}",
-                "" if row.detected_at_1_percent is None else f"{row.detected_at_1_percent:.0%}",
-                f"{row.called_fake:.1%}",
-                f"{row.called_uncertain:.1%}",
-            ]
-            for row in self.sources
-        ]
-        kinds = sorted({kind for row in self.tiers for kind in row.auc_by_kind})
-        tiers = [
-            [
-                row.tier,
-                *(f"{row.auc_by_kind[kind]:.3f}" for kind in kinds),
-                f"{row.false_alarms:.1%}",
-                f"{row.balanced_accuracy:.1%}",
-                f"{row.calibration_error:.3f}",
-            ]
-            for row in self.tiers
-        ]
-        sides = [[str(side), f"{auc:.3f}"] for side, auc in self.auc_by_face_side.items()]
-        return [
-            (
-                [
-                    "label",
-                    "kind",
-                    "source",
-                    "unseen",
-                    "faces",
-                    "tier",
-                    "AUC",
-                    "found at 1 %",
-                    "fake",
-                    "uncertain",
-                ],
-                sources,
-            ),
-            (
-                [
-                    "tier",
-                    *(f"AUC {kind}" for kind in kinds),
-                    "false alarms",
-                    "balanced accuracy",
-                    "calibration error",
-                ],
-                tiers,
-            ),
-            (["face, pixels", "AUC"], sides),
-        ]
+    evaluation: Evaluation
+    bundle: Bundle
+    store: CropStore
+    numbers: Sequence[int]
+    tiers: dict[Tier, Judged]
 
 
 def evaluate(
@@ -165,8 +114,8 @@ def evaluate(
     *,
     split: Split = "all",
     cache: Path,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Evaluation:
+    progress: Progress = lambda what, done, total: None,
+) -> Scored:
     """Evaluate a bundle on a dataset.
 
     Args:
@@ -175,109 +124,164 @@ def evaluate(
         split: "unseen" is what neither the training nor the calibration of this bundle saw, as far as the dataset is
             the one that it was trained on.
         cache: where the crops are kept; see `make_crops`.
-        progress: called while crops are made.
+        progress: called while crops are made and scored, with what is counted, how many are done and their total.
 
     Raises:
         DatasetError: the dataset is not as described, or the split holds only one label.
         ModelError: the bundle is damaged.
     """
     classifier = Classifier(bundle, threads=2)
-    store = make_crops(read_dataset(data), cache, progress)
-    return evaluate_crops(
-        classifier, classifier.bundle, store, _chosen(store, classifier.bundle, split), split
-    )
+    store = make_crops(read_dataset(data), cache, partial(progress, "pictures cut out"))
+    numbers = _chosen(store, classifier.bundle, split)
+    return evaluate_crops(classifier, classifier.bundle, store, numbers, split, progress)
 
 
 def evaluate_crops(
-    scorer: Scorer, bundle: Bundle, store: CropStore, numbers: Sequence[int], split: str
-) -> Evaluation:
-    """The same for crops at hand."""
-    faces = [store.crops[n].example for n in numbers]
-    labels = np.array([face.label == "fake" for face in faces])
-    if labels.all() or not labels.any():
+    scorer: Scorer,
+    bundle: Bundle,
+    store: CropStore,
+    numbers: Sequence[int],
+    split: str,
+    progress: Progress = lambda what, done, total: None,
+) -> Scored:
+    """The same for crops at hand.
+
+    Every face is scored on each tier; the sizes are measured on at most 60 faces of a source and label, and the
+    stability of verdicts on at most 25.
+    """
+    labels = [store.crops[n].example.label for n in numbers]
+    if set(labels) != set(_LABELS):
         raise DatasetError(
-            f"expected real and fake faces in the split {split!r}, got {labels.sum()} fake of {labels.size}"
+            f"expected real and fake faces in the split {split!r}, got {labels.count('fake')} fake of {len(labels)}"
         )
-    of_source = np.array([face.source for face in faces])
+    done = count(1)
+
+    def viewed() -> None:
+        progress("views scored", next(done), _VIEWS)
+
+    def judged(numbers: Sequence[int], **view: Any) -> Judged:
+        worn = partial(small, **view) if "face_side" in view else partial(wear, **view)
+        logits = score(scorer, store, numbers, bundle.side, bundle.margin, worn)
+        viewed()
+        return _judge(bundle, store, numbers, logits)
+
+    tiers = {tier: judged(numbers, tier=tier) for tier in TIERS}
+    large = largest_of_each(store, numbers, PROBED_A_SOURCE)
+    sizes = [
+        _size_row(judged(large, face_side=side, tier=tier), side, tier)
+        for side in FACE_SIDES
+        for tier in _SIZE_TIERS
+    ]
+    mixed = np.random.default_rng(0).permutation(numbers).tolist()
+    steady = stability(scorer, bundle, store, first_of_each(store, mixed, _STEADY_A_SOURCE), viewed)
     held_out = set(bundle.card.get("recipe", {}).get("held_out", []))
-    sources: list[SourceRow] = []
-    tiers: list[TierRow] = []
-    for tier in TIERS:
-        logits = score(scorer, store, numbers, bundle.side, bundle.margin, partial(wear, tier=tier))
-        rates = np.array([false_alarm_rate(float(logit), bundle.calibration) for logit in logits])
-        keys = np.array([f"{face.label}/{face.kind}/{face.source}" for face in faces])
-        tier_rows = []
-        for key in sorted(set(keys)):
-            own = keys == key
-            label, kind, source = key.split("/", 2)
-            reference = logits[~labels & (of_source == source)]
-            reference = reference if reference.size else logits[~labels]
-            fake = label == "fake"
-            tier_rows.append(
-                SourceRow(
-                    label=label,
-                    kind=kind,
-                    source=source,
-                    tier=tier,
-                    trained_on=source not in held_out,
-                    count=int(own.sum()),
-                    auc=area_under_curve(reference, logits[own]) if fake else None,
-                    detected_at_1_percent=detection_rate(reference, logits[own], 0.01) if fake else None,
-                    called_fake=float((rates[own] <= bundle.calibration.alarm_rate).mean()),
-                    called_uncertain=float(
-                        (
-                            (rates[own] > bundle.calibration.alarm_rate)
-                            & (rates[own] <= bundle.calibration.uncertain_rate)
-                        ).mean()
-                    ),
-                )
-            )
-        sources += tier_rows
-        tiers.append(_tier_row(tier, tier_rows, bundle, logits, labels, keys))
-    by_side = auc_by_view(
-        scorer,
-        store,
-        numbers,
-        bundle.side,
-        bundle.margin,
-        {face: partial(small, face_side=face) for face in FACE_SIDES},
-    )
-    return Evaluation(
+    evaluation = Evaluation(
         model=bundle.label,
         split=split,
-        sources=tuple(sources),
-        tiers=tuple(tiers),
-        auc_by_face_side={int(side): auc for side, auc in by_side.items()},
+        sources=tuple(row for tier in TIERS for row in _source_rows(tiers[tier], tier, held_out)),
+        kinds=tuple(_kind_row(tiers[tier], tier, kind) for tier in TIERS for kind in _kinds(tiers[tier])),
+        tiers=tuple(_tier_rows(tiers, bundle)),
+        sizes=tuple(sizes),
+        stability=tuple(steady),
+    )
+    return Scored(evaluation, bundle, store, numbers, tiers)
+
+
+def _judge(bundle: Bundle, store: CropStore, numbers: Sequence[int], logits: NDArray[np.float32]) -> Judged:
+    calibration = bundle.calibration
+    examples = [store.crops[n].example for n in numbers]
+    rates = np.array([false_alarm_rate(float(logit), calibration) for logit in logits])
+    stated = np.array([probability(float(logit), calibration) for logit in logits])
+    doubtful = (rates <= calibration.uncertain_rate) | (stated >= LEAST_DOUBT)
+    called_fake = rates <= calibration.alarm_rate
+    return Judged(
+        fake=np.array([example.label == "fake" for example in examples]),
+        kind=np.array([example.kind for example in examples]),
+        source=np.array([example.source for example in examples]),
+        logits=logits,
+        stated=stated,
+        called_fake=called_fake,
+        called_uncertain=doubtful & ~called_fake,
     )
 
 
-def _tier_row(
-    tier: Tier,
-    rows: Sequence[SourceRow],
-    bundle: Bundle,
-    logits: NDArray[np.float32],
-    labels: NDArray[np.bool_],
-    keys: NDArray[np.str_],
-) -> TierRow:
-    kinds = np.array([key.split("/", 2)[1] for key in keys])
-    called = {
-        label: float(np.mean([row.called_fake for row in rows if row.label == label]))
-        for label in ("real", "fake")
-    }
-    stated = [probability(float(logit), bundle.calibration) for logit in logits]
-    _, source, counts = np.unique(keys, return_inverse=True, return_counts=True)
-    weights = 1 / counts[source]
-    for label in (False, True):
-        weights[labels == label] /= weights[labels == label].sum()
-    return TierRow(
+def _source_rows(judged: Judged, tier: Tier, held_out: set[str]) -> list[SourceRow]:
+    rows = []
+    keys = zip(judged.fake.tolist(), judged.kind.tolist(), judged.source.tolist(), strict=True)
+    for fake, kind, source in sorted(set(keys), key=lambda key: (_LABELS[key[0]], *key[1:])):
+        own = (judged.fake == fake) & (judged.kind == kind) & (judged.source == source)
+        real = ~judged.fake & (judged.source == source)
+        if not real.any():
+            real = ~judged.fake
+        measured: dict[str, Any] = {
+            "auc": None,
+            "detected_at_1_percent": None,
+            "balanced_accuracy": None,
+            "calibration_error": None,
+        }
+        if fake:
+            measured = {**judged.ranking(real, own), **judged.verdicts(real, own)}
+        rows.append(
+            SourceRow(
+                label=_LABELS[fake],
+                kind=kind,
+                source=source,
+                tier=tier,
+                trained_on=source not in held_out,
+                count=int(own.sum()),
+                called_fake=float(judged.called_fake[own].mean()),
+                called_uncertain=float(judged.called_uncertain[own].mean()),
+                **measured,
+            )
+        )
+    return rows
+
+
+def _kinds(judged: Judged) -> list[str]:
+    return sorted(set(judged.kind[judged.fake].tolist()))
+
+
+def _kind_row(judged: Judged, tier: Tier, kind: str) -> KindRow:
+    own = judged.fake & (judged.kind == kind)
+    return KindRow(
+        kind=kind,
         tier=tier,
-        auc_by_kind={
-            kind: area_under_curve(logits[~labels], logits[labels & (kinds == kind)])
-            for kind in sorted(set(kinds[labels]))
-        },
-        false_alarms=called["real"],
-        balanced_accuracy=(1 - called["real"] + called["fake"]) / 2,
-        calibration_error=calibration_error(stated, labels, weights),
+        count=int(own.sum()),
+        **judged.ranking(~judged.fake, own),
+        called_fake=judged.mean(judged.called_fake, own),
+        called_uncertain=judged.mean(judged.called_uncertain, own),
+        **judged.verdicts(~judged.fake, own),
+    )
+
+
+def _tier_rows(tiers: dict[Tier, Judged], bundle: Bundle) -> list[TierRow]:
+    real = ~tiers["clean"].fake
+    logits = np.stack([judged.logits[real] for judged in tiers.values()])
+    left_out = left_out_alarms(bundle.calibration, logits, tiers["clean"].source[real])
+    return [
+        TierRow(
+            tier=tier,
+            auc_by_kind={
+                kind: judged.ranking(real, judged.fake & (judged.kind == kind))["auc"]
+                for kind in _kinds(judged)
+            },
+            false_alarms=judged.mean(judged.called_fake, real),
+            false_alarms_per_face=float(judged.called_fake[real].mean()),
+            **judged.verdicts(real, ~real),
+            left_out=left_out[place] if left_out else None,
+        )
+        for place, (tier, judged) in enumerate(tiers.items())
+    ]
+
+
+def _size_row(judged: Judged, face_side: int, tier: Tier) -> SizeRow:
+    real = ~judged.fake
+    return SizeRow(
+        face_side=face_side,
+        tier=tier,
+        **judged.ranking(real, ~real),
+        false_alarms=judged.mean(judged.called_fake, real),
+        **judged.verdicts(real, ~real),
     )
 
 
@@ -288,13 +292,3 @@ def _chosen(store: CropStore, bundle: Bundle, split: Split) -> list[int]:
         held_out = bundle.card.get("recipe", {}).get("held_out", [])
         return halves(store, unseen(store, held_out))[1]
     return [number for number, crop in enumerate(store.crops) if crop.example.split == split]
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return round(value, 4)
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_rounded(item) for item in value]
-    return value

@@ -19,15 +19,17 @@ from facefake.bundle import (
     KERAS_FILE,
     LITERT_FILE,
     SelfTest,
+    description_digest,
     read_bundle,
     self_test_patterns,
 )
-from facefake.classifier import LiteRTNetwork
+from facefake.classifier import LiteRTNetwork, Scores, both_ways
 from facefake.errors import ModelError
 from facefake.native import quiet
 
 if TYPE_CHECKING:
     import keras
+    from numpy.typing import NDArray
 
     from facefake.bundle import Bundle
     from facefake.calibration import Calibration
@@ -122,8 +124,12 @@ def write_description(
     """
     side = int(network.input_shape[1])
     test = SelfTest(self_test_patterns(_SELF_TESTS, seed=0), np.zeros(_SELF_TESTS), _TOLERANCE)
-    outputs = network.predict(test.inputs(side).astype(np.float32), verbose=0)
-    logits = np.asarray(outputs["logit"], np.float64)
+
+    def run(crops: NDArray[np.uint8]) -> Scores:
+        outputs = network.predict(crops.astype(np.float32), verbose=0)
+        return Scores(np.asarray(outputs["logit"], np.float32), np.asarray(outputs["map"], np.float32))
+
+    logits = both_ways(run, test.inputs(side)).logits.astype(np.float64)
     litert = LiteRTNetwork((folder / LITERT_FILE).read_bytes(), side, 1, str(folder / LITERT_FILE))
     apart = float(np.abs(litert.predict(test.inputs(side)).logits - logits).max())
     if not apart <= _LARGEST_TOLERANCE / 2:
@@ -138,7 +144,8 @@ def write_description(
         "version": version,
         "side": side,
         "margin": margin,
-        "preprocessing": "uint8 RGB as float32, 0 to 255; the network scales by itself",
+        "preprocessing": "uint8 RGB as float32, 0 to 255; the network scales by itself; scores are means over a crop and "
+        "its mirror image",
         "classes": {"fake": "logit above 0", "real": "logit below 0"},
         "bias": float(np.asarray(network.get_layer("bias").get_weights()[1])[0]),
         "calibration": calibration.to_dict(),
@@ -149,6 +156,7 @@ def write_description(
         "self_test": SelfTest(test.patterns, logits, tolerance).to_dict(),
         "card": card,
     }
+    description["digest"] = description_digest(description)
     _replace(folder / DESCRIPTION, (json.dumps(description, indent=1) + "\n").encode())
     return read_bundle(folder)
 

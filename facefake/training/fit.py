@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import keras
     from numpy.typing import NDArray
 
+    from facefake.training.reconstruction import Reconstructions
+
 LOG = "log.jsonl"
 
 _VALIDATED_A_SOURCE = 100
@@ -34,6 +36,7 @@ def fit(
     folder: Path,
     report: Callable[[dict[str, Any]], None] = lambda epoch: None,
     stepped: Callable[[int, int], None] = lambda done, total: None,
+    reconstructions: Reconstructions | None = None,
 ) -> None:
     """Train a network in place; afterwards it holds the averaged weights.
 
@@ -48,6 +51,7 @@ def fit(
         folder: gets the checkpoint and ``log.jsonl``, one line an epoch: loss, AUC over all and per source.
         report: called with that line after every epoch.
         stepped: called after every step with how many are done and their total.
+        reconstructions: of real crops; needed where the recipe has a share of them.
 
     Raises:
         DatasetError: there is nothing to draw fakes from.
@@ -71,13 +75,8 @@ def fit(
         clipnorm=5.0,
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    network.compile(
-        optimizer,
-        loss={
-            "logit": keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing)
-        },
-    )
-    batches = _batches(PairStream(store, train, recipe), recipe)
+    network.compile(optimizer, loss={"logit": _loss(recipe)})
+    batches = _batches(PairStream(store, train, recipe, reconstructions), recipe)
     checkpoint = folder / "checkpoint"
     if not checkpoint.exists():
         (folder / LOG).unlink(missing_ok=True)
@@ -109,6 +108,24 @@ def fit(
     optimizer.finalize_variable_values(network.trainable_variables)
 
 
+def _loss(recipe: Recipe) -> Any:
+    """Cross-entropy, and with consistency the symmetric Kullback–Leibler divergence between the halves of a batch."""
+    import keras
+    from keras import ops
+
+    cross_entropy = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing)
+    if not recipe.consistency:
+        return cross_entropy
+
+    def loss(label: Any, logit: Any) -> Any:
+        first, second = ops.split(logit, 2)
+        # Of two Bernoulli distributions with these logits.
+        divergence = (ops.sigmoid(first) - ops.sigmoid(second)) * (first - second)
+        return cross_entropy(label, logit) + recipe.consistency * ops.mean(divergence) / 2
+
+    return loss
+
+
 def _batches(stream: PairStream, recipe: Recipe) -> Any:
     import keras
 
@@ -122,8 +139,11 @@ def _batches(stream: PairStream, recipe: Recipe) -> Any:
 
         def __getitem__(self, index: int) -> tuple[Any, dict[str, Any]]:
             rng = np.random.default_rng([recipe.seed, self.epoch, index])
-            pairs = [stream.pair(rng) for _ in range(recipe.batch // 2)]
-            crops = np.stack([crop for pair in pairs for crop in pair]).astype(np.float32)
+            views = 2 if recipe.consistency else 1
+            faces = [stream.pairs(rng, views) for _ in range(recipe.batch // (2 * views))]
+            # All first views, then all second ones, as `_loss` expects.
+            crops = np.stack([crop for view in zip(*faces, strict=True) for pair in view for crop in pair])
+            crops = crops.astype(np.float32)
             labels = np.tile(np.array([1, 0], np.float32), recipe.batch // 2)
             return crops, {"logit": labels}
 

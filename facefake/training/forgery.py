@@ -172,6 +172,28 @@ def swap(
     return Forgery(blend(crop, face, mask), mask, f"swap: {', '.join(names)}; {method}; {colours}")
 
 
+def reconstruction(crop: Pixels, landmarks: Points, made: Pixels, rng: np.random.Generator) -> Forgery:
+    """A face that a network has drawn anew: the whole crop, or the face alone within a soft mask.
+
+    Args:
+        crop: the face.
+        landmarks: of it.
+        made: the crop after its way through an auto-encoder (`facefake.training.reconstruction`), of the crop's size.
+        rng: the only source of chance.
+
+    Raises:
+        ValueError: as above, or the two have different sizes.
+    """
+    check_face(crop, landmarks)
+    if made.shape != crop.shape:
+        raise ValueError(f"expected a reconstruction of shape {crop.shape}, got {made.shape}")
+    if rng.random() < 0.5:
+        return Forgery(made, np.ones(crop.shape[:2], np.float32), "reconstruction: whole")
+    hull = _FACE_HULLS[rng.integers(len(_FACE_HULLS))]
+    mask = soft_mask(landmarks, [hull], hull_mask(len(crop), landmarks, [FACE_OVAL]), rng)
+    return Forgery(blend(crop, made, mask), mask, "reconstruction: face")
+
+
 def likeness(crop: Pixels, landmarks: Points) -> NDArray[np.float32]:
     """What a swapper looks for in a source, as float32 (939,): pose, expression and colour of skin.
 

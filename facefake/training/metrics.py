@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
+
+_BINS = 10
+
+
+class Reliability(NamedTuple):
+    """What was stated and what was true, by bin of equal weight; each float64 (bins,), 0 to 1.
+
+    Attributes:
+        mass: share of the weight in the bin.
+        stated: mean stated probability of fake.
+        true: share of fakes.
+    """
+
+    mass: NDArray[np.float64]
+    stated: NDArray[np.float64]
+    true: NDArray[np.float64]
 
 
 def area_under_curve(real: ArrayLike, fake: ArrayLike) -> float:
@@ -26,6 +42,23 @@ def area_under_curve(real: ArrayLike, fake: ArrayLike) -> float:
     return float(below.mean() / (2 * reals.size))
 
 
+def roc_curve(real: ArrayLike, fake: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The ROC curve: at every threshold that parts the scores, the shares at or above it.
+
+    Args:
+        real, fake: scores, (n,) and (m,), each at least one.
+
+    Returns:
+        False-positive and true-positive rates, float64 (k,), both ascending from 0 to 1. Straight lines between
+        the points enclose `area_under_curve`.
+    """
+    reals, fakes = np.sort(np.asarray(real, np.float64)), np.sort(np.asarray(fake, np.float64))
+    thresholds = np.unique(np.concatenate([reals, fakes]))[::-1]
+    rates = [1 - np.searchsorted(scores, thresholds, "left") / scores.size for scores in (reals, fakes)]
+    start = np.zeros(1)
+    return np.concatenate([start, rates[0]]), np.concatenate([start, rates[1]])
+
+
 def detection_rate(real: ArrayLike, fake: ArrayLike, false_alarms: float) -> float:
     """Share of fakes that score above the threshold at which at most `false_alarms` of the real ones do.
 
@@ -39,17 +72,14 @@ def detection_rate(real: ArrayLike, fake: ArrayLike, false_alarms: float) -> flo
     return float((fakes > threshold).mean())
 
 
-def calibration_error(probability: ArrayLike, fake: ArrayLike, weight: ArrayLike, bins: int = 10) -> float:
-    """Expected calibration error: mean gap between stated and true share of fakes, over bins of equal weight.
+def reliability(probability: ArrayLike, fake: ArrayLike, weight: ArrayLike, bins: int = _BINS) -> Reliability:
+    """How the stated probabilities compare with the truth, over bins of equal weight; empty bins are left out.
 
     Args:
         probability: stated probabilities of fake, (n,).
         fake: whether each is, (n,).
         weight: weight of each face, (n,), above 0; use it to give both labels and every source their share.
         bins: how many.
-
-    Returns:
-        0 to 1 (Naeini et al., AAAI 2015, with equal-mass bins).
     """
     order = np.argsort(np.asarray(probability), kind="stable")
     stated = np.asarray(probability, np.float64)[order]
@@ -60,5 +90,29 @@ def calibration_error(probability: ArrayLike, fake: ArrayLike, weight: ArrayLike
     _, tie = np.unique(stated, return_inverse=True)
     truth = (np.bincount(tie, mass * truth) / np.bincount(tie, mass))[tie]
     bin_of = np.minimum((np.cumsum(mass) - mass / 2) * bins, bins - 1).astype(int)
-    gaps = np.bincount(bin_of, mass * (stated - truth), bins)
-    return float(np.abs(gaps).sum())
+    total = np.bincount(bin_of, mass, bins).astype(np.float64)
+    held = total > 0
+    stated_mass, true_mass = np.bincount(bin_of, mass * stated, bins), np.bincount(bin_of, mass * truth, bins)
+    return Reliability(total[held], stated_mass[held] / total[held], true_mass[held] / total[held])
+
+
+def calibration_error(probability: ArrayLike, fake: ArrayLike, weight: ArrayLike, bins: int = _BINS) -> float:
+    """Expected calibration error: mean gap between stated and true share of fakes, over bins of equal weight.
+
+    Args:
+        probability, fake, weight, bins: as `reliability` takes them.
+
+    Returns:
+        0 to 1 (Naeini et al., AAAI 2015, with equal-mass bins).
+    """
+    found = reliability(probability, fake, weight, bins)
+    return float((found.mass * np.abs(found.stated - found.true)).sum())
+
+
+def wilson_interval(count: int, total: int) -> tuple[float, float]:
+    """The 95 % interval of a share of which `count` of `total` were seen, 0 to 1 (Wilson, JASA 1927)."""
+    z = 1.96
+    share = count / total
+    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
+    half = z * np.sqrt(share * (1 - share) / total + z * z / (4 * total * total)) / (1 + z * z / total)
+    return max(0.0, float(centre - half)), min(1.0, float(centre + half))

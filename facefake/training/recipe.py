@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import tomllib
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from facefake.errors import DatasetError
 from facefake.training.crops import STORE_MARGIN
+from facefake.training.reconstruction import UPSAMPLERS
+
+_COMMON = ("side", "margin", "held_out", "seed", "stage", "averaged")  # what cannot differ between stages
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,8 @@ class Recipe:
         learning_rate: the highest one, after the warm-up and before the cosine decay.
         warmup_steps: steps of linear warm-up.
         weight_decay: of AdamW.
+        consistency: weight of the loss between two views of a face, which differ by quality and geometry; above 0, a batch
+            holds half as many faces, each twice.
         label_smoothing: how far the targets are moved from 0 and 1, 0 to 1.
         ema: momentum of the exponential moving average of the weights; the average is what is validated and kept.
         degradation: strength of the quality histories, 0 to 1; see `degrade.draw`.
@@ -34,10 +39,18 @@ class Recipe:
         kind_share: how often a kind of fake of the dataset is drawn, relative to the others.
         other_kind_share: the same for kinds that `kind_share` does not name.
         self_made_share: the same for the fakes that `forgery` makes of real faces.
+        upsamplers: auto-encoders that make reconstructions, out of `reconstruction.UPSAMPLERS`.
+        reconstructed: how many real faces are reconstructed, before the training.
+        reconstruction_steps: of each auto-encoder's own training.
+        reconstruction_seed: of the auto-encoders, so that stages share them.
         source_share: factor on how often a source of real faces is drawn, where it is not 1.
         held_out: sources that are never trained on: calibration and the model card's figures need unseen ones.
         counterpart: source of fakes → source of real faces that they are paired with, where both come from one place.
         seed: of everything random.
+        stage: for training in stages, one table a stage of the settings that differ in it; each stage goes on with the
+            weights of the one before, and with the next seed.
+        averaged: how many of the last stages' weights are averaged in the end (Izmailov et al., "Averaging Weights Leads
+            to Wider Optima", UAI 2018).
     """
 
     side: int = 160
@@ -49,6 +62,7 @@ class Recipe:
     learning_rate: float = 6e-4
     warmup_steps: int = 200
     weight_decay: float = 1e-2
+    consistency: float = 0.0
     label_smoothing: float = 0.05
     ema: float = 0.998
     degradation: float = 0.8
@@ -60,13 +74,24 @@ class Recipe:
     self_made_share: dict[str, float] = field(
         default_factory=lambda: {"self-blend": 0.3, "region-blend": 0.15, "retouch": 0.15, "swap": 0.2}
     )
+    upsamplers: list[str] = field(
+        default_factory=lambda: ["nearest", "transposed-4", "transposed-3", "sub-pixel"]
+    )
+    reconstructed: int = 3000
+    reconstruction_steps: int = 600
+    reconstruction_seed: int = 0
     source_share: dict[str, float] = field(default_factory=dict)
     held_out: list[str] = field(default_factory=list)
     counterpart: dict[str, str] = field(default_factory=dict)
     seed: int = 0
+    stage: list[dict[str, Any]] = field(default_factory=list)
+    averaged: int = 1
 
     def __post_init__(self) -> None:
-        for setting in ("side", "batch", "steps", "steps_an_epoch", "learning_rate"):
+        for setting in (
+            *("side", "batch", "steps", "steps_an_epoch", "learning_rate"),
+            *("reconstructed", "reconstruction_steps"),
+        ):
             if not 0 < getattr(self, setting) < math.inf:
                 raise DatasetError(f"recipe: expected {setting} above 0, got {getattr(self, setting)}")
         for setting in ("dropout", "degradation", "label_smoothing", "ema"):
@@ -80,11 +105,45 @@ class Recipe:
                     raise DatasetError(
                         f"recipe: expected {setting} of {name} to be at least 0, got {share!r}"
                     )
+        if not 0 <= self.consistency < math.inf:
+            raise DatasetError(f"recipe: expected consistency of at least 0, got {self.consistency}")
+        if not set(self.upsamplers) <= set(UPSAMPLERS):
+            raise DatasetError(
+                f"recipe: expected upsamplers out of {', '.join(UPSAMPLERS)}, got {self.upsamplers}"
+            )
         for name in (*self.held_out, *self.counterpart.values()):
             if type(name) is not str:
                 raise DatasetError(f"recipe: expected names in held_out and counterpart, got {name!r}")
-        if self.batch % 2:
-            raise DatasetError(f"recipe: expected an even batch, half of it fake, got {self.batch}")
+        whole = 4 if self.consistency else 2
+        if self.batch % whole:
+            raise DatasetError(
+                f"recipe: expected a batch of whole pairs, a multiple of {whole}, got {self.batch}"
+            )
+        if not 1 <= self.averaged <= max(1, len(self.stages())):
+            raise DatasetError(
+                f"recipe: expected averaged from 1 to the number of stages, got {self.averaged}"
+            )
+
+    def stages(self) -> list[Recipe]:
+        """One recipe a stage, without stages of its own; this one alone where it has none.
+
+        Raises:
+            DatasetError: a stage names a setting that does not exist, has another type or cannot differ.
+        """
+        if not self.stage:
+            return [self]
+        whole = replace(self, stage=[], averaged=1)
+        stages = []
+        for number, changes in enumerate(self.stage):
+            where = f"recipe: stage {number + 1}"
+            settings = _checked(changes, where)
+            for name in _COMMON:
+                if name in settings:
+                    raise DatasetError(
+                        f"{where}: expected {name} to be the same in all stages, got one of its own"
+                    )
+            stages.append(replace(whole, seed=self.seed + number, **settings))
+        return stages
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -101,13 +160,20 @@ def read_recipe(path: Path) -> Recipe:
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise DatasetError(f"expected a TOML recipe at {path}, got: {error}") from error
+    return Recipe(**_checked(settings, str(path)))
+
+
+def _checked(settings: Any, where: str) -> dict[str, Any]:
+    if not isinstance(settings, dict):
+        raise DatasetError(f"{where}: expected a table of settings, got {settings!r}")
     defaults = Recipe()
     known = {setting.name: type(getattr(defaults, setting.name)) for setting in fields(Recipe)}
+    checked = dict(settings)
     for name, value in settings.items():
         if name not in known:
-            raise DatasetError(f"{path}: expected settings out of {', '.join(known)}; got {name!r}")
+            raise DatasetError(f"{where}: expected settings out of {', '.join(known)}; got {name!r}")
         if known[name] is float and type(value) is int:
-            settings[name] = float(value)
+            checked[name] = float(value)
         elif type(value) is not known[name]:
-            raise DatasetError(f"{path}: expected {name} to be {known[name].__name__}, got {value!r}")
-    return Recipe(**settings)
+            raise DatasetError(f"{where}: expected {name} to be {known[name].__name__}, got {value!r}")
+    return checked

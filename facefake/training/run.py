@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facefake.bundle import KERAS_FILE, LITERT_FILE, checked_file, read_bundle
-from facefake.classifier import LiteRTNetwork, load_keras
+from facefake.classifier import LiteRTNetwork
 from facefake.errors import DatasetError
+from facefake.keras_archive import load_keras
 from facefake.training.calibrate import calibrate, check_enough
 from facefake.training.crops import CropStore, make_crops
 from facefake.training.dataset import Example, read_dataset
@@ -21,6 +22,7 @@ from facefake.training.export import Precision, write_description, write_network
 from facefake.training.fit import fit
 from facefake.training.network import build, fold_scale
 from facefake.training.recipe import Recipe
+from facefake.training.reconstruction import make_reconstructions
 from facefake.training.scoring import halves, seen, unseen
 from facefake.training.views import batches
 
@@ -28,8 +30,6 @@ if TYPE_CHECKING:
     import keras
 
     from facefake.bundle import Bundle
-
-_FINISHED = "trained.keras"
 
 
 def train(
@@ -48,12 +48,14 @@ def train(
 ) -> Bundle:
     """Train on a dataset, calibrate on what was not trained on, and write a bundle.
 
-    Called again with the same `out`, a run that was cut short goes on after its last epoch, and one that was trained but
-    not yet calibrated and exported only does that. One that wrote its bundle starts anew.
+    Called again with the same `out`, a run that was cut short goes on after its last epoch, one that ended a stage goes on
+    with the next, and one that was trained but not yet calibrated and exported only does that. One that wrote its bundle
+    starts anew.
 
     Args:
         data: as `read_dataset` takes it.
-        out: folder of the bundle; also gets ``log.jsonl`` and, while the run lasts, a checkpoint.
+        out: folder of the bundle; also gets ``log.jsonl`` and, while the run lasts, a checkpoint; of a recipe with
+            stages each has a folder for these.
         recipe: the settings.
         backbone: one of `network.BACKBONES`; of no account with `start`.
         start: a bundle to fine-tune; its side and margin replace the recipe's.
@@ -92,14 +94,33 @@ def train(
         _check_labels(store, half, use)
     check_enough(store, halves(store, hidden)[0])
     out.mkdir(parents=True, exist_ok=True)
-    finished = out / _FINISHED
-    if not finished.exists():
-        fit(network, store, numbers, hidden, recipe, out, report, partial(progress, "steps trained"))
-        fold_scale(network)
-        partial_file = out / f"partial-{_FINISHED}"
-        network.save(partial_file)
-        partial_file.replace(finished)
-    network = load_keras(finished.read_bytes(), str(finished))  # without the optimizer's state
+    stages = recipe.stages()
+    finished = [out / f"trained-{number}.keras" for number in range(1, len(stages) + 1)]
+    for number, (stage, file) in enumerate(zip(stages, finished, strict=True), 1):
+        if not file.exists():
+            made = None
+            if stage.self_made_share.get("reconstruction"):
+                made = make_reconstructions(
+                    store,
+                    [n for n in numbers if store.landmarks(n) is not None],
+                    (out if cache is None else cache) / "reconstructions",
+                    upsamplers=stage.upsamplers,
+                    count=stage.reconstructed,
+                    steps=stage.reconstruction_steps,
+                    seed=stage.reconstruction_seed,
+                    progress=progress,
+                )
+            folder = out if len(stages) == 1 else out / f"stage-{number}"
+            folder.mkdir(exist_ok=True)
+            stepped = partial(progress, "steps trained")
+            fit(network, store, numbers, hidden, stage, folder, report, stepped, made)
+            fold_scale(network)
+            partial_file = out / f"partial-{file.name}"
+            network.save(partial_file)
+            partial_file.replace(file)
+        network = load_keras(file.read_bytes(), str(file))  # without the optimizer's state
+    last = [load_keras(file.read_bytes(), str(file)).get_weights() for file in finished[-recipe.averaged :]]
+    network.set_weights([np.mean(weights, axis=0) for weights in zip(*last, strict=True)])
     bundle = export(
         network,
         store,
@@ -110,7 +131,8 @@ def train(
         precision=precision,
         card={"trained_from": origin, "recipe": recipe.to_dict(), "data": _counts(examples, recipe)},
     )
-    finished.unlink()
+    for file in finished:
+        file.unlink()
     return bundle
 
 
@@ -146,8 +168,8 @@ def export(
             card=card,
         )
 
-    metrics = evaluate_crops(scorer, write(card), store, report_half, "unseen").to_dict()
-    return write({**card, "metrics": metrics})
+    scored = evaluate_crops(scorer, write(card), store, report_half, "unseen")
+    return write({**card, "metrics": scored.evaluation.to_dict()})
 
 
 def _check_labels(store: CropStore, numbers: list[int], use: str) -> None:

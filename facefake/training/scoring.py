@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Wear = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
     """From a stored crop to the one that is shown, both uint8 (n, n, 3)."""
 
-_BATCH = 32
+BATCH = 32  # crops at once: what a thread holds in memory
 
 
 class Scorer(Protocol):
@@ -51,11 +51,11 @@ def score(
     """
 
     def batch(start: int) -> NDArray[np.float32]:
-        chosen = numbers[start : start + _BATCH]
+        chosen = numbers[start : start + BATCH]
         return scorer.predict(np.stack([view(wear(store.pixels(n)), side, margin) for n in chosen])).logits
 
     with ThreadPoolExecutor() as pool:
-        parts = list(pool.map(batch, range(0, len(numbers), _BATCH)))
+        parts = list(pool.map(batch, range(0, len(numbers), BATCH)))
     return np.concatenate([np.empty(0, np.float32), *parts])
 
 
@@ -72,6 +72,20 @@ def seen(store: CropStore, held_out: Sequence[str]) -> list[int]:
     """Numbers of the crops that a run with these held-out sources trains on."""
     hidden = set(unseen(store, held_out))
     return [number for number in range(len(store)) if number not in hidden]
+
+
+def first_of_each(store: CropStore, numbers: Sequence[int], count: int) -> list[int]:
+    """The first so many of these crops from each source and label."""
+    by_source: dict[tuple[str, str], list[int]] = {}
+    for number in numbers:
+        example = store.crops[number].example
+        by_source.setdefault((example.label, example.source), []).append(number)
+    return [number for members in by_source.values() for number in members[:count]]
+
+
+def largest_of_each(store: CropStore, numbers: Sequence[int], count: int) -> list[int]:
+    """The largest so many of these crops from each source and label: what small or blurred views are made of."""
+    return first_of_each(store, sorted(numbers, key=lambda n: -store.crops[n].side), count)
 
 
 def halves(store: CropStore, numbers: Sequence[int]) -> tuple[list[int], list[int]]:

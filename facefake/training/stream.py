@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from facefake.training.recipe import Recipe
+    from facefake.training.reconstruction import Reconstructions
 
-SELF_MADE = ("self-blend", "region-blend", "retouch", "swap")
+SELF_MADE = ("self-blend", "region-blend", "retouch", "swap", "reconstruction")
 _SWAP_CANDIDATES = 64  # enough for one of like pose and colouring
 
 
@@ -36,19 +37,31 @@ class PairStream:
         store: the crops.
         numbers: which of them to draw from.
         recipe: the training settings.
+        reconstructions: of some of the real crops; needed where the recipe has a share of them.
 
     Raises:
         DatasetError: there is nothing to draw fakes from.
     """
 
-    def __init__(self, store: CropStore, numbers: Sequence[int], recipe: Recipe) -> None:
+    def __init__(
+        self,
+        store: CropStore,
+        numbers: Sequence[int],
+        recipe: Recipe,
+        reconstructions: Reconstructions | None = None,
+    ) -> None:
         self._store = store
         self._recipe = recipe
+        self._reconstructions = reconstructions
         crops = [(number, store.crops[number].example) for number in numbers]
         self._reals = _Sources({n: e.source for n, e in crops if e.label == "real"}, recipe.source_share)
         self._forgeable = _Sources(
             {n: e.source for n, e in crops if e.label == "real" and store.landmarks(n) is not None},
             recipe.source_share,
+        )
+        rebuilt = set(reconstructions.numbers if reconstructions else ())
+        self._rebuilt = _Sources(
+            {n: self._source(n) for n in self._forgeable.members() if n in rebuilt}, recipe.source_share
         )
         self._likenesses = {
             number: forgery.likeness(store.pixels(number), points)
@@ -66,6 +79,10 @@ class PairStream:
             kind: _Sources({n: e.source for n, e in crops if e.label == "fake" and e.kind == kind}, {})
             for kind in kinds
         }
+        if recipe.self_made_share.get("reconstruction") and not any(True for _ in self._rebuilt.members()):
+            raise DatasetError(
+                "expected reconstructions of real faces, which the recipe has a share of; got none"
+            )
         shares = [recipe.kind_share.get(kind, recipe.other_kind_share) for kind in kinds]
         made = [recipe.self_made_share.get(name, 0.0) for name in SELF_MADE]
         if sum(made) and not any(True for _ in self._forgeable.members()):
@@ -81,12 +98,17 @@ class PairStream:
         self._kinds = [*((kind, False) for kind in kinds), *((name, True) for name in SELF_MADE)]
         self._shares = np.array(shares + made) / sum(shares + made)
 
-    def pair(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """One fake and one real crop, each uint8 (side, side, 3), RGB."""
+    def pairs(
+        self, rng: np.random.Generator, views: int = 1
+    ) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+        """One fake and one real crop, each uint8 (side, side, 3), RGB, once for every view.
+
+        The views differ by their history, their geometry and their colours.
+        """
         recipe = self._recipe
         kind, self_made = self._kinds[rng.choice(len(self._kinds), p=self._shares)]
         if self_made:
-            number = self._forgeable.draw(rng)
+            number = (self._rebuilt if kind == "reconstruction" else self._forgeable).draw(rng)
             real = self._store.pixels(number)
             fake = self._forge(kind, number, rng)
         else:
@@ -99,13 +121,19 @@ class PairStream:
             real = self._store.pixels(
                 partners[rng.integers(len(partners))] if partners else self._reals.draw(rng)
             )
-        history = degrade.draw(rng, recipe.degradation)
+        return [self._worn(fake, real, rng) for _ in range(views)]
+
+    def _worn(
+        self, fake: NDArray[np.uint8], real: NDArray[np.uint8], rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        history = degrade.draw(rng, self._recipe.degradation)
         matrix_seed = rng.integers(2**32)
         colour_seed = rng.integers(2**32)
         outputs = []
         for pixels in (fake, real):
             worn = degrade.apply(pixels, history)
-            seen = resample(worn, self._jitter(len(worn), np.random.default_rng(matrix_seed)), recipe.side)
+            matrix = self._jitter(len(worn), np.random.default_rng(matrix_seed))
+            seen = resample(worn, matrix, self._recipe.side)
             outputs.append(_colour(seen, np.random.default_rng(colour_seed)))
         return outputs[0], outputs[1]
 
@@ -116,6 +144,9 @@ class PairStream:
             return forgery.region_blend(crop, points, rng).pixels
         if name == "retouch":
             return forgery.retouch(crop, points, rng).pixels
+        if name == "reconstruction":
+            assert self._reconstructions is not None
+            return forgery.reconstruction(crop, points, self._reconstructions.pixels(number), rng).pixels
         if name == "swap":
             drawn = [self._forgeable.draw(rng) for _ in range(_SWAP_CANDIDATES)]
             sources = [source for source in drawn if self._group(source) != self._group(number)]
@@ -131,6 +162,9 @@ class PairStream:
 
     def _group(self, number: int) -> str:
         return self._store.crops[number].example.group
+
+    def _source(self, number: int) -> str:
+        return self._store.crops[number].example.source
 
     def _jitter(self, crop_side: int, rng: np.random.Generator) -> NDArray[np.float64]:
         recipe = self._recipe

@@ -40,7 +40,7 @@ def view(pixels: NDArray[np.uint8], side: int, margin: float) -> NDArray[np.uint
 
 
 def wear(pixels: NDArray[np.uint8], tier: Tier) -> NDArray[np.uint8]:
-    """A stored crop as it looks after its picture went through the web, uint8, same shape.
+    """A stored crop as it looks after its picture went through the web, uint8 (m, m, 3).
 
     ``clean``: as it is. ``web``: at most 768 px, JPEG quality 60. ``hard``: at most 512 px, quality 40. Of the
     picture a portrait is assumed, whose face box is a third of the width.
@@ -48,18 +48,35 @@ def wear(pixels: NDArray[np.uint8], tier: Tier) -> NDArray[np.uint8]:
     if tier == "clean":
         return pixels
     face = len(pixels) / STORE_MARGIN
-    scale = min(1.0, _TIER_FACE[tier] / face)
-    return apply(
-        pixels, Degradation(scale=scale, save=Compression("pillow-jpeg", _TIER_QUALITY[tier], "4:2:0"))
-    )
+    return resaved(pixels, min(1.0, _TIER_FACE[tier] / face), _TIER_QUALITY[tier])
 
 
-def small(pixels: NDArray[np.uint8], face_side: int) -> NDArray[np.uint8]:
-    """A stored crop shrunk, never enlarged, to a face box of `face_side` pixels, uint8 (m, m, 3)."""
+def resaved(pixels: NDArray[np.uint8], scale: float, quality: int) -> NDArray[np.uint8]:
+    """A stored crop, resized and saved again, as it would be cut from a picture to which that was done.
+
+    Args:
+        pixels: uint8 (n, n, 3), RGB.
+        scale: the new side as a multiple of the old one, above 0.
+        quality: of the JPEG, 1 to 100, with 4:2:0 subsampling.
+
+    Returns:
+        uint8 (m, m, 3), RGB, m = n × scale.
+    """
+    import cv2
+
+    side = max(8, round(len(pixels) * scale))
+    kernel = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    resized = np.asarray(cv2.resize(pixels, (side, side), interpolation=kernel), np.uint8)
+    return apply(resized, Degradation(save=Compression("pillow-jpeg", quality, "4:2:0")))
+
+
+def small(pixels: NDArray[np.uint8], face_side: int, tier: Tier = "clean") -> NDArray[np.uint8]:
+    """A stored crop shrunk, never enlarged, to a face box of `face_side` pixels, then worn; uint8 (m, m, 3)."""
     import cv2
 
     side = min(len(pixels), round(face_side * STORE_MARGIN))
-    return np.asarray(cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
+    shrunk = np.asarray(cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
+    return wear(shrunk, tier)
 
 
 def batches(

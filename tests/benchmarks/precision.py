@@ -19,7 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from facefake.bundle import KERAS_FILE, checked_file, read_bundle
-from facefake.classifier import LiteRTNetwork, load_keras
+from facefake.classifier import LiteRTNetwork
+from facefake.keras_archive import load_keras
 from facefake.paths import models_folder
 from facefake.training.crops import make_crops
 from facefake.training.dataset import read_dataset

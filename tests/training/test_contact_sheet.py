@@ -6,6 +6,7 @@ from PIL import Image
 
 from facefake.errors import OutputError
 from facefake.training.contact_sheet import contact_sheet
+from facefake.training.reconstruction import autoencoder
 
 
 @pytest.fixture
@@ -25,6 +26,15 @@ def test_one_row_per_face(crops, tmp_path):
     assert all((row < 250).any() for row in rows)
     contact_sheet([*crops, empty], np.random.default_rng(0), tmp_path / "again.png")
     np.testing.assert_array_equal(np.array(Image.open(tmp_path / "again.png")), sheet)
+
+
+def test_an_autoencoder_adds_reconstructions(crops, tmp_path):
+    network = autoencoder("nearest")
+    for path, given in (("without.png", None), ("with.png", network)):
+        contact_sheet(crops, np.random.default_rng(0), tmp_path / path, given)
+    without, added = (Image.open(tmp_path / name).size for name in ("without.png", "with.png"))
+    assert added[0] > without[0]
+    assert added[1] == without[1]
 
 
 def test_a_folder_that_is_not_there_is_an_output_error(crops, tmp_path):

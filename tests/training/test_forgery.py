@@ -9,6 +9,7 @@ from facefake.training.blending import face_size, hull_mask
 from facefake.training.forgery import (
     likeness,
     nearest_source,
+    reconstruction,
     region_blend,
     retouch,
     self_blend,
@@ -110,6 +111,28 @@ def test_the_mask_lies_in_the_face(forge, face):
         # A liquify brush on the jaw pulls some of its surroundings along.
         reach = 0.35 if forgery.name.startswith("retouch") else 0.01
         assert not forgery.mask[~grown_oval(crop, landmarks, reach)].any()
+
+
+def test_a_reconstruction_takes_the_whole_crop_or_the_face_alone(face):
+    names = set()
+    for seed in SEEDS:
+        crop, landmarks = face(seed)
+        made = crop ^ 31
+        forgery, again = (
+            reconstruction(crop, landmarks, made, np.random.default_rng(seed)) for _ in range(2)
+        )
+        np.testing.assert_array_equal(forgery.pixels, again.pixels)
+        names.add(forgery.name)
+        if forgery.name == "reconstruction: whole":
+            np.testing.assert_array_equal(forgery.pixels, made)
+            assert (forgery.mask == 1).all()
+        else:
+            np.testing.assert_array_equal(forgery.pixels[forgery.mask == 0], crop[forgery.mask == 0])
+            assert not forgery.mask[~grown_oval(crop, landmarks, 0.01)].any()
+            assert (forgery.pixels != crop).any()
+    assert names == {"reconstruction: whole", "reconstruction: face"}
+    with pytest.raises(ValueError, match=r"expected a reconstruction of shape \(128, 128, 3\), got"):
+        reconstruction(crop, landmarks, made[:64], np.random.default_rng(0))
 
 
 def test_self_blend_uses_every_strength_of_the_paper(face):

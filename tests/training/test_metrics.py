@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facefake.training.metrics import area_under_curve, calibration_error, detection_rate
+from facefake.training.metrics import (
+    area_under_curve,
+    calibration_error,
+    detection_rate,
+    reliability,
+    roc_curve,
+    wilson_interval,
+)
 
 scores = st.lists(st.integers(-4, 4), min_size=1, max_size=30)  # few values, so that there are ties
 
@@ -57,3 +64,36 @@ def test_weights_stand_for_repetition():
     assert calibration_error(stated, fake, weight, 5) == pytest.approx(
         calibration_error(*repeated, np.ones(10), 5)
     )
+
+
+@given(scores, scores)
+def test_the_roc_curve_rises_and_encloses_the_area(real, fake):
+    false, true = roc_curve(real, fake)
+    assert (false[0], true[0], false[-1], true[-1]) == (0, 0, 1, 1)
+    assert (np.diff(false) >= 0).all() and (np.diff(true) >= 0).all()
+    assert np.trapezoid(true, false) == pytest.approx(area_under_curve(real, fake))
+
+
+@given(scores, scores)
+def test_every_point_of_the_roc_curve_is_a_threshold(real, fake):
+    false, true = roc_curve(real, fake)
+    thresholds = [math.inf, *sorted({*real, *fake}, reverse=True)]
+    expected = [(np.mean([r >= t for r in real]), np.mean([f >= t for f in fake])) for t in thresholds]
+    np.testing.assert_allclose(np.column_stack([false, true]), expected)
+
+
+def test_reliability_tells_stated_from_true():
+    found = reliability(
+        [0.1] * 10 + [0.8] * 10, [False] * 9 + [True] + [True] * 5 + [False] * 5, np.ones(20), 2
+    )
+    np.testing.assert_allclose(found, [[0.5, 0.5], [0.1, 0.8], [0.1, 0.5]])
+    # With fewer faces than bins, empty bins are left out.
+    assert [len(part) for part in reliability([0.2, 0.9], [False, True], [1, 1])] == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "low", "high"), [(0, 10, 0, 0.278), (5, 10, 0.237, 0.763), (10, 10, 0.722, 1)]
+)
+def test_an_interval_of_a_share(count, total, low, high):
+    """The values are those that R's prop.test gives without continuity correction."""
+    assert wilson_interval(count, total) == pytest.approx((low, high), abs=0.001)

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facefake.classifier import load_keras
 from facefake.errors import ModelError
+from facefake.keras_archive import load_keras
 from facefake.paths import model_file
 from facefake.training import network
 

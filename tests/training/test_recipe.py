@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ def test_what_a_recipe_does_not_name_keeps_its_default(tmp_path):
         ("[self_made_share]\nswap = -1", "self_made_share of swap"),
         ("[source_share]\nx = nan", "source_share of x"),
         ("[counterpart]\nx = 1", "counterpart"),
-        ("batch = 31", "even batch"),
+        ("batch = 31", "a multiple of 2"),
         ("batch = 0", "batch above 0"),
         ("steps = -1", "steps above 0"),
         ("learning_rate = nan", "learning_rate above 0"),
@@ -46,11 +47,32 @@ def test_what_a_recipe_does_not_name_keeps_its_default(tmp_path):
         ("degradation = 1.1", "degradation from 0 to 1"),
         ("margin = 1.5", "margin from 1 to 1.35"),
         ("steps = ", "TOML"),
+        ("consistency = -1", "consistency of at least 0"),
+        ("consistency = 0.5\nbatch = 30", "a multiple of 4"),
+        ("upsamplers = ['cubic']", "upsamplers out of nearest"),
+        ("reconstructed = 0", "reconstructed above 0"),
+        ("stage = [1]", "stage 1: expected a table of settings, got 1"),
+        ("[[stage]]\n[[stage]]\nstep = 7", "stage 2: expected settings out of .* got 'step'"),
+        ("[[stage]]\nsteps = 1.5", "stage 1: expected steps to be int"),
+        ("[[stage]]\nsteps = -1", "steps above 0"),
+        ("averaged = 2", "averaged from 1 to the number of stages, got 2"),
+        ("averaged = 2\n[[stage]]", "averaged from 1 to the number of stages, got 2"),
+        ("[[stage]]\nside = 96", "stage 1: expected side to be the same in all stages"),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path, text, message):
     with pytest.raises(DatasetError, match=message):
         read(tmp_path, text)
+
+
+def test_a_stage_differs_in_what_it_names_and_has_the_next_seed(tmp_path):
+    text = "seed = 5\nsteps = 9\n[kind_share]\ngan = 2\n[[stage]]\n[[stage]]\nsteps = 4\nlearning_rate = 1\n"
+    recipe = read(tmp_path, text)
+    common = Recipe(seed=5, steps=9, kind_share={"gan": 2})
+    assert recipe.stages() == [common, replace(common, seed=6, steps=4, learning_rate=1.0)]
+    assert common.stages() == [common]
+    assert Recipe(**recipe.to_dict()) == recipe
+    assert read(tmp_path, "averaged = 2\n" + text).stages() == recipe.stages()
 
 
 def test_a_file_that_is_not_there_or_no_text_is_named(tmp_path):

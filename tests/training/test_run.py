@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from facefake.classifier import Classifier
 from facefake.detection import FaceDetector
 from facefake.detector import FakeImageDetector
 from facefake.errors import DatasetError
-from facefake.training import calibrate, network
+from facefake.training import calibrate, network, reconstruction
 from facefake.training import run as module
 from facefake.training.crops import CropStore
 from facefake.training.dataset import read_dataset
@@ -124,7 +125,7 @@ def test_the_bundle_works_in_the_detector(trained):
 
 
 def test_its_own_evaluation_can_be_repeated(trained, data):
-    again = evaluate(data, trained, split="unseen", cache=data / "crops").to_dict()
+    again = evaluate(data, trained, split="unseen", cache=data / "crops").evaluation.to_dict()
     bundle = Classifier(trained).bundle
     assert json.loads(json.dumps(again)) == json.loads(json.dumps(bundle.card["metrics"]))
 
@@ -160,7 +161,50 @@ def test_a_run_cut_short_in_its_export_does_not_train_again(data, tiny, tmp_path
     monkeypatch.setattr(module, "fit", lambda *args: pytest.fail("trained again"))
     run(data, out)
     assert Classifier(out, "keras").bundle.label == "custom 1"
-    assert not (out / "trained.keras").exists()
+    assert {path.name for path in out.iterdir()} == {DESCRIPTION, KERAS_FILE, LITERT_FILE, "log.jsonl"}
+
+
+def test_stages_follow_one_another_and_are_not_repeated(data, tiny, tmp_path, monkeypatch):
+    second = {
+        "consistency": 0.5,
+        "self_made_share": {"reconstruction": 1.0},
+        "upsamplers": ["nearest"],
+        "reconstructed": 4,
+        "reconstruction_steps": 1,
+    }
+    recipe = replace(RECIPE, stage=[{"steps": 4, "steps_an_epoch": 4}, second], averaged=2)
+    began, fit = [], module.fit
+    ended = []
+
+    def noted(model, store, train_on, val, stage, folder, *rest):
+        began.append((stage, model.get_weights()))
+        if len(began) == 2:
+            raise KeyboardInterrupt
+        fit(model, store, train_on, val, stage, folder, *rest)
+
+    def folded(model):
+        fold_scale(model)
+        ended.append(model.get_weights())
+
+    fold_scale = module.fold_scale
+    monkeypatch.setattr(module, "fold_scale", folded)
+    monkeypatch.setattr(module, "fit", noted)
+    monkeypatch.setattr(reconstruction, "_PATCH", 64)
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        train(data, out, recipe, backbone="tiny", cache=data / "crops")
+    bundle = train(data, out, recipe, backbone="tiny", cache=data / "crops")
+    first, cut_short, again = began
+    assert [stage for stage, _ in began] == [recipe.stages()[0], *[recipe.stages()[1]] * 2]
+    assert any((old != new).any() for old, new in zip(first[1], cut_short[1], strict=True))
+    for old, new in zip(cut_short[1], again[1], strict=True):
+        np.testing.assert_allclose(old, new, rtol=1e-6)
+    assert Recipe(**bundle.card["recipe"]) == recipe
+    shipped = module.load_keras((out / KERAS_FILE).read_bytes(), KERAS_FILE).get_weights()
+    for one, other, mean in zip(*ended, shipped, strict=True):
+        np.testing.assert_allclose((one + other) / 2, mean, rtol=1e-5, atol=1e-6)
+    assert len((out / "stage-2" / "log.jsonl").read_text().splitlines()) == 2
+    assert not list(out.glob("trained*"))
 
 
 def test_too_few_unseen_faces_are_told_before_the_training(data, tiny, tmp_path, monkeypatch):

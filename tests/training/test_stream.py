@@ -21,13 +21,26 @@ RECIPE = Recipe(side=64, margin=1.3, other_kind_share=0.0, self_made_share={})
 ALL_SELF_MADE = dict.fromkeys(SELF_MADE, 1.0)
 
 
+class Rebuilt:
+    """Reconstructions that differ from their crops everywhere but in the corners."""
+
+    def __init__(self, store):
+        self.numbers = range(0, len(store), 4)
+        self._store = store
+
+    def pixels(self, number):
+        made = self._store.pixels(number).copy()
+        made[32:-32, 32:-32] ^= 15
+        return made
+
+
 def test_a_seed_gives_one_stream(toy_store):
     recipe = replace(RECIPE, other_kind_share=1.0, self_made_share=ALL_SELF_MADE)
     numbers = range(len(toy_store))
     runs = []
     for seed in (5, 5, 6):
-        stream, rng = PairStream(toy_store, numbers, recipe), np.random.default_rng(seed)
-        runs.append(np.stack([crop for _ in range(12) for crop in stream.pair(rng)]))
+        stream, rng = PairStream(toy_store, numbers, recipe, Rebuilt(toy_store)), np.random.default_rng(seed)
+        runs.append(np.stack([crop for _ in range(12) for crop in stream.pairs(rng)[0]]))
     assert runs[0].shape == (24, 64, 64, 3)
     assert runs[0].dtype == np.uint8
     np.testing.assert_array_equal(runs[0], runs[1])
@@ -42,10 +55,11 @@ def test_a_self_made_fake_and_its_real_one_differ_in_the_forged_place_only(toy_s
     monkeypatch.setattr(degrade, "apply", lambda p, history: histories.append(history) or apply(p, history))
     # JPEG spreads a difference over its blocks, so the pictures go through without degradation here.
     recipe = replace(RECIPE, self_made_share={name: 1.0}, degradation=0.0, jitter_degrees=1.0)
-    stream, rng = PairStream(toy_store, range(len(toy_store)), recipe), np.random.default_rng(0)
+    stream = PairStream(toy_store, range(len(toy_store)), recipe, Rebuilt(toy_store))
+    rng = np.random.default_rng(0)
     differences = []
     for _ in range(8):
-        fake, real = stream.pair(rng)
+        fake, real = stream.pairs(rng)[0]
         difference = np.abs(fake.astype(int) - real).max(-1)
         assert max(difference[:6, :6].max(), difference[-6:, -6:].max(), difference[:6, -6:].max()) <= 1
         differences.append(difference.max())
@@ -60,10 +74,32 @@ def test_a_forgery_that_changes_nothing_gives_two_equal_crops(toy_store, monkeyp
     )
     recipe = replace(RECIPE, self_made_share={"self-blend": 1.0}, degradation=1.0)
     stream, rng = PairStream(toy_store, range(len(toy_store)), recipe), np.random.default_rng(0)
-    outputs = [stream.pair(rng) for _ in range(20)]
+    outputs = [stream.pairs(rng)[0] for _ in range(20)]
     for fake, real in outputs:
         np.testing.assert_array_equal(fake, real)
     assert len({real.tobytes() for _, real in outputs}) == 20  # but each pair is another one
+
+
+def test_the_views_of_a_pair_show_the_same_faces_with_other_histories(toy_store):
+    recipe = replace(RECIPE, self_made_share={"self-blend": 1.0}, degradation=1.0)
+    stream = PairStream(toy_store, range(len(toy_store)), recipe)
+    for seed in range(10):
+        first, second = stream.pairs(np.random.default_rng(seed), views=2)
+        [alone] = stream.pairs(np.random.default_rng(seed))
+        np.testing.assert_array_equal(first, alone)
+        for one, other in zip(first, second, strict=True):
+            assert (one != other).any()
+            # Jitter and flip move them, and the histories wear them; their colours stay near.
+            assert np.abs(one.mean((0, 1)) - other.mean((0, 1))).max() < 60
+
+
+def test_reconstructions_are_drawn_from_those_that_exist(toy_store, monkeypatch):
+    recipe = replace(RECIPE, self_made_share={"reconstruction": 1.0})
+    with pytest.raises(DatasetError, match="expected reconstructions of real faces"):
+        PairStream(toy_store, range(len(toy_store)), recipe)
+    some = Rebuilt(toy_store)
+    stream = PairStream(toy_store, range(len(toy_store)), recipe, some)
+    assert {real for _, real in drawn(stream, toy_store, monkeypatch, 20)} <= set(some.numbers)
 
 
 def drawn(stream: PairStream, store, monkeypatch, count: int) -> list[tuple[int, int]]:
@@ -73,7 +109,7 @@ def drawn(stream: PairStream, store, monkeypatch, count: int) -> list[tuple[int,
     monkeypatch.setattr(type(store), "pixels", lambda self, n: seen.append(n) or pixels(self, n))
     rng = np.random.default_rng(1)
     for _ in range(count):
-        stream.pair(rng)
+        stream.pairs(rng)[0]
     return list(zip(seen[0::2], seen[1::2], strict=True))
 
 
@@ -145,7 +181,7 @@ def file_features(pixels: np.ndarray) -> list[float]:
 def told_by_files(stream: PairStream, pairs: int) -> float:
     """AUC, on pairs that it was not fitted to, of a logistic regression on file features alone."""
     rng = np.random.default_rng(2)
-    x = np.array([file_features(crop) for _ in range(pairs) for crop in stream.pair(rng)])
+    x = np.array([file_features(crop) for _ in range(pairs) for crop in stream.pairs(rng)[0]])
     x = np.column_stack([(x - x.mean(0)) / x.std(0), np.ones(len(x))])
     y = np.tile([1.0, 0.0], pairs)
     fitted = np.arange(len(y)) < 1.2 * pairs
@@ -167,12 +203,12 @@ def test_file_features_tell_a_leaky_stream_but_hardly_the_self_made_one(shared, 
     stream = PairStream(store, range(len(store)), recipe)
     assert told_by_files(stream, 200) < 0.65
     # The same measure does see a difference of files: here only the fakes are saved once more.
-    pair = stream.pair
+    pairs = stream.pairs
 
     def leaky(rng):
-        fake, real = pair(rng)
+        [(fake, real)] = pairs(rng)
         saved = cv2.imencode(".jpg", fake, [cv2.IMWRITE_JPEG_QUALITY, 60])[1]
-        return cv2.imdecode(saved, cv2.IMREAD_COLOR), real
+        return [(cv2.imdecode(saved, cv2.IMREAD_COLOR), real)]
 
-    stream.pair = leaky
+    stream.pairs = leaky
     assert told_by_files(stream, 60) > 0.85

@@ -7,7 +7,7 @@ from PIL import Image
 from facefake.alignment import align
 from facefake.detection import Face
 from facefake.training.crops import STORE_MARGIN
-from facefake.training.views import TIERS, batches, small, view, wear
+from facefake.training.views import TIERS, batches, resaved, small, view, wear
 
 
 def smooth(side: int) -> np.ndarray:
@@ -31,10 +31,36 @@ def test_each_tier_leaves_less_than_the_one_before():
     lost = []
     for tier in TIERS:
         worn = wear(noise, tier)
-        assert worn.shape == noise.shape
         assert worn.dtype == np.uint8
-        lost.append(np.abs(worn.astype(int) - noise).mean())
+        lost.append(np.abs(view(worn, 256, STORE_MARGIN).astype(int) - noise).mean())
     assert lost[0] == 0 < lost[1] < lost[2]
+
+
+def test_a_worn_face_has_at_most_the_pixels_that_its_tier_leaves_it():
+    assert wear(smooth(256), "web").shape == (256, 256, 3)  # 190 pixels of face, of 256 that are left
+    assert wear(smooth(256), "hard").shape == (231, 231, 3)  # of 171
+    assert wear(smooth(100), "hard").shape == (100, 100, 3)
+
+
+@pytest.mark.parametrize(("scale", "side"), [(0.75, 96), (1.0, 128), (1.25, 160), (0.01, 8)])
+def test_a_picture_that_was_resized_and_saved_shows_the_same_face(scale, side):
+    picture = smooth(128)
+    again = resaved(picture, scale, 95)
+    assert again.shape == (side, side, 3)
+    if scale > 0.5:
+        shown = view(again, 64, STORE_MARGIN).astype(int)
+        assert np.abs(shown - view(picture, 64, STORE_MARGIN)).mean() < 4
+
+
+def test_lower_quality_leaves_less():
+    noise = np.random.default_rng(1).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    lost = [np.abs(resaved(noise, 1.0, quality).astype(int) - noise).mean() for quality in (95, 75, 40)]
+    assert lost == sorted(lost)
+
+
+def test_a_small_face_is_shrunk_before_it_is_worn():
+    picture = smooth(256)
+    np.testing.assert_array_equal(small(picture, 32, "web"), wear(small(picture, 32), "web"))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,207 @@
+"""What runs on the machines of a Ray cluster: actors that analyse blocks of pictures, and one that counts attempts."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from facefake.analyst import Analyst, Done, Job, failed
+from facefake.blocks import ROWS
+from facefake.errors import ImageError
+from facefake.images import EncodedFile, ImageLimits, read_source
+from facefake.results import ErrorResult, FileState, valid_unicode
+from facefake.scan import file_state, patience
+from facefake.stores import is_uri, opened, stored_state
+from facefake.video import analyze_video
+from facefake.workers import Bounds, Failure, run
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from facefake.images import Source
+    from facefake.journal import KnownFiles
+    from facefake.settings import Settings
+    from facefake.video import VideoResult
+
+ATTEMPTS = 3
+"""How often a picture is begun that takes its actor or machine along each time."""
+
+_NAMELESS = "picture"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredJob(Job):
+    """A job whose file may be anywhere.
+
+    Attributes:
+        data: the file's bytes where they came with the job; None where `path` is to be opened.
+    """
+
+    data: bytes | None = None
+
+
+class StoredAnalyst(Analyst):
+    """An `Analyst` that reads URIs, and bytes that come with the job, as others read paths."""
+
+    def _source(self, job: Job) -> Source:
+        stream = _stream(job)
+        if stream is None:
+            return job.path
+        with stream as file:
+            read = read_source(file, self._limits or ImageLimits())
+        return replace(read, path=job.path) if isinstance(read, EncodedFile) else read
+
+    def _clip(self, job: Job) -> VideoResult:
+        stream = _stream(job)
+        if stream is None:
+            return super()._clip(job)
+        # Without a name, so that nothing is left behind when this process is ended.
+        with tempfile.TemporaryFile() as copy, stream as file:
+            shutil.copyfileobj(file, copy)
+            copy.flush()
+            try:
+                clip = analyze_video(
+                    self._detector, f"/proc/self/fd/{copy.fileno()}", self._sampling, self._limits
+                )
+            except ImageError as error:
+                raise ImageError(
+                    path=job.path, kind=error.kind, expected=error.expected, got=error.got
+                ) from error.__cause__
+        return replace(clip, path=job.path)
+
+
+def in_worker(folder: str, *arguments: Any) -> StoredAnalyst:
+    """An analyst as `Analyst.in_worker` makes it, to which relative paths mean the same as to the scan's caller."""
+    with suppress(OSError):  # a machine without that folder has none of these files either
+        os.chdir(folder)
+    return StoredAnalyst.in_worker(*arguments)
+
+
+class Attempts:
+    """Counts how often each picture was begun and not ended, wherever that was; one actor for all machines."""
+
+    def __init__(self) -> None:
+        self._begun: Counter[bytes] = Counter()
+
+    def begin(self, key: bytes) -> int:
+        """How many attempts there were before this one, none of which came to an end."""
+        self._begun[key] += 1
+        return self._begun[key] - 1
+
+    def end(self, key: bytes) -> None:
+        """The attempt has come to an end."""
+        del self._begun[key]
+
+
+class Analysts:
+    """A Ray actor: a worker process of its own, which is to it what it is to a scan on one machine.
+
+    Args:
+        start: makes the analyst in the worker process.
+        bounds: of one picture.
+        settings: for the records of failures.
+        attempts: the actor of `Attempts`.
+        known: a reference to the `KnownFiles` that are left out; None for none.
+    """
+
+    def __init__(
+        self,
+        start: Callable[[], Callable[[Job], Done]],
+        bounds: Bounds,
+        settings: Settings,
+        attempts: Any,
+        known: Any,
+    ) -> None:
+        import ray
+
+        self._settings = settings
+        self._attempts = attempts
+        self._known: KnownFiles | None = known and ray.get(known)
+        self._waiting: deque[Job] = deque()
+        # Asks for a job only when it is asked for an answer.
+        self._answers = run(iter(self._waiting.popleft, None), start, 1, bounds, patience)
+
+    def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
+        """Rows of path, verdict and record, in the order of those of the block.
+
+        Args:
+            block: with the columns `path` (as text, or bytes of a file's name), `bytes`, `size` and `modified_ns`
+                (a file's state), and `record` (the JSON of what is no picture, handed through), each of which may
+                be missing or null.
+
+        Raises:
+            FaceFakeError: the fault is the installation's.
+        """
+        import pyarrow as pa
+
+        schema = pa.schema([(name, pa.string()) for name in ("path", "verdict", "record")])
+        wanted = [
+            name for name in ("path", "bytes", "size", "modified_ns", "record") if name in block.column_names
+        ]
+        for batch in block.select(wanted).to_batches(max_chunksize=ROWS):
+            yield pa.Table.from_pylist([self._row(row) for row in batch.to_pylist()], schema)
+
+    def _row(self, row: dict[str, Any]) -> dict[str, Any]:
+        """A picture's row; that of a known one has no record."""
+        if row.get("record"):
+            values = json.loads(row["record"])
+        else:
+            name, data = row.get("path"), row.get("bytes")
+            path = _NAMELESS if name is None else os.fsdecode(name)
+            file = _state(path, data, row)
+            if name and file and self._known and self._known.holds(path, file):
+                return {"path": valid_unicode(path), "verdict": None, "record": None}
+            values = self._values(StoredJob(0, path, file, data=data))
+            if name is None:
+                values["path"] = None
+        return {
+            "path": values["path"],
+            "verdict": values["verdict"],
+            "record": json.dumps(values, allow_nan=False),
+        }
+
+    def _values(self, job: StoredJob) -> dict[str, Any]:
+        import ray
+
+        key = blake2b(job.data or job.path.encode("utf-8", "surrogateescape"), digest_size=16).digest()
+        before = ray.get(self._attempts.begin.remote(key))
+        if before >= ATTEMPTS:
+            answer: Done | Failure = Failure(
+                "crashed", "an analysis", f"{before} that ended with their actor or machine"
+            )
+        else:
+            self._waiting.append(job)
+            _, answer = next(self._answers)
+        self._attempts.end.remote(key)
+        record = (
+            failed(job, answer.kind, answer.expected, answer.got)
+            if isinstance(answer, Failure)
+            else answer.record
+        )
+        if isinstance(record, ErrorResult):
+            record = replace(record, settings=self._settings)
+        return record.to_dict()
+
+
+def _state(path: str, data: bytes | None, row: dict[str, Any]) -> FileState | None:
+    if data is not None:
+        return FileState(len(data), 0)
+    if row.get("size") is not None:
+        return FileState(row["size"], row.get("modified_ns") or 0)
+    return stored_state(path) if is_uri(path) else file_state(path)
+
+
+def _stream(job: Job) -> Any:
+    """The job's file as a context manager; None where its path is one that anybody opens."""
+    if isinstance(job, StoredJob) and job.data is not None:
+        return BytesIO(job.data)
+    return opened(job.path) if is_uri(job.path) else None

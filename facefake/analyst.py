@@ -1,0 +1,162 @@
+"""What a scan's worker process does: one picture or video after the other, each with an outcome and its copies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+import numpy as np
+
+from facefake.errors import FaceFakeError, ImageError, ModelError, OutputError
+from facefake.results import ErrorResult, FileState, ImageResult
+from facefake.video import VideoResult, analyze_video, is_video, sheets, without_crops
+
+if TYPE_CHECKING:
+    from facefake.frames import Sampling
+    from facefake.images import Source
+    from facefake.saving import AnnotatedFolder
+    from facefake.settings import Settings
+
+Record: TypeAlias = ImageResult | VideoResult | ErrorResult
+
+_OPENCV_NO_MEMORY = -4  # cv::Error::StsNoMem
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One picture or video to be analysed.
+
+    Attributes:
+        number: in the order of the pictures, from 0.
+        path: of the file, undecodable bytes as surrogates.
+        file: the file's state when the picture's turn came, for its record.
+        copy: name of its annotated copy, without a suffix, if there is to be one.
+    """
+
+    number: int
+    path: str
+    file: FileState | None = None
+    copy: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What became of a picture.
+
+    Attributes:
+        record: without pixels.
+        copies: the annotated copy, or the sheets of a video's people, or for each why it could not be written.
+    """
+
+    record: Record
+    copies: tuple[Path | OutputError, ...] = ()
+
+
+class Analyst:
+    """Analyses pictures with a detector of its own.
+
+    Args:
+        detector: the arguments of `FakeImageDetector`.
+        annotate: where annotated copies go.
+        sampling: which frames of a video are looked at; None for the usual ones.
+
+    Raises:
+        ModelError, ValueError: as `FakeImageDetector` does.
+    """
+
+    def __init__(
+        self, detector: dict[str, Any], annotate: AnnotatedFolder | None, sampling: Sampling | None = None
+    ) -> None:
+        from facefake.detector import FakeImageDetector
+
+        if detector["runtime"] == "keras":
+            from facefake.native import quiet
+
+            with quiet():  # TensorFlow chats when it is imported, whatever its log level
+                import keras  # noqa: F401
+        self._detector = FakeImageDetector(**detector)
+        self._annotate = annotate
+        self._sampling = sampling
+        self._limits = detector["limits"]
+
+    @classmethod
+    def in_worker(
+        cls,
+        detector: dict[str, Any],
+        annotate: AnnotatedFolder | None,
+        sampling: Sampling | None,
+        settings: Settings,
+    ) -> Self:
+        """One with all models loaded, so that no picture's time is spent on that.
+
+        Raises:
+            ModelError: the settings are not those of the scan: somebody has changed the bundle meanwhile.
+        """
+        import cv2
+
+        cv2.setNumThreads(detector["threads"])  # or each worker would use all cores
+        analyst = cls(detector, annotate, sampling)
+        if analyst._detector.settings != settings:
+            raise ModelError(
+                f"expected the bundle that the scan began with, {settings.bundle}, got "
+                f"{analyst._detector.settings.bundle}: it was changed meanwhile"
+            )
+        analyst._detector.analyze(np.zeros((64, 64, 3), np.uint8))
+        return analyst
+
+    def __call__(self, job: Job) -> Done:
+        """Analyse a picture.
+
+        Raises:
+            MemoryError: there was too little; native code may be left in any state.
+            FaceFakeError: the fault is the installation's.
+        """
+        try:
+            if is_video(job.path):
+                clip = self._clip(job)
+                return Done(without_crops(replace(clip, file=job.file)), self._sheets(clip, job))
+            result = self._detector.analyze(self._source(job))
+            return Done(replace(result, file=job.file, picture=None), self._copy(result, job))
+        except ImageError as error:
+            if isinstance(error.__cause__, MemoryError):
+                raise MemoryError(error.got) from error
+            return Done(ErrorResult(job.path, error.kind, str(error), job.file))
+        except (FaceFakeError, MemoryError):
+            raise
+        except Exception as error:
+            if getattr(error, "code", None) == _OPENCV_NO_MEMORY:
+                raise MemoryError(str(error)) from error
+            # Nobody knows all that libraries raise on what strangers send, and one picture is not the scan.
+            return Done(failed(job, "internal", "an analysis", f"{type(error).__name__}: {error}"))
+
+    def _source(self, job: Job) -> Source:
+        return job.path
+
+    def _clip(self, job: Job) -> VideoResult:
+        return analyze_video(self._detector, job.path, self._sampling, self._limits)
+
+    def _copy(self, result: ImageResult, job: Job) -> tuple[Path | OutputError, ...]:
+        if self._annotate is None or job.copy is None:
+            return ()
+        try:
+            return (self._annotate.save(result, job.copy),)
+        except OutputError as error:
+            return (error,)
+
+    def _sheets(self, result: VideoResult, job: Job) -> tuple[Path | OutputError, ...]:
+        if self._annotate is None or job.copy is None:
+            return ()
+        written: list[Path | OutputError] = []
+        for person, sheet in sheets(result):
+            try:
+                written.append(self._annotate.put(sheet, f"{job.copy}-person-{person.number}"))
+            except OutputError as error:
+                written.append(error)
+        return tuple(written)
+
+
+def failed(job: Job, kind: str, expected: str, got: str) -> ErrorResult:
+    """The record of a picture that could not be analysed, with a message like an `ImageError`'s."""
+    fault = ImageError(path=job.path, kind=kind, expected=expected, got=got)
+    return ErrorResult(job.path, kind, str(fault), job.file)

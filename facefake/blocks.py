@@ -1,0 +1,80 @@
+"""The pictures that a distributed scan is asked for, as blocks of rows to be shared out."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any
+
+from facefake.journal import path_digest
+from facefake.results import ErrorResult
+from facefake.scan import AnyPath, file_state
+from facefake.sources import find_pictures
+from facefake.stores import Stored, find_stored, is_uri
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from facefake.settings import Settings
+
+ROWS = 32
+"""How many pictures at most are handed out, and lost with a machine, together."""
+
+_BLOCKS = 4  # for each core at least, so that all have work to the end
+
+
+def blocks_of(pictures: Iterable[AnyPath], settings: Settings, cores: int) -> Iterator[pa.Table]:
+    """A row for each picture, and for what is none, in blocks that `actors.Analysts` take.
+
+    Args:
+        pictures: files, folders and patterns, as `find_pictures` takes them, or URIs, as `find_stored` does.
+        settings: for the records of what is none.
+        cores: of the cluster. The first blocks are small, so that the work of a small scan is shared out too.
+
+    Yields:
+        At least one block.
+    """
+    import pyarrow as pa
+
+    state = {"size": pa.int64(), "modified_ns": pa.int64()}
+    schema = pa.schema({"path": pa.binary(), **state, "record": pa.string()})
+    rows = _rows(pictures, settings)
+    count = 0
+    while block := list(islice(rows, min(ROWS, 1 + count // (_BLOCKS * cores)))):
+        count += len(block)
+        yield pa.Table.from_pylist(block, schema)
+    if not count:
+        yield schema.empty_table()
+
+
+def _rows(pictures: Iterable[AnyPath], settings: Settings) -> Iterator[dict[str, Any]]:
+    given = list(pictures)
+    uris = [path for path in map(_text, given) if path is not None and is_uri(path)]
+    local = (path for path in given if (text := _text(path)) is None or not is_uri(text))
+    stored: Iterator[Stored | ErrorResult] = chain.from_iterable(map(find_stored, uris))
+    if len(uris) > 1:
+        stored = _each_once(stored)
+    for found in chain(find_pictures(local), stored):
+        if isinstance(found, ErrorResult):
+            record = replace(found, settings=settings).to_dict()
+            yield {"record": json.dumps(record, allow_nan=False)}
+            continue
+        path, file = found if isinstance(found, Stored) else (found, file_state(found))
+        state = {} if file is None else asdict(file)
+        yield {"path": os.fsencode(path), **state}
+
+
+def _text(path: AnyPath) -> str | None:
+    return os.fsdecode(path) if isinstance(path, (str, bytes)) else None
+
+
+def _each_once(stored: Iterator[Stored | ErrorResult]) -> Iterator[Stored | ErrorResult]:
+    seen: set[bytes] = set()
+    for found in stored:
+        key = path_digest(found.path if isinstance(found, ErrorResult) else found.uri)
+        if key not in seen:
+            seen.add(key)
+            yield found

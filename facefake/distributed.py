@@ -1,0 +1,278 @@
+"""Many pictures on many machines: a scan as `facefake.scan` does it, on Ray Data (needs ``facefake[ray]``).
+
+The same worker processes do the work, within the same bounds, so a picture's record is the same here and there. Ray
+Data hands blocks of pictures to actors, begins anew what is lost with a machine, and takes the records home.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Union, Unpack
+
+from facefake.errors import FaceFakeError, MissingLibraryError, ModelError
+from facefake.journal import JsonLines, KnownFiles
+from facefake.scan import AnyPath
+from facefake.settings import MAX_FACES, TIMEOUT, WORKER_MEMORY, read_settings
+from facefake.workers import Bounds
+
+if TYPE_CHECKING:
+    import ray.data
+
+    from facefake.classifier import Runtime
+    from facefake.frames import Sampling
+    from facefake.images import ImageLimits
+    from facefake.settings import Settings
+
+Pictures: TypeAlias = Union[AnyPath, Iterable[AnyPath], "ray.data.Dataset"]
+
+_OWN = (FaceFakeError, ModelError, MissingLibraryError)  # what ends a scan
+
+
+class Options(TypedDict, total=False):
+    """How pictures are analysed.
+
+    Attributes:
+        model, min_face, alarm_rate, runtime, limits, max_faces, sampling, timeout, worker_memory: as for
+            `facefake.scan`.
+        workers: how many actors, of a core each; as many as the cluster has room for where it is not given.
+        address: of the cluster, as `ray.init` takes it, where Ray is not connected with one yet. Where it is not
+            given, that of the environment variable RAY_ADDRESS or, without one, a new cluster of this machine alone.
+    """
+
+    model: AnyPath | None
+    min_face: float | None
+    alarm_rate: float | None
+    runtime: Runtime
+    limits: ImageLimits | None
+    max_faces: int
+    sampling: Sampling | None
+    timeout: float
+    worker_memory: int
+    workers: int | None
+    address: str | None
+
+
+def records(pictures: Pictures, **options: Unpack[Options]) -> ray.data.Dataset:
+    """A dataset of the pictures' records, which are made when somebody asks for them.
+
+    Args:
+        pictures: files, folders and patterns as `facefake.scan` takes them, which every machine must reach by the
+            same path; or their URIs, in any store that pyarrow or fsspec can open, such as ``s3://bucket/photos/``
+            and ``gs://bucket/**/*.jpg``. Or a dataset with a column `path`, of paths or URIs of files, or `bytes`,
+            of the contents of files, or both, where the path is but a name. A dataset's blocks should be of few
+            rows (`repartition`): each is analysed by one actor, and again if that is lost.
+        options: see `Options`.
+
+    Returns:
+        One row a picture, with its `path` and `verdict` ("error" if it could not be analysed) and, as JSON, its
+        `record`.
+
+    Raises:
+        FaceFakeError: `MissingLibraryError` where Ray is not installed, `ModelError`, or there is no such cluster.
+        ValueError: an argument is out of range.
+    """
+    return _Job(options).start(pictures).dataset
+
+
+def scan(
+    pictures: Pictures,
+    output: str | os.PathLike[str],
+    *,
+    force: bool = False,
+    resume: bool = False,
+    retry_failures: bool = False,
+    recorded: Callable[[dict[str, Any]], None] = lambda record: None,
+    progress: Callable[[int, int | None], None] = lambda done, total: None,
+    **options: Unpack[Options],
+) -> Counter[str]:
+    """Write the records of pictures, one for each, whatever becomes of the machines meanwhile.
+
+    A picture whose machine is lost is analysed again on another. One that takes its actor or machine along three
+    times is recorded as "crashed".
+
+    Args:
+        pictures: as for `records`.
+        output: a file that ends with .jsonl, as ``facefake scan --jsonl`` writes it; or a folder or its URI for
+            Parquet files, see `RecordFolder`.
+        force: write over what is there already.
+        resume: go on with what is there already: leave out the pictures that it has a record of, failures too,
+            unless their size or time of change is another now.
+        retry_failures: with `resume`, try pictures that failed again.
+        recorded: is told each new record, as JSON values.
+        progress: is told how many pictures are done, those left out among them, and how many there are, or None
+            where that is not known.
+        options: see `Options`.
+
+    Returns:
+        How many new records have which verdict.
+
+    Raises:
+        FaceFakeError: as `records` and `facefake.scan` do; `OutputError` where the records cannot be written.
+        ValueError: an argument is out of range, or a dataset without paths is to be resumed.
+    """
+    job = _Job(options)
+    verdicts: Counter[str] = Counter()
+    with ExitStack() as stack:
+        place = os.fspath(output)
+        into: Any
+        if place.endswith(".jsonl"):
+            into = JsonLines(
+                Path(place), force, resume=job.settings if resume else None, retry_failures=retry_failures
+            )
+        else:
+            from facefake.record_folder import RecordFolder
+
+            into = RecordFolder(
+                place, job.settings, force=force, resume=resume, retry_failures=retry_failures
+            )
+        stack.enter_context(into)
+        run = job.start(pictures, into.known if resume else None)
+        for done, text in enumerate(run.texts(), 1):
+            if text is not None:
+                record = json.loads(text)
+                into.write(_Read(record))
+                verdicts[record["verdict"]] += 1
+                recorded(record)
+            progress(done, run.count)
+    return verdicts
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A record that has come as JSON."""
+
+    values: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        return self.values
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Records that are made when somebody asks for them, and of how many pictures, where that is known."""
+
+    dataset: ray.data.Dataset
+    count: int | None
+
+    def texts(self) -> Iterator[str | None]:
+        """The records as they are done; None for each picture that was left out."""
+        with _own_errors():
+            for table in self.dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+                yield from table.column("record").to_pylist()
+
+
+class _Job:
+    """The analysis that the options ask for, on the cluster that they ask for."""
+
+    def __init__(self, options: Options) -> None:
+        self._workers = options.get("workers")
+        if self._workers is not None and self._workers < 1:
+            raise ValueError(f"expected workers to be at least 1, got {self._workers!r}")
+        self._bounds = Bounds(options.get("timeout", TIMEOUT), options.get("worker_memory", WORKER_MEMORY))
+        if self._bounds.seconds <= 0 or self._bounds.memory <= 0:
+            raise ValueError(f"expected positive limits, got {self._bounds}")
+        model = options.get("model")
+        judging: dict[str, Any] = {
+            "min_face": options.get("min_face"),
+            "alarm_rate": options.get("alarm_rate"),
+            "runtime": options.get("runtime", "litert"),
+            "max_faces": options.get("max_faces", MAX_FACES),
+        }
+        self.settings: Settings = read_settings(model, **judging)
+        _connect(options.get("address"))
+        from facefake.actors import in_worker
+
+        if model is not None:
+            model = os.path.abspath(os.fsdecode(model))
+        detector = {"model": model, "limits": options.get("limits"), "threads": 1, **judging}
+        self._start = partial(in_worker, os.getcwd(), detector, None, options.get("sampling"), self.settings)
+
+    def start(self, pictures: Pictures, known: KnownFiles | None = None) -> _Run:
+        """Lay out the work; known files, where there are any to leave out, become rows without a record."""
+        import ray
+        import ray.data
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        from facefake.actors import Analysts, Attempts
+        from facefake.blocks import blocks_of
+
+        if isinstance(pictures, ray.data.Dataset):
+            columns = set(pictures.columns() or ())
+            if not columns & ({"path"} if known else {"path", "bytes"}):
+                raise ValueError(
+                    f"expected a dataset with the column path{'' if known else ' or bytes'}, got "
+                    f"{', '.join(sorted(columns)) or 'none'}"
+                )
+            given, count = pictures, None
+        else:
+            if isinstance(pictures, (str, bytes, os.PathLike)):
+                pictures = [pictures]
+            cores = int(ray.cluster_resources().get("CPU", 1)) or 1
+            blocks = list(blocks_of(pictures, self.settings, cores))
+            count = sum(block.num_rows for block in blocks)
+            given = ray.data.from_arrow(blocks)
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        attempts = ray.remote(num_cpus=0, scheduling_strategy=here)(Attempts).remote()
+        # Ray Data begins a lost actor, and what it was at, anew without end; Attempts sees to an end.
+        dataset = given.map_batches(
+            Analysts,
+            fn_constructor_args=(
+                self._start,
+                self._bounds,
+                self.settings,
+                attempts,
+                known and ray.put(known),
+            ),
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=self._workers),
+            batch_size=None,
+            batch_format="pyarrow",
+            num_cpus=1,
+        )
+        dataset.context.enable_progress_bars = False
+        dataset.context.print_on_execution_start = False
+        return _Run(dataset, count)
+
+
+def _connect(address: str | None) -> None:
+    # Before the import, which reads them: no usage statistics, and no chatter of native code on standard error.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise MissingLibraryError(
+            f"expected Ray Data, got: {error}: install it with pip install 'facefake[ray]'"
+        ) from error
+    if not ray.is_initialized():
+        try:
+            ray.init(address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise FaceFakeError(f"expected a Ray cluster at {address or 'hand'}, got: {error}") from error
+        for handler in logging.getLogger("ray.data").handlers:
+            if isinstance(handler, logging.StreamHandler):
+                handler.setLevel(logging.CRITICAL)
+
+
+@contextmanager
+def _own_errors() -> Iterator[None]:
+    """Raises what facefake raised on some machine as it would be raised here, without Ray's wrapping."""
+    from ray.exceptions import RayError
+
+    try:
+        yield
+    except RayError as error:
+        inner: BaseException | None = error
+        while inner is not None and type(inner) not in _OWN:
+            inner = getattr(inner, "cause", None) or inner.__cause__
+        if inner is None:
+            raise
+        raise inner from error

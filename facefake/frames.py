@@ -1,0 +1,238 @@
+"""Frames of a video, read strictly: in order, upright, evenly thinned, or one `ImageError`.
+
+OpenCV's FFmpeg decodes. It is shown the contents of one regular file and may open nothing else: no address, no
+playlist, no file that the video refers to.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from facefake.errors import ImageError
+from facefake.images import ImageLimits, check_regular
+from facefake.native import naming_missing_libraries
+from facefake.refusal import Refusal, faults
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+_CONTAINER = re.compile(
+    rb".{4}(?:ftyp|moov|mdat|free|skip|wide)|\x1a\x45\xdf\xa3|RIFF.{4}AVI ", re.DOTALL
+)  # QuickTime and MP4, Matroska and WebM, AVI
+_OPTIONS = {
+    "OPENCV_FFMPEG_CAPTURE_OPTIONS": "protocol_whitelist;file|format_whitelist;mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi",
+    "OPENCV_FFMPEG_LOGLEVEL": "-8",  # what is wrong with a file is said here, not on standard error
+}
+_LARGEST_FILE = 1 << 36  # bytes
+_LONGEST = 12 * 3600  # seconds
+_MOST_GRABS = 12 * 3600 * 60  # frames: as many as there are in so many seconds
+_FASTEST = 1000  # frames a second: WebM counts milliseconds, and some writers say so
+_SEEK_FROM = 4.0  # seconds to the next wanted frame: nearer ones are reached sooner by decoding those between
+_opening = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Which frames of a video are looked at.
+
+    Attributes:
+        frames_per_second: how many a second, where the clip is short enough.
+        max_frames: how many of a clip at most; those of a longer one lie further apart, evenly.
+    """
+
+    frames_per_second: float = 2.0
+    max_frames: int = 300
+
+    def __post_init__(self) -> None:
+        if not 0 < self.frames_per_second < math.inf:
+            raise ValueError(f"expected frames_per_second to be above 0, got {self.frames_per_second!r}")
+        if self.max_frames < 1:
+            raise ValueError(f"expected max_frames to be at least 1, got {self.max_frames!r}")
+
+    def interval(self, duration: float) -> float:
+        """Seconds between the frames that are looked at in a clip of so many seconds."""
+        return max(1 / self.frames_per_second, duration / self.max_frames)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One frame.
+
+    Attributes:
+        time: seconds from the beginning of the clip.
+        pixels: (height, width, 3) uint8 RGB, upright.
+    """
+
+    time: float
+    pixels: NDArray[np.uint8]
+
+
+class VideoFile:
+    """A video, opened; to be closed, or used in a ``with`` statement.
+
+    Args:
+        path: of a file.
+        limits: how large a frame may be.
+
+    Attributes:
+        path: as text.
+        width, height: of its frames, upright, in pixels.
+        rate: its frames a second, as the file says.
+        duration: its seconds, as the file says, or counted where it says nothing.
+
+    Raises:
+        ImageError: it cannot be read; its `kind` is one of `images.ERROR_KINDS`.
+        MissingLibraryError: a system library is not installed.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], limits: ImageLimits | None = None) -> None:
+        self.path = os.fsdecode(path)
+        self._file = -1
+        try:
+            with self._named():
+                self._open(limits or ImageLimits())
+        except BaseException:
+            self.close()
+            raise
+
+    def frames(self, sampling: Sampling) -> Iterator[Frame]:
+        """The wanted frames, in order. To be gone through once.
+
+        Raises:
+            ImageError: the video ends before it should, or a frame cannot be decoded.
+        """
+        import cv2
+
+        interval = sampling.interval(self.duration)
+        wanted, sought, count = 0.0, True, 0
+        time = -1 / self.rate
+        with self._named():
+            for _ in range(_MOST_GRABS):
+                if count == sampling.max_frames:
+                    return
+                if not self._capture.grab():
+                    break
+                time = self._time(time)
+                if time < wanted - 0.5 / self.rate:
+                    # Not to where there should be nothing more: what is there all the same is decoded.
+                    if time + _SEEK_FROM < wanted < self.duration and not sought:
+                        self._capture.set(cv2.CAP_PROP_POS_MSEC, 1000 * wanted)
+                        sought = True  # once: where that leads nowhere, the frames between are decoded
+                    continue
+                decoded, pixels = self._capture.retrieve()
+                if not decoded:
+                    raise Refusal("corrupt", "frames that can be decoded", f"none at {time:.1f} seconds")
+                yield Frame(max(0.0, time), cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
+                count += 1
+                wanted = interval * (math.floor((time + 0.5 / self.rate) / interval + 1e-6) + 1)
+                sought = False
+            end = time + 1 / self.rate
+            if count == 0:
+                raise Refusal("corrupt", "at least one frame", "none that can be decoded")
+            # Not to the second: sound may go on longer, and the number of frames be an estimate.
+            if end < 0.9 * self.duration - max(1 / self.rate, min(1.0, 0.1 * self.duration)):
+                raise Refusal(
+                    "truncated", f"a video of {self.duration:.1f} seconds", f"an end after {end:.1f} seconds"
+                )
+
+    def close(self) -> None:
+        """Frees the decoder and closes the file."""
+        if hasattr(self, "_capture"):
+            self._capture.release()
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def __enter__(self) -> VideoFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except Refusal as refusal:
+            kind, expected, got = refusal.args
+            raise ImageError(path=self.path, kind=kind, expected=expected, got=got) from refusal.__cause__
+
+    def _open(self, limits: ImageLimits) -> None:
+        with naming_missing_libraries():
+            import cv2
+        with faults("unreadable", "a readable file"):
+            check_regular(os.stat(self.path), _LARGEST_FILE)
+            self._file = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
+            check_regular(os.fstat(self._file), _LARGEST_FILE)
+            head = os.pread(self._file, 64, 0)
+        if not head:
+            raise Refusal("empty", "a video", "an empty file")
+        if not _CONTAINER.match(head):
+            got = f"a file that begins with {head[:12]!r}"
+            raise Refusal("unsupported", "a video in MP4, QuickTime, Matroska, WebM or AVI", got)
+        # By its descriptor: the file that was checked, whatever has its name by now, and no name is an address.
+        self._name = f"/proc/self/fd/{self._file}"
+        self._capture = _capture(self._name)
+        if not self._capture.isOpened():
+            raise Refusal("corrupt", "a video that FFmpeg can open", "one that it cannot")
+        self.width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
+        self.height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        side, pixels = max(self.width, self.height), self.width * self.height
+        if min(self.width, self.height) < 1 or side > limits.max_side or pixels > limits.max_pixels:
+            expected = f"frames of at most {limits.max_pixels:,} pixels and {limits.max_side:,} along a side"
+            raise Refusal("too_large", expected, f"{self.width:,} × {self.height:,} pixels")
+        self.rate = float(self._capture.get(cv2.CAP_PROP_FPS))
+        if not 0 < self.rate <= _FASTEST:
+            raise Refusal("corrupt", f"up to {_FASTEST} frames a second", f"{self.rate:g}")
+        count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        self.duration = count / self.rate if count > 0 else self._counted()
+        if not 0 < self.duration <= _LONGEST:
+            raise Refusal("too_large", f"at most {_LONGEST:,} seconds", f"{self.duration:,.0f}")
+
+    def _counted(self) -> float:
+        """The seconds of a video that does not say how long it is, as those do not that were streamed."""
+        time = -1 / self.rate
+        for _ in range(_MOST_GRABS):
+            if not self._capture.grab():
+                break
+            time = self._time(time)
+        self._capture.release()  # not every such video can be wound back
+        self._capture = _capture(self._name)
+        return float(time + 1 / self.rate)
+
+    def _time(self, before: float) -> float:
+        """Seconds at which the frame stands that was grabbed, always after the one before it."""
+        import cv2
+
+        time = float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
+        return time if before < time < _LONGEST else before + 1 / self.rate
+
+
+def _capture(path: str) -> Any:
+    import cv2
+
+    with _opening:  # the environment is the whole process's
+        before = {name: os.environ.get(name) for name in _OPTIONS}
+        level = cv2.utils.logging.setLogLevel(0)
+        os.environ.update(_OPTIONS)
+        try:
+            return cv2.VideoCapture(path, cv2.CAP_FFMPEG)
+        finally:
+            cv2.utils.logging.setLogLevel(level)
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value

@@ -1,0 +1,277 @@
+"""Files that grow record by record, survive any end of their process, and are gone on with."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import stat
+from collections.abc import Mapping
+from dataclasses import asdict
+from hashlib import blake2b
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+import numpy as np
+
+from facefake.errors import OutputError
+from facefake.records import read_lines
+from facefake.results import FileState, valid_unicode
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from facefake.settings import Settings
+
+DIGEST = 16
+"""Bytes of a digest."""
+
+
+class Recorded(Protocol):
+    """A result of any kind."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+
+
+class RecordFile:
+    """A file that grows at its end, by whole pieces, in the hands of one process.
+
+    The lock is the system's on the file itself and goes with the process, however that ends. A piece that cannot be
+    written whole, as on a full disk, leaves nothing behind.
+
+    Args:
+        path: the file, which must not exist yet.
+        force: write over an existing file.
+        resume: go on at the end of an existing file.
+
+    Raises:
+        OutputError: the file exists, cannot be created, or another process writes to it.
+    """
+
+    def __init__(self, path: Path, force: bool = False, resume: bool = False) -> None:
+        self.path = path
+        try:
+            self._fd = _locked(path, 0 if force or resume else os.O_EXCL)
+        except FileExistsError as error:
+            raise OutputError(f"{path}: expected a new file, found one of that name") from error
+        except BlockingIOError as error:
+            raise OutputError(
+                f"{path}: expected to be the only one that writes to it, another process does"
+            ) from error
+        except (OSError, ValueError) as error:
+            got = error.strerror if isinstance(error, OSError) else error
+            raise OutputError(f"{path}: expected a file that can be created, got: {got}") from error
+        if force:
+            self._cut(0)
+
+    def _append(self, piece: bytes) -> None:
+        size = os.fstat(self._fd).st_size
+        rest = memoryview(piece)
+        try:
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+        except BaseException as error:  # Ctrl-C among them
+            self._cut(size)
+            if not isinstance(error, OSError):
+                raise
+            raise OutputError(f"{self.path}: expected to go on writing, got: {error.strerror}") from error
+
+    def _cut(self, size: int) -> None:
+        if stat.S_ISREG(os.fstat(self._fd).st_mode):  # and not a pipe or a terminal
+            os.ftruncate(self._fd, size)
+
+    def close(self) -> None:
+        """Free the file for others."""
+        os.close(self._fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _locked(path: Path, flags: int) -> int:
+    while True:
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOCTTY | flags, 0o666)
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                return fd
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Another process may have put a new file in the place of this one between the two calls.
+            if os.path.samestat(status, os.stat(path)):
+                return fd
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+
+
+class KnownFiles:
+    """The files that there are records of, each in its state.
+
+    Args:
+        digests: of `state_digest`, sorted; 16 bytes a file.
+    """
+
+    def __init__(self, digests: NDArray[np.bytes_]) -> None:
+        self._digests = digests
+
+    def holds(self, path: str, file: FileState) -> bool:
+        """Whether there is a record of that file in that state."""
+        return _among(self._digests, state_digest(valid_unicode(path), asdict(file)))
+
+
+class JsonLines(RecordFile):
+    """A file with one record a line, each the JSON of its ``to_dict()``, in ASCII.
+
+    With `resume` an existing file is mended first: a half-written last line goes, and so do the records that have
+    a later one of the same path, of which an interrupted scan of changed pictures may leave some. Of a million
+    records it keeps 32 MB in memory.
+
+    Args:
+        path: the file, which must not exist yet.
+        force: write over an existing file.
+        resume: go on with an existing file, if its records have these settings; None for a new file.
+        retry_failures: drop the records of failures when resuming, so that `holds` does not know them.
+
+    Raises:
+        OutputError: the file exists, cannot be created, or another process writes to it; or it holds records with
+            other settings. `write` raises it when the disk is full.
+        RecordError: the file that should be gone on with holds something else.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        force: bool = False,
+        *,
+        resume: Settings | None = None,
+        retry_failures: bool = False,
+    ) -> None:
+        super().__init__(path, force, resume is not None)
+        self._outdated = False
+        self._paths = np.empty(0, f"S{DIGEST}")
+        self.known = KnownFiles(self._paths)
+        if resume is None:
+            return
+        try:
+            self._tidy(asdict(resume), retry_failures)
+        except BaseException:
+            self.close()
+            raise
+
+    def holds(self, path: str, file: FileState) -> bool:
+        """Whether there was a record of that file in that state when this was opened."""
+        return self.known.holds(path, file)
+
+    def write(self, record: Recorded) -> None:
+        """Add a record."""
+        values = record.to_dict()
+        self._append(_line(values))
+        self._outdated = self._outdated or _among(self._paths, path_digest(values["path"]))
+
+    def close(self) -> None:
+        """Drop the records that were replaced by later ones, and free the file for others."""
+        try:
+            if self._outdated:
+                self._tidy(None, False)
+        finally:
+            super().close()
+
+    def _tidy(self, settings: Mapping[str, Any] | None, drop_failures: bool) -> None:
+        """Mend the file's end, index it, and rewrite it if it holds records that are to be dropped."""
+        paths, states, wanted, size, line = bytearray(), bytearray(), bytearray(), 0, b"\n"
+        for number, (line, record) in enumerate(read_lines(self.path), 1):
+            if record is None:
+                self._cut(size)
+                break
+            size += len(line)
+            if settings is not None and record.get("settings") != settings:
+                raise other_settings(f"{self.path}, line {number}", settings, record.get("settings"))
+            path, file = record["path"], record.get("file")
+            paths += path_digest(path)
+            states += state_digest(path, file)
+            wanted.append(not (drop_failures and record["verdict"] == "error"))
+        else:
+            if not line.endswith(b"\n"):
+                self._append(b"\n")
+        self._paths, known = (np.frombuffer(bytes(kind), f"S{DIGEST}") for kind in (paths, states))
+        keep = np.frombuffer(wanted, bool)
+        keep = keep & latest(self._paths)
+        if not keep.all():
+            self._rewrite(keep)
+        self._paths, self.known = np.sort(self._paths[keep]), KnownFiles(np.sort(known[keep]))
+
+    def _rewrite(self, keep: NDArray[np.bool_]) -> None:
+        target = Path(os.path.realpath(self.path))
+        partial = target.with_name(f".facefake-{secrets.token_hex(8)}.partial")
+        try:
+            fd = _locked(partial, os.O_EXCL)
+            try:
+                os.fchmod(fd, stat.S_IMODE(os.fstat(self._fd).st_mode))
+                with open(fd, "wb", closefd=False) as file:
+                    lines = zip(read_lines(self.path), keep, strict=True)
+                    file.writelines(line for (line, _), kept in lines if kept)
+                os.fsync(fd)
+                partial.replace(target)
+            except BaseException:
+                os.close(fd)
+                raise
+        except OSError as error:
+            raise OutputError(f"{self.path}: expected to rewrite it, got: {error.strerror}") from error
+        finally:
+            partial.unlink(missing_ok=True)
+        os.close(self._fd)
+        self._fd = fd
+
+
+def _line(values: Mapping[str, Any]) -> bytes:
+    return (json.dumps(values, allow_nan=False) + "\n").encode("ascii")
+
+
+def other_settings(where: str, expected: Mapping[str, Any], got: object) -> OutputError:
+    """What is said of records that were made with other settings than those that are to join them."""
+    return OutputError(
+        f"{where}: expected a record made with {_told(expected)}, got one made with {_told(got)}: give the new "
+        "records a place of their own"
+    )
+
+
+def path_digest(path: str | None) -> bytes:
+    """By what a path is known again; the text is as in its record. None is like no other."""
+    return os.urandom(DIGEST) if path is None else _digest(path)
+
+
+def state_digest(path: str | None, file: Mapping[str, Any] | None) -> bytes:
+    """By what a file is known again in the state that its record tells."""
+    return _digest(path, file["size"], file["modified_ns"]) if file else bytes(DIGEST)
+
+
+def latest(paths: NDArray[np.bytes_]) -> NDArray[np.bool_]:
+    """Of digests of paths in the order of their records, which have none of the same path after them."""
+    _, last = np.unique(paths[::-1], return_index=True)
+    return np.isin(np.arange(len(paths)), len(paths) - 1 - last)
+
+
+def _digest(*key: object) -> bytes:
+    return blake2b(repr(key).encode("ascii", "backslashreplace"), digest_size=DIGEST).digest()
+
+
+def _among(digests: NDArray[np.bytes_], digest: bytes) -> bool:
+    place = int(np.searchsorted(digests, np.array(digest, digests.dtype)))
+    return digests[place : place + 1].tobytes() == digest
+
+
+def _told(settings: object) -> str:
+    if not isinstance(settings, Mapping):
+        return "settings that are not told"
+    return ", ".join(f"{name} {value}" for name, value in settings.items())

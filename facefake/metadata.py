@@ -1,0 +1,252 @@
+"""The texts that a picture's file carries beside its pixels: EXIF, XMP, IPTC, PNG text and comments.
+
+All of it is a stranger's: read in bounded amounts, cleaned of what is no text, and never the reason for which a
+picture fails.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from PIL import ExifTags, Image, IptcImagePlugin
+
+from facefake.images import file_format_of, open_reader
+from facefake.refusal import Refusal, faults, pillow_muted
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+    from PIL import ImageFile
+
+_MOST_ENTRIES = 200
+_LONGEST_TEXT = 65_536  # characters of an entry; a ComfyUI workflow is longer, but begins like one
+_LARGEST_XMP = 1 << 20  # bytes
+_MOST_PIECES = 1_000  # texts within one XMP property
+_MOST_CHUNKS = 100_000  # of a PNG
+
+_EXIF_TAGS = {
+    ExifTags.Base.ImageDescription: "ImageDescription",
+    ExifTags.Base.Make: "Make",
+    ExifTags.Base.Model: "Model",
+    ExifTags.Base.Software: "Software",
+    ExifTags.Base.Artist: "Artist",
+    ExifTags.Base.XPTitle: "XPTitle",
+    ExifTags.Base.XPComment: "XPComment",
+    ExifTags.Base.XPAuthor: "XPAuthor",
+}
+# The records and data sets of IPTC's Information Interchange Model, version 4.2.
+_IPTC_DATASETS = {
+    (2, 65): "OriginatingProgram",
+    (2, 80): "By-line",
+    (2, 110): "Credit",
+    (2, 115): "Source",
+    (2, 120): "Caption",
+}
+_XMP_PREFIXES = {
+    "http://iptc.org/std/Iptc4xmpExt/2008-02-29/": "Iptc4xmpExt",
+    "http://www.tc260.org.cn/ns/AIGC/1.0/": "TC260",
+    "http://ns.adobe.com/xap/1.0/": "xmp",
+    "http://ns.adobe.com/xap/1.0/sType/ResourceEvent#": "stEvt",
+    "http://ns.adobe.com/photoshop/1.0/": "photoshop",
+    "http://ns.adobe.com/tiff/1.0/": "tiff",
+    "http://ns.adobe.com/exif/1.0/": "exif",
+    "http://purl.org/dc/elements/1.1/": "dc",
+    "http://purl.org/dc/terms/": "dcterms",
+}
+_XMP_PROPERTIES = frozenset(
+    (
+        "Iptc4xmpExt:DigitalSourceType",
+        "Iptc4xmpExt:AISystemUsed",
+        "Iptc4xmpExt:AIPromptInformation",
+        "TC260:AIGC",
+        "xmp:CreatorTool",
+        "stEvt:softwareAgent",
+        "photoshop:Credit",
+        "photoshop:Source",
+        "tiff:Make",
+        "tiff:Model",
+        "tiff:Software",
+        "exif:UserComment",
+        "dc:creator",
+        "dc:description",
+        "dcterms:provenance",
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One text of a file.
+
+    Attributes:
+        standard: "EXIF", "XMP", "IPTC", "PNG text" or "comment".
+        name: of the tag, property or keyword; valid Unicode, printable, at most 60 characters.
+        text: as it stands there, at most 65,536 characters; any characters, lone surrogates included.
+    """
+
+    standard: str
+    name: str
+    text: str
+
+    @property
+    def place(self) -> str:
+        """Where the text stands, for people."""
+        return f"{self.standard} {self.name}".strip()
+
+
+def read_entries(data: bytes) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
+    """The texts of a file that may say where it comes from, and notes on what could not be read.
+
+    Args:
+        data: the bytes of a picture's file, of any format that facefake reads.
+    """
+    notes: list[str] = []
+    entries: list[Entry] = []
+    with _noting("metadata", notes), pillow_muted():
+        image = _opened(data)
+        for standard, read in (
+            ("PNG text", _png_text),
+            ("comment", _comment),
+            ("EXIF", _exif),
+            ("XMP", _xmp),
+            ("IPTC", _iptc),
+        ):
+            with _noting(f"{standard} metadata", notes):
+                for name, text in read(image):
+                    entries.append(Entry(standard, printable(name, 60), text[:_LONGEST_TEXT]))
+                    if len(entries) >= _MOST_ENTRIES:
+                        raise Refusal("too_large", f"at most {_MOST_ENTRIES} entries", "more")
+    return tuple(entries[:_MOST_ENTRIES]), tuple(notes)
+
+
+def printable(text: str, longest: int) -> str:
+    """A stranger's text for people: one line of visible characters, cut at `longest` with an ellipsis."""
+    text = text[: 4 * longest].encode("utf-8", "replace").decode("utf-8")
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+@contextmanager
+def _noting(what: str, notes: list[str]) -> Iterator[None]:
+    try:
+        with faults("corrupt", what):
+            yield
+    except Refusal as refusal:
+        _, expected, got = refusal.args
+        told = f"expected {expected}, got {got}" if expected != what else got
+        notes.append(printable(f"{what} not read: {told}", 200))
+
+
+def _opened(data: bytes) -> ImageFile.ImageFile:
+    """The picture with its metadata in `info` and its pixels not decoded."""
+    file_format = file_format_of(data)
+    if file_format is None:
+        raise Refusal("unsupported", "a picture", "another file")
+    return open_reader(_without_pixels(data) if file_format == "PNG" else data, file_format)
+
+
+def _without_pixels(data: bytes) -> bytes:
+    # Text may stand behind the pixels, and Pillow would decode them on the way there.
+    kept, at = [data[:8]], 8
+    for _ in range(_MOST_CHUNKS):
+        length, kind = int.from_bytes(data[at : at + 4]), data[at + 4 : at + 8]
+        if kind not in (b"IDAT", b"fdAT", b"fcTL", b"acTL"):
+            kept.append(data[at : at + 12 + length])
+        at += 12 + length
+        if kind == b"IEND" or at >= len(data):
+            break
+    return b"".join(kept)
+
+
+def _png_text(image: ImageFile.ImageFile) -> Iterator[tuple[str, str]]:
+    if image.format == "PNG":
+        for name, text in image.info.items():
+            if isinstance(text, str) and name != "XML:com.adobe.xmp":
+                yield str(name), text
+
+
+def _comment(image: ImageFile.ImageFile) -> Iterator[tuple[str, str]]:
+    comment = image.info.get("comment")
+    if isinstance(comment, bytes):
+        yield "", comment[:_LONGEST_TEXT].decode("utf-8", "replace")
+
+
+def _exif(image: ImageFile.ImageFile) -> Iterator[tuple[str, str]]:
+    # Not the PNG reader's own method, which decodes the pixels to see what stands behind them.
+    exif = Image.Image.getexif(image)
+    if image.info.get("exif") and not exif:
+        raise SyntaxError("no tag can be read")  # the JPEG reader met the fault before us and hid it
+    for tag, name in _EXIF_TAGS.items():
+        text = _exif_text(exif.get(tag), wide=name.startswith("XP"))
+        if text:
+            yield name, text
+    comment = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment)
+    if isinstance(comment, bytes):
+        yield "UserComment", _user_comment(comment[: 2 * _LONGEST_TEXT])
+
+
+def _exif_text(value: Any, wide: bool) -> str:
+    if isinstance(value, tuple) and all(isinstance(item, int) and 0 <= item < 256 for item in value):
+        value = bytes(value)
+    if isinstance(value, bytes):
+        return value[: 2 * _LONGEST_TEXT].decode("utf-16-le" if wide else "utf-8", "replace").strip("\0 ")
+    if not isinstance(value, str):
+        return ""
+    try:
+        # Pillow takes EXIF text for Latin 1; most of what is not ASCII is UTF-8 now.
+        return value[:_LONGEST_TEXT].encode("latin-1").decode("utf-8").strip("\0 ")
+    except UnicodeError:
+        return value.strip("\0 ")
+
+
+def _user_comment(value: bytes) -> str:
+    code, text = value[:8], value[8:]
+    if code == b"UNICODE\0":
+        # In the byte order of the EXIF data by the standard, big-endian by many writers: the half of a code unit
+        # that is mostly zero is the upper one.
+        big = text[::2].count(0) >= text[1::2].count(0)
+        return text.decode("utf-16-be" if big else "utf-16-le", "replace").strip("\0 ")
+    return (text if code in (b"ASCII\0\0\0", bytes(8)) else value).decode("utf-8", "replace").strip("\0 ")
+
+
+def _xmp(image: ImageFile.ImageFile) -> Iterator[tuple[str, str]]:
+    packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
+    if packet is None:
+        return
+    from defusedxml.ElementTree import fromstring
+
+    if isinstance(packet, str):
+        packet = packet.encode("utf-8", "replace")
+    if len(packet) > _LARGEST_XMP:
+        raise Refusal("too_large", f"at most {_LARGEST_XMP:,} bytes", f"{len(packet):,} bytes")
+    root: Element = fromstring(packet.strip(b"\0 \n\r\t"), forbid_dtd=True)
+    for element in root.iter():
+        for key, value in element.attrib.items():
+            if name := _xmp_property(key):
+                yield name, value
+        if name := _xmp_property(element.tag):
+            text = _joined(islice(element.itertext(), _MOST_PIECES))
+            if text:
+                yield name, text
+
+
+def _xmp_property(qualified: str) -> str | None:
+    namespace, _, local = qualified.removeprefix("{").partition("}")
+    return local if f"{_XMP_PREFIXES.get(namespace)}:{local}" in _XMP_PROPERTIES else None
+
+
+def _joined(pieces: Iterable[str]) -> str:
+    return re.sub(r"^\s+|\s+$", "", " ".join(piece for piece in pieces if not piece.isspace()))
+
+
+def _iptc(image: ImageFile.ImageFile) -> Iterator[tuple[str, str]]:
+    found = IptcImagePlugin.getiptcinfo(image) or {}
+    for dataset, name in _IPTC_DATASETS.items():
+        values = found.get(dataset, [])
+        for value in values if isinstance(values, list) else [values]:
+            yield name, value[:_LONGEST_TEXT].decode("utf-8", "replace")

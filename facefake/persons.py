@@ -1,0 +1,271 @@
+"""From the faces that one person has in a clip's frames to a verdict on the person, and on the clip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from facefake.aggregator import verdict_on
+from facefake.calibration import (
+    Calibration,
+    any_fake_probability,
+    corrected,
+    false_alarm_rate,
+    probability,
+)
+from facefake.results import Verdict, percent, six_digits
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from facefake.tiles import Box
+
+FEWEST_JUDGED = 3
+"""Faces of a person that must be judged, in a clip that has so many frames: one face alone may be no face."""
+
+WINDOW = 5
+"""Judged faces in a row that make a time span."""
+
+
+class Span(NamedTuple):
+    """A stretch of time, in seconds from the beginning of the clip."""
+
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """One person's face in one frame.
+
+    Attributes:
+        time: of the frame, in seconds.
+        box: left, top, right, bottom, in pixels of the frame.
+        detection_score: 0 to 1.
+        logit: the network's raw score; None when the face was not judged.
+        fake_probability: that of this face alone, 0 to 1; None when it was not judged.
+        reason: why it was not judged; None when it was.
+        crop: uint8 (n, n, 3) RGB, the face and what is around it, for a contact sheet; no part of the record.
+    """
+
+    time: float
+    box: Box
+    detection_score: float
+    logit: float | None
+    fake_probability: float | None
+    reason: str | None
+    crop: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The sighting as JSON-ready values."""
+        return {
+            "time": round(self.time, 3),
+            "box": [round(float(value), 2) for value in self.box],
+            "detection_score": six_digits(self.detection_score),
+            "logit": six_digits(self.logit),
+            "fake_probability": six_digits(self.fake_probability),
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class PersonResult:
+    """What is said of one person in a clip, or, to be exact, of one uninterrupted appearance.
+
+    Attributes:
+        index: in the order of appearance, from 0.
+        verdict: "not_applicable" when the person cannot be judged.
+        fake_probability: calibrated probability, 0 to 1, that the face is fake; None when it was not judged.
+        false_alarm_rate: share of real people, above 0 and at most 1, who look at least as fake in as many frames;
+            an upper bound, see `judge_persons`; None when the person was not judged.
+        reason: why the person is uncertain or was not judged; None otherwise.
+        logit: what more than half of the judged faces reach; None when the person was not judged.
+        spans: when the person looks fake, in order.
+        sightings: the person's face in each frame in which it was found, in order.
+    """
+
+    index: int
+    verdict: Verdict
+    fake_probability: float | None
+    false_alarm_rate: float | None
+    reason: str | None
+    logit: float | None
+    spans: tuple[Span, ...]
+    sightings: tuple[Sighting, ...]
+
+    @property
+    def number(self) -> int:
+        """The person's number in texts, where people count from 1."""
+        return self.index + 1
+
+    @property
+    def judged(self) -> int:
+        """In how many frames the face was judged."""
+        return sum(sighting.logit is not None for sighting in self.sightings)
+
+    @property
+    def seen(self) -> Span:
+        """From when to when the person is seen."""
+        return Span(self.sightings[0].time, self.sightings[-1].time)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The person as JSON-ready values."""
+        return {
+            "index": self.index,
+            "verdict": self.verdict,
+            "fake_probability": six_digits(self.fake_probability),
+            "false_alarm_rate": six_digits(self.false_alarm_rate),
+            "reason": self.reason,
+            "logit": six_digits(self.logit),
+            "seen": [round(time, 3) for time in self.seen],
+            "spans": [[round(time, 3) for time in span] for span in self.spans],
+            "sightings": [sighting.to_dict() for sighting in self.sightings],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ClipJudgement:
+    """The verdict on a clip and on the people in it; the attributes are those of `VideoResult`."""
+
+    verdict: Verdict
+    fake_probability: float | None
+    false_alarm_rate: float | None
+    reason: str | None
+    persons: tuple[PersonResult, ...]
+
+
+def judge_persons(
+    tracks: Sequence[Sequence[Sighting]], frames: int, calibration: Calibration
+) -> ClipJudgement:
+    """Verdicts for the people in a clip and for the clip.
+
+    The frames of one person are anything but independent: what makes one face look fake, such as the camera's
+    filter, makes the next one. So nothing is multiplied. A person's score is the logit that more than half of the
+    person's m judged faces reach, the k-th largest of them. Whatever the dependence, and if each face of a real
+    person is as likely to reach a logit as a real face in a still picture, a real person's score reaches it with at
+    most m / k times, that is less than twice, that probability (Rüger 1978, "Das maximale Signifikanzniveau des
+    Tests «Lehne H₀ ab, wenn k unter n gegebenen Tests zur Ablehnung führen»", Metrika 25; Vovk & Wang 2020, "Combining
+    p-values via averaging", Biometrika 107). This bound is the person's false-alarm rate. The clip's is corrected for
+    the number of judged people, as a picture's is for its faces, and verdicts follow from it as they do there.
+
+    Spans are found in the same way from `WINDOW` judged faces in a row, corrected for how many such windows the clip
+    has as well. In people who are called fake, whose spans only tell when, the correction is for the people alone.
+    A person with spans who is not called fake is uncertain, whatever the score: a part may be faked.
+
+    Args:
+        tracks: one a person, in order of appearance; each has at least one sighting.
+        frames: how many frames were looked at.
+        calibration: of the model, for still pictures.
+    """
+    least = min(FEWEST_JUDGED, frames)
+    judged = [[s.logit for s in track if s.logit is not None] for track in tracks]
+    count = sum(len(logits) >= least for logits in judged)
+    windows = sum(max(1, len(logits) - WINDOW + 1) for logits in judged if len(logits) >= least)
+    persons = tuple(
+        _judge_person(index, track, logits, count, windows, calibration)
+        if len(logits) >= least
+        else PersonResult(
+            index, "not_applicable", None, None, _why_not(track, len(logits), least), None, (), tuple(track)
+        )
+        for index, (track, logits) in enumerate(zip(tracks, judged, strict=True))
+    )
+    scores = [person.logit for person in persons if person.logit is not None]
+    if not scores:
+        reason = f"none of {len(persons)} people can be judged" if persons else "no face found"
+        return ClipJudgement(
+            "not_applicable", None, None, persons[0].reason if len(persons) == 1 else reason, persons
+        )
+    rate = corrected(min(p.false_alarm_rate for p in persons if p.false_alarm_rate is not None), count)
+    chance = any_fake_probability(scores, calibration)
+    verdict, why = verdict_on(rate, chance, _alike(count), calibration)
+    doubtful = [person for person in persons if person.verdict == "uncertain"]
+    if verdict == "real" and doubtful:
+        verdict, why = "uncertain", f"person {doubtful[0].number}: {doubtful[0].reason}"
+    return ClipJudgement(verdict, chance, rate, why, persons)
+
+
+def _judge_person(
+    index: int,
+    track: Sequence[Sighting],
+    logits: Sequence[float],
+    count: int,
+    windows: int,
+    calibration: Calibration,
+) -> PersonResult:
+    score, rate = majority(logits, calibration)
+    chance = probability(score, calibration)
+    verdict, reason = verdict_on(corrected(rate, count), chance, _alike(count), calibration)
+    spans = _spans(track, count if verdict == "fake" else windows, calibration)
+    if spans and verdict == "real":
+        verdict, reason = "uncertain", "looks fake for a part of the time only"
+    return PersonResult(index, verdict, chance, rate, reason, score, spans, tuple(track))
+
+
+def majority(logits: Sequence[float], calibration: Calibration) -> tuple[float, float]:
+    """The largest logit that more than half of at least one face reach, and the false-alarm rate of that."""
+    least = len(logits) // 2 + 1
+    score = sorted(logits, reverse=True)[least - 1]
+    return score, min(1.0, false_alarm_rate(score, calibration) * len(logits) / least)
+
+
+def _spans(track: Sequence[Sighting], chances: int, calibration: Calibration) -> tuple[Span, ...]:
+    judged = [(sighting.time, sighting.logit) for sighting in track if sighting.logit is not None]
+    spans: list[Span] = []
+    for first in range(len(judged) - WINDOW + 1):
+        window = judged[first : first + WINDOW]
+        if (
+            corrected(majority([logit for _, logit in window], calibration)[1], chances)
+            > calibration.alarm_rate
+        ):
+            continue
+        start, end = window[0][0], window[-1][0]
+        if spans and start <= spans[-1].end:
+            spans[-1] = Span(spans[-1].start, end)
+        else:
+            spans.append(Span(start, end))
+    return tuple(spans)
+
+
+def _why_not(track: Sequence[Sighting], judged: int, least: int) -> str:
+    reasons = [sighting.reason for sighting in track if sighting.reason is not None]
+    if len(reasons) > judged:
+        faults = [reason.partition(":")[0] for reason in reasons]
+        often = max(sorted(set(faults)), key=faults.count)
+        return f"{often}: in {faults.count(often)} of {len(track)} frames"
+    return f"seen too briefly: judged in {judged} frames, at least {least} are needed"
+
+
+def _alike(count: int) -> str:
+    return "real people look" if count == 1 else f"clips with {count} real people show one who looks"
+
+
+def sentence(verdict: Verdict, persons: Sequence[PersonResult], rate: float | None) -> str:
+    """One plain English sentence on a clip."""
+    if not persons:
+        return "No face found, so there is nothing to judge."
+    if verdict == "not_applicable":
+        return (
+            f"The one person found cannot be judged: {persons[0].reason}."
+            if len(persons) == 1
+            else f"{len(persons)} people found, none of whom can be judged."
+        )
+    counts = {each: sum(person.verdict == each for person in persons) for each in ("fake", "uncertain")}
+    of = (
+        "The one person found"
+        if len(persons) == 1
+        else f"{counts['fake'] or 'None'} of {len(persons)} people"
+    )
+    if counts["fake"]:
+        looks = "look" if counts["fake"] > 1 else "looks"
+        clauses = [f"{of} {looks} fake (false-alarm rate {percent(rate or 1.0)})"]
+    elif len(persons) == 1:
+        clauses = [f"{of} is uncertain" if counts["uncertain"] else f"{of} does not look fake"]
+    else:
+        clauses = [f"{of} looks fake"]
+    if len(persons) > 1 and counts["uncertain"]:
+        clauses.append(f"{counts['uncertain']} {'is' if counts['uncertain'] == 1 else 'are'} uncertain")
+    if verdict == "real":
+        clauses.append("that does not prove the clip authentic")
+    return "; ".join(clauses) + "."

@@ -1,0 +1,138 @@
+"""What a picture's file says of its own origin, kept apart from what its pixels look like.
+
+Such statements are easily removed, and all but intact content credentials as easily written by anybody. So they change
+no verdict, and that there are none proves nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from facefake.credentials import ContentCredentials, read_credentials
+from facefake.images import EncodedFile, ImageLimits, read_source
+from facefake.metadata import read_entries
+from facefake.traces import Trace, find_traces
+
+Claim = Literal["generated", "partly_generated", "captured", "edited", "nothing"]
+CLAIMS: tuple[Claim, ...] = get_args(Claim)
+
+_MOST_TRACES = 30
+_CAUTION = "anybody can write or remove that"
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What a file says of its picture's origin.
+
+    Attributes:
+        content_credentials: signed ones; None when the file has none.
+        traces: what its other metadata say, each once, at most 30, those of generators first.
+        notes: what of its metadata could not be read, one sentence each.
+    """
+
+    content_credentials: ContentCredentials | None = None
+    traces: tuple[Trace, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def claim(self) -> Claim:
+        """The gravest thing that the file says of how its picture came about; "nothing" is no evidence."""
+        kinds = {trace.kind for trace in self._believed()}
+        return next((claim for claim in CLAIMS if claim in kinds), "nothing")
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the file says nothing at all, as most do."""
+        return not self.traces and self.content_credentials is None
+
+    @property
+    def summary(self) -> str:
+        """One or two plain English sentences for a person."""
+        return " ".join(filter(None, (_of_credentials(self.content_credentials), self._of_traces())))
+
+    def _believed(self) -> tuple[Trace, ...]:
+        credentials = self.content_credentials
+        signed = credentials.traces if credentials is not None and credentials.state != "invalid" else ()
+        return signed + self.traces
+
+    def _of_traces(self) -> str:
+        claim = self.claim
+        told = [trace for trace in self._believed() if trace.kind == claim]
+        if not told:
+            software = [trace for trace in self._believed() if trace.kind == "software"]
+            if software:
+                return f"The file names the software that wrote it, {_listed(software)}, and no camera."
+            return "" if self.content_credentials else "The file does not say where it comes from."
+        names = _listed(told)
+        says = {
+            "generated": "The file says that its picture was generated",
+            "partly_generated": "The file says that a part of its picture was generated",
+            "captured": "The file names a camera or a scan",
+            "edited": "The file says that its picture was edited",
+        }[claim]
+        signed = any(trace not in self.traces for trace in told)
+        return f"{says}: {names}." if signed else f"{says}: {names}; {_CAUTION}."
+
+    def to_dict(self) -> dict[str, Any]:
+        """The provenance as JSON-ready values."""
+        credentials = self.content_credentials
+        return {
+            "claim": self.claim,
+            "summary": self.summary,
+            "content_credentials": None if credentials is None else credentials.to_dict(),
+            "traces": [trace.to_dict() for trace in self.traces],
+            "notes": list(self.notes),
+        }
+
+
+def read_provenance(
+    source: bytes | str | os.PathLike[str] | EncodedFile, limits: ImageLimits | None = None
+) -> Provenance:
+    """What a picture's file says of its origin. Its pixels are not decoded, and nothing is fetched.
+
+    Args:
+        source: the bytes of the file, its path, or what `images.read_source` gave.
+        limits: how large a file may be; None for the usual ones.
+
+    Raises:
+        ImageError: the file cannot be read. What is wrong with its metadata becomes a note.
+        TypeError: the source is no file.
+    """
+    file = read_source(source, limits or ImageLimits())
+    if not isinstance(file, EncodedFile):
+        raise TypeError(f"expected a path or the bytes of a file, got a {type(source).__name__}")
+    entries, notes = read_entries(file.data)
+    credentials = read_credentials(file.data)
+    linked = [entry for entry in entries if entry.name == "provenance"]
+    if credentials is None and linked:
+        credentials = ContentCredentials("remote")
+    traces = list(find_traces(entries))
+    ranks = {"generated": 0, "partly_generated": 1}
+    traces.sort(key=lambda trace: ranks.get(trace.kind, 2))
+    return Provenance(credentials, tuple(dict.fromkeys(traces))[:_MOST_TRACES], notes)
+
+
+def _of_credentials(credentials: ContentCredentials | None) -> str:
+    if credentials is None:
+        return ""
+    if credentials.state == "remote":
+        return "The file names content credentials that lie elsewhere; they were not fetched."
+    if credentials.state == "unchecked":
+        why = f": {credentials.problems[0]}" if credentials.problems else ""
+        return f"The file has content credentials that were not checked{why}."
+    by = f"signed as {credentials.issuer or credentials.signer or 'somebody unnamed'}"
+    if credentials.state == "invalid":
+        why = f" ({credentials.problems[0]})" if credentials.problems else ""
+        return (
+            f"The file has content credentials, {by}, that do not fit it{why}: "
+            "it was changed since, or they were forged."
+        )
+    trust = "" if credentials.state == "trusted" else ", though nobody vouches for that name"
+    return f"The file has intact content credentials, {by}{trust}."
+
+
+def _listed(traces: list[Trace]) -> str:
+    shown = list(dict.fromkeys(f"{trace.name} ({trace.place})" for trace in traces))
+    return ", ".join(shown[:3]) + (f" and {len(shown) - 3} more" if len(shown) > 3 else "")

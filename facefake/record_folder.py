@@ -1,0 +1,203 @@
+"""A folder of Parquet files with one row a record, in any store: it grows by whole files and is gone on with."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from facefake.errors import OutputError
+from facefake.journal import DIGEST, KnownFiles, Recorded, latest, other_settings, path_digest, state_digest
+from facefake.stores import resolved
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from facefake.settings import Settings
+
+_ROWS = 10_000  # of one file
+_SECONDS = 60.0  # after which what has come is written, so that little is lost with this process
+_SETTINGS = b"facefake.settings"
+_OBJECT_STORES = (
+    "s3",
+    "gcs",
+    "abfs",
+)  # a file is there when it is whole; elsewhere it is put in its place then
+
+
+class RecordFolder:
+    """A folder of ``part-*.parquet`` with the columns path, verdict, error, size, modified_ns and record.
+
+    `error` is the kind of a failure, and `record` the JSON that a line of `JsonLines` holds. Every file is written
+    whole or not at all. With `resume`, records that have a later one of the same path are dropped, at the beginning
+    and at the end. Of a million records it keeps 32 MB in memory. Only one process may write to a folder at a time.
+
+    Args:
+        folder: a path or a URI; is made if it does not exist.
+        settings: of all the records.
+        force: remove the files of an earlier scan.
+        resume: go on with them, if they have these settings.
+        retry_failures: drop the records of failures when resuming, so that `known` does not know them.
+
+    Attributes:
+        known: the files that there were records of when this was opened.
+
+    Raises:
+        OutputError: the folder holds records, or records with other settings, or it cannot be read or written.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        settings: Settings,
+        *,
+        force: bool = False,
+        resume: bool = False,
+        retry_failures: bool = False,
+    ) -> None:
+        self._folder = folder
+        self._settings = asdict(settings)
+        # Names in the order of time, so that the later of two records of a path is known.
+        self._run = f"{time.time_ns():020d}-{secrets.token_hex(4)}"
+        self._written = 0
+        self._waiting: list[dict[str, Any]] = []
+        self._since = time.monotonic()
+        self.known = KnownFiles(np.empty(0, f"S{DIGEST}"))
+        with self._faults():
+            self._system, self._root, _ = resolved(folder)
+            self._system.create_dir(self._root, recursive=True)
+            names = self._parts()
+            if force:
+                for name in names:
+                    self._system.delete_file(name)
+            elif names and not resume:
+                raise OutputError(
+                    f"{folder}: expected a folder without records, found {len(names)} files of them"
+                )
+            elif names:
+                self.known = KnownFiles(self._tidy(retry_failures))
+
+    def write(self, record: Recorded) -> None:
+        """Add a record.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        values = record.to_dict()
+        file = values["file"] or {}
+        self._waiting.append(
+            {
+                "path": values["path"],
+                "verdict": values["verdict"],
+                "error": values.get("error", {}).get("kind"),
+                "size": file.get("size"),
+                "modified_ns": file.get("modified_ns"),
+                "record": json.dumps(values, allow_nan=False),
+            }
+        )
+        if len(self._waiting) >= _ROWS or time.monotonic() > self._since + _SECONDS:
+            self._flush()
+
+    def close(self) -> None:
+        """Write what has come, and drop the records that were replaced by it.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        self._flush()
+        with self._faults():
+            self._tidy(False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        if self._waiting:
+            schema = pa.schema(
+                [(name, pa.string()) for name in ("path", "verdict", "error")]
+                + [(name, pa.int64()) for name in ("size", "modified_ns")]
+                + [("record", pa.string())],
+                {_SETTINGS: json.dumps(self._settings)},
+            )
+            with self._faults():
+                self._put(
+                    pa.Table.from_pylist(self._waiting, schema),
+                    f"{self._root}/part-{self._run}-{self._written:06d}.parquet",
+                )
+            self._written += 1
+            self._waiting = []
+        self._since = time.monotonic()
+
+    def _parts(self) -> list[str]:
+        from pyarrow.fs import FileSelector
+
+        found = self._system.get_file_info(FileSelector(self._root, allow_not_found=True))
+        return sorted(
+            info.path
+            for info in found
+            if info.base_name.startswith("part-") and info.base_name.endswith(".parquet")
+        )
+
+    def _tidy(self, drop_failures: bool) -> NDArray[np.bytes_]:
+        """Rewrite the files that hold records which are to be dropped; the digests of what stays, sorted."""
+        import pyarrow.parquet as pq
+
+        names = self._parts()
+        paths, states, wanted, ends = bytearray(), bytearray(), bytearray(), []
+        for name in names:
+            with self._system.open_input_file(name) as stream, pq.ParquetFile(stream) as file:
+                told = json.loads((file.schema_arrow.metadata or {}).get(_SETTINGS, b"null"))
+                if told != self._settings:
+                    raise other_settings(name, self._settings, told)
+                for row in file.read(["path", "verdict", "size", "modified_ns"]).to_pylist():
+                    paths += path_digest(row["path"])
+                    states += state_digest(row["path"], row if row["size"] is not None else None)
+                    wanted.append(not (drop_failures and row["verdict"] == "error"))
+            ends.append(len(wanted))
+        keep = np.frombuffer(wanted, bool) & latest(np.frombuffer(bytes(paths), f"S{DIGEST}"))
+        for name, kept in zip(names, np.split(keep, ends[:-1]), strict=True):
+            if not kept.any():
+                self._system.delete_file(name)
+            elif not kept.all():
+                with self._system.open_input_file(name) as stream:
+                    table = pq.read_table(stream)
+                self._put(table.filter(kept), name)
+        return np.sort(np.frombuffer(bytes(states), f"S{DIGEST}")[keep])
+
+    def _put(self, table: pa.Table, path: str) -> None:
+        import pyarrow.parquet as pq
+
+        whole = self._system.type_name in _OBJECT_STORES
+        target = path if whole else f"{self._root}/.facefake-{secrets.token_hex(8)}.partial"
+        try:
+            with self._system.open_output_stream(target) as stream:
+                pq.write_table(table, stream, compression="zstd")
+            if not whole:
+                self._system.move(target, path)
+        except BaseException:
+            if not whole and self._system.get_file_info(target).type.name == "File":
+                self._system.delete_file(target)
+            raise
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError) as error:  # those of Arrow among them
+            got = (isinstance(error, OSError) and error.strerror) or str(error)
+            raise OutputError(f"{self._folder}: expected a folder for records, got: {got}") from error

@@ -1,0 +1,96 @@
+"""The records of a scan, read back: JSON Lines, one record a line."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from facefake.errors import RecordError
+from facefake.results import SCHEMA_VERSION
+
+_LONGEST_LINE = 64 << 20  # bytes: a picture of a thousand faces has one
+_BEGINNING = b'{"schema_version": "'
+_FIELDS = {"path": str | None, "verdict": str}
+_CHECKS: dict[str, Callable[[Any], bool]] = {
+    "file": lambda file: file is None or (isinstance(file, dict) and {"size", "modified_ns"} <= file.keys()),
+    "error": lambda error: isinstance(error, dict) and {"kind", "message"} <= error.keys(),
+    "warnings": lambda warnings: (
+        isinstance(warnings, list) and all(isinstance(line, str) for line in warnings)
+    ),
+    "faces": lambda faces: isinstance(faces, list) and all(map(_is_face, faces)),
+    "persons": lambda persons: (
+        isinstance(persons, list)
+        and all(isinstance(person, dict) and isinstance(person.get("index"), int) for person in persons)
+    ),
+}
+
+
+def read_records(path: Path, warn: Callable[[str], object] = warnings.warn) -> Iterator[dict[str, Any]]:
+    """The records in a file that `JsonLines` wrote, one after the other, as JSON values.
+
+    Args:
+        path: the file, to which a scan may still be writing.
+        warn: is told when the last line is half-written, which is not yielded.
+
+    Raises:
+        RecordError: the file cannot be read, or a line is no record; those before it have been yielded.
+    """
+    for line, record in read_lines(path):
+        if record is None:
+            warn(f"{path}: the last line is half-written and left out: {len(line)} bytes")
+        else:
+            yield record
+
+
+def read_lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
+    """As `read_records`, each line with its record; the last line with None where a record only begins in it."""
+    try:
+        with path.open("rb") as file:
+            number = 0
+            while line := file.readline(_LONGEST_LINE):
+                number += 1
+                try:
+                    yield line, _parsed(line)
+                except ValueError as error:
+                    begun = (
+                        line.startswith(_BEGINNING) or _BEGINNING.startswith(line) or not line.strip(b"\0")
+                    )
+                    if line.endswith(b"\n") or len(line) == _LONGEST_LINE or not begun:
+                        raise RecordError(
+                            f"{path}, line {number}: expected a record, got: {error}"
+                        ) from error
+                    yield line, None
+    except (OSError, ValueError) as error:
+        got = error.strerror if isinstance(error, OSError) else error
+        raise RecordError(f"{path}: expected a file of records, got: {got}") from error
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except RecursionError as error:
+        raise ValueError("lists within lists without end") from error
+    if not isinstance(record, dict):
+        raise ValueError(f"a {type(record).__name__}")
+    version = record.get("schema_version")
+    if not isinstance(version, str) or version.split(".")[0] != SCHEMA_VERSION.split(".")[0]:
+        raise ValueError(f"schema version {version!r} where {SCHEMA_VERSION} is known")
+    for name, kind in _FIELDS.items():
+        if not isinstance(record.get(name), kind):
+            raise ValueError(f"{record.get(name)!r:.80} for {name}")
+    is_video = record.get("media") == "video"
+    whole = ("file", "warnings", "persons" if is_video else "faces")
+    for name in ("file", "error") if record["verdict"] == "error" else whole:
+        if not _CHECKS[name](record.get(name)):
+            raise ValueError(f"{record.get(name)!r:.80} for {name}")
+    return record
+
+
+def _is_face(face: object) -> bool:
+    if not isinstance(face, dict) or not isinstance(face.get("index"), int):
+        return False
+    box = face.get("box")
+    return isinstance(box, list) and len(box) == 4

@@ -1,0 +1,172 @@
+"""The summary of many records: how many pictures and faces got which verdict, in numbers and as a histogram."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any
+
+BINS = 20
+"""Of the histogram, from 0 to 100 %."""
+
+SIGNS = {"fake": "▲", "uncertain": "?", "real": "○", "not_applicable": "–"}
+WORDS = {"fake": "fake", "uncertain": "uncertain", "real": "real", "not_applicable": "not judged"}
+
+_STACKED = ("real", "uncertain", "fake")  # from the axis up
+_LEFT, _TOP, _WIDE, _HIGH = 46, 34, 640, 190  # of the histogram's bars, in units of its drawing
+
+FaceKey = tuple[float, int, int]
+"""How suspicious a face is, the smaller the more; the number of its record; its place in that."""
+
+
+@dataclass
+class Tally:
+    """What was counted.
+
+    Attributes:
+        records: how many there are.
+        pictures, faces: by verdict.
+        others: records that are no picture with faces, by "failure", "faceless" and "video".
+        models: pictures and videos by the model that judged them.
+        histogram: judged faces by verdict and by the bin that their fake probability falls into.
+    """
+
+    records: int = 0
+    pictures: Counter[str] = field(default_factory=Counter)
+    faces: Counter[str] = field(default_factory=Counter)
+    others: Counter[str] = field(default_factory=Counter)
+    models: Counter[str] = field(default_factory=Counter)
+    histogram: Counter[tuple[str, int]] = field(default_factory=Counter)
+
+    def counting(self, records: Iterable[Mapping[str, Any]]) -> Iterator[FaceKey]:
+        """Count records, and give the key of each face on the way."""
+        for number, record in enumerate(records):
+            self.records += 1
+            kind = kind_of(record)
+            if kind != "picture":
+                self.others[kind] += 1
+            if kind == "failure":
+                continue
+            self.models[record["model"]] += 1
+            if kind == "video":
+                continue
+            self.pictures[record["verdict"]] += 1
+            for index, face in enumerate(record["faces"]):
+                verdict, probability, rate = (
+                    face["verdict"],
+                    face["fake_probability"],
+                    face["false_alarm_rate"],
+                )
+                self.faces[verdict] += 1
+                if probability is not None:
+                    self.histogram[verdict, min(BINS - 1, int(probability * BINS))] += 1
+                if verdict not in WORDS:
+                    raise ValueError(f"the verdict {verdict!r}")
+                yield 2.0 if rate is None else float(rate), number, index
+
+    def sentence(self) -> str:
+        """All of it in a sentence or two."""
+        parts = [f"{_counted(self.pictures.total(), 'picture')} with {_counted(self.faces.total(), 'face')}"]
+        if self.others["video"]:
+            parts.append(_counted(self.others["video"], "video"))
+        told = [f"{', '.join(parts)}."]
+        if self.pictures["fake"]:
+            fakes, pictures = self.faces["fake"], self.pictures["fake"]
+            told.append(
+                f"{_counted(fakes, 'face')} in {_counted(pictures, 'picture')} {'look' if fakes > 1 else 'looks'} fake."
+            )
+        elif self.faces.total() > self.faces["not_applicable"]:
+            told.append("No face looks fake.")
+        if self.faces["uncertain"]:
+            told.append(
+                f"{_counted(self.faces['uncertain'], 'face')} {'are' if self.faces['uncertain'] > 1 else 'is'} uncertain."
+            )
+        if self.others["failure"]:
+            told.append(f"{_counted(self.others['failure'], 'file')} could not be read.")
+        return " ".join(told)
+
+
+def kind_of(record: Mapping[str, Any]) -> str:
+    """What a record is to a report: "picture" with faces, "faceless", "video" or "failure"."""
+    if record["verdict"] == "error":
+        return "failure"
+    if record.get("media") == "video":
+        return "video"
+    return "picture" if record["faces"] else "faceless"
+
+
+def table_rows(tally: Tally) -> str:
+    """The verdicts with how many pictures and faces got them, as rows of an HTML table."""
+    rows = [
+        f'<tr><th scope="row"><span class="badge" data-verdict="{verdict}"><i aria-hidden="true">{SIGNS[verdict]}</i>'
+        f"{word}</span></th><td>{tally.pictures[verdict]:,}</td><td>{tally.faces[verdict]:,}</td></tr>"
+        for verdict, word in WORDS.items()
+    ]
+    if failures := tally.others["failure"]:
+        badge = '<span class="badge" data-verdict="error"><i aria-hidden="true">✕</i>failed</span>'
+        rows.append(f'<tr><th scope="row">{badge}</th><td>{failures:,}</td><td></td></tr>')
+    return "\n".join(rows)
+
+
+def histogram(tally: Tally) -> str:
+    """The judged faces by fake probability, as inline SVG; colours, patterns and a title a bar tell verdicts apart."""
+    columns = [{verdict: tally.histogram[verdict, at] for verdict in _STACKED} for at in range(BINS)]
+    if not any(map(any, (column.values() for column in columns))):
+        return "<p>No face was judged.</p>"
+    tallest = max(sum(column.values()) for column in columns)
+    step = _WIDE / BINS
+    bottom = _TOP + _HIGH
+    drawn = []
+    for at, column in enumerate(columns):
+        y = float(bottom)
+        told = ", ".join(f"{count:,} {WORDS[verdict]}" for verdict, count in column.items() if count)
+        title = f"<title>{100 * at // BINS} to {100 * (at + 1) // BINS} %: {told}</title>"
+        for verdict, count in column.items():
+            if not count:
+                continue
+            high = max(1.5, _HIGH * count / tallest)  # one face among thousands shows too
+            y -= high
+            place = f'x="{_LEFT + at * step + 1:.1f}" y="{y:.1f}" width="{step - 2:.1f}" height="{high:.1f}"'
+            drawn.append(f'<rect {place} fill="{_fill(verdict)}">{title}</rect>')
+    for share in (0, 25, 50, 75, 100):
+        x = _LEFT + _WIDE * share / 100
+        drawn.append(f'<text x="{x:g}" y="{bottom + 22}" text-anchor="middle">{share} %</text>')
+    drawn += [
+        f'<text x="{_LEFT - 6}" y="{_TOP + 5}" text-anchor="end">{tallest:,}</text>',
+        f'<text x="{_LEFT - 6}" y="{bottom}" text-anchor="end">0</text>',
+        f'<path class="axis" fill="none" d="M{_LEFT} {bottom + 0.5}H{_LEFT + _WIDE}"/>',
+    ]
+    for at, verdict in enumerate(_STACKED):
+        start = _LEFT + 190 * at
+        drawn.append(f'<rect x="{start}" y="6" width="22" height="15" fill="{_fill(verdict)}"/>')
+        drawn.append(f'<text x="{start + 29}" y="18">{WORDS[verdict]}</text>')
+    told = "; ".join(
+        f"{100 * at // BINS} to {100 * (at + 1) // BINS} %: {sum(column.values()):,}"
+        for at, column in enumerate(columns)
+        if any(column.values())
+    )
+    return (
+        f'<svg class="histogram" viewBox="0 0 {_LEFT + _WIDE + 24} {bottom + 30}" role="img" '
+        f'aria-label="{escape("Faces by fake probability. " + told)}"><defs>{_PATTERNS}</defs>{"".join(drawn)}</svg>'
+    )
+
+
+_PATTERNS = (
+    '<pattern id="pattern-real" width="8" height="8" patternUnits="userSpaceOnUse">'
+    '<rect width="8" height="8" fill="#56b4e9"/></pattern>'
+    '<pattern id="pattern-uncertain" width="8" height="8" patternUnits="userSpaceOnUse">'
+    '<rect width="8" height="8" fill="#f0e442"/>'
+    '<path class="hatch" fill="none" d="M-2 10L10 -2M-2 2L2 -2M6 10L10 6"/></pattern>'
+    '<pattern id="pattern-fake" width="8" height="8" patternUnits="userSpaceOnUse">'
+    '<rect width="8" height="8" fill="#d55e00"/><circle class="dots" cx="4" cy="4" r="1.6"/></pattern>'
+)
+
+
+def _fill(verdict: str) -> str:
+    return f"url(#pattern-{verdict})"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -1,0 +1,76 @@
+"""How a scan judges, and what it allows a picture; records carry the former, so that no file mixes two settings."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from facefake.bundle import Bundle
+
+MAX_FACES = 1000
+"""How many faces of a picture are judged, where nothing else is said: half a minute's work."""
+
+TIMEOUT = 120.0
+"""Seconds that one picture may take."""
+
+WORKER_MEMORY = 4 << 30
+"""Bytes of memory that a worker process may use, its models included; the largest pictures take two thirds of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How pictures are judged.
+
+    Attributes:
+        bundle: the first 16 hexadecimal digits of the SHA-256 of the model bundle's description, which holds the
+            calibration, and the digests of the networks.
+        runtime: "litert" or "keras".
+        alarm_rate: largest false-alarm rate at which a picture is called fake.
+        min_face: smallest face that is looked for, in pixels.
+        max_faces: how many faces of a picture are judged at most, the largest first.
+    """
+
+    bundle: str
+    runtime: str
+    alarm_rate: float
+    min_face: float
+    max_faces: int
+
+
+def settings_of(
+    bundle: Bundle,
+    *,
+    runtime: str = "litert",
+    alarm_rate: float | None = None,
+    min_face: float | None = None,
+    max_faces: int = MAX_FACES,
+) -> Settings:
+    """The settings of a detector with this bundle; None stands for what the bundle says."""
+    from facefake.bundle import DESCRIPTION
+
+    digest = hashlib.sha256((bundle.folder / DESCRIPTION).read_bytes()).hexdigest()
+    return Settings(
+        bundle=digest[:16],
+        runtime=runtime,
+        alarm_rate=bundle.calibration.alarm_rate if alarm_rate is None else alarm_rate,
+        min_face=float(bundle.calibration.min_face if min_face is None else min_face),
+        max_faces=max_faces,
+    )
+
+
+def read_settings(model: str | bytes | os.PathLike[str] | None, **chosen: Any) -> Settings:
+    """The settings of a detector that is yet to be made with these arguments; its networks are not loaded.
+
+    Raises:
+        ModelError: the bundle is missing or damaged.
+    """
+    from facefake.bundle import read_bundle
+    from facefake.classifier import DEFAULT_BUNDLE
+    from facefake.paths import models_folder
+
+    folder = models_folder() / DEFAULT_BUNDLE if model is None else Path(os.fsdecode(model))
+    return settings_of(read_bundle(folder), **chosen)

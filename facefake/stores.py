@@ -1,0 +1,183 @@
+"""Pictures by URI, in whatever store pyarrow or fsspec can reach: found, told apart, read."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
+from urllib.parse import quote, unquote
+
+from facefake.errors import ImageError, MissingLibraryError
+from facefake.refusal import Refusal, faults
+from facefake.results import ErrorResult, FileState
+from facefake.sources import is_picture, no_pictures
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileInfo, FileSystem
+
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(::|://)")
+_MAGIC = re.compile(r"[*\[]")  # and not "?", which begins a URI's query
+
+
+class Stored(NamedTuple):
+    """A picture in a store.
+
+    Attributes:
+        uri: where it is.
+        file: its state; `modified_ns` is 0 where the store does not tell. None when there is no such file.
+    """
+
+    uri: str
+    file: FileState | None
+
+
+def is_uri(path: str) -> bool:
+    """Whether a path is a URI, such as ``s3://bucket/key`` or fsspec's ``zip://photo.jpg::s3://bucket/key``."""
+    return _URI.match(path) is not None and "://" in path
+
+
+def find_stored(uri: str) -> Iterator[Stored | ErrorResult]:
+    """What a URI stands for, by name, as `sources.find_pictures` has it for paths.
+
+    A folder stands for the pictures and videos in it and below; a URI that holds ``*`` or ``[`` is a pattern, in which
+    ``**`` stands for any folders; anything else is taken for a picture. Hidden files are left out of both.
+
+    Yields:
+        The pictures, or a record of why there are none.
+
+    Raises:
+        MissingLibraryError: the library for such stores is not installed.
+    """
+    from fsspec.utils import glob_translate
+
+    begin, path, end = _parts(uri)
+    parts = path.split("/")
+    fixed = next((at for at, part in enumerate(parts) if _MAGIC.search(part)), len(parts))
+    folder, pattern = "/".join(parts[:fixed]), "/".join(parts[fixed:])
+    try:
+        with _named(uri), faults("unreadable", "a folder or file to look into"):
+            system, root, quoted = resolved(begin + folder + end)
+            info = system.get_file_info(root)
+            if not pattern and info.type.name != "Directory":
+                yield Stored(uri, _state(info))
+                return
+            found = _listed(system, root)
+    except ImageError as error:
+        yield ErrorResult(uri, error.kind, str(error))
+        return
+    wanted = re.compile(glob_translate(pattern)) if pattern else None
+    empty = True
+    for name, info in found:
+        if not _is_hidden(name) and (wanted.match(name) if wanted else is_picture(name)):
+            empty = False
+            below = quote(name, safe="/!$&'()*+,;=:@") if quoted else name
+            yield Stored(begin + "/".join(filter(None, (folder.rstrip("/"), below))) + end, _state(info))
+    if empty:
+        yield no_pictures(uri, by_pattern=bool(pattern))
+
+
+def stored_state(uri: str) -> FileState | None:
+    """The state of a file; None when there is none, or none that can be looked at."""
+    try:
+        with _named(uri), faults("unreadable", "a readable file"):
+            system, path, _ = resolved(uri)
+            return _state(system.get_file_info(path))
+    except ImageError:
+        return None
+
+
+def resolved(place: str) -> tuple[FileSystem, str, bool]:
+    """The file system of a path or URI, the path there, and whether percent signs in what was given are escapes.
+
+    Raises:
+        MissingLibraryError: the library for such stores is not installed.
+        OSError, ValueError: there is no such store.
+    """
+    from pyarrow.fs import FSSpecHandler, LocalFileSystem, PyFileSystem
+
+    if not is_uri(place):
+        return LocalFileSystem(), os.path.abspath(place), False
+    begin, path, end = _parts(place)
+    authority, _, key = path.partition("/")
+    if not end.startswith("::") and (own := _arrow_system(f"{begin}{authority}/{end}")):
+        system, root = own
+        return system, f"{root.rstrip('/')}/{unquote(key)}", True
+    from fsspec.core import url_to_fs
+
+    try:
+        system, path = url_to_fs(place)
+    except ImportError as error:
+        raise MissingLibraryError(f"expected a library that can read {place}, got: {error}") from error
+    return PyFileSystem(FSSpecHandler(system)), path, False
+
+
+@contextmanager
+def opened(uri: str) -> Iterator[BinaryIO]:
+    """A file, to be read from its beginning to its end.
+
+    Raises:
+        ImageError: it cannot be opened.
+        MissingLibraryError: the library for such stores is not installed.
+    """
+    with _named(uri), faults("unreadable", "a readable file"):
+        system, path, _ = resolved(uri)
+        stream = system.open_input_stream(path)
+    with stream:
+        yield cast(BinaryIO, stream)
+
+
+@cache
+def _arrow_system(store: str) -> tuple[FileSystem, str] | None:
+    """The file system of a bucket or host, and the bucket's path; None where Arrow has none of its own.
+
+    Kept, because to find a bucket takes a request or two.
+    """
+    from pyarrow import ArrowInvalid
+    from pyarrow.fs import FileSystem
+
+    try:
+        return cast("tuple[FileSystem, str]", FileSystem.from_uri(store))
+    except ArrowInvalid:
+        return None
+
+
+@contextmanager
+def _named(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except Refusal as refusal:
+        if isinstance(refusal.__cause__, MissingLibraryError):
+            raise refusal.__cause__ from refusal
+        kind, expected, got = refusal.args
+        raise ImageError(path=uri, kind=kind, expected=expected, got=got) from refusal.__cause__
+
+
+def _parts(uri: str) -> tuple[str, str, str]:
+    """A URI's scheme, its path, and what follows: its query, and the stores around it."""
+    scheme, rest = uri.split("://", 1)
+    end = re.search(r"\?|::|$", rest)
+    assert end is not None
+    return f"{scheme}://", rest[: end.start()], rest[end.start() :]
+
+
+def _listed(system: FileSystem, root: str) -> list[tuple[str, FileInfo]]:
+    """The files below a folder, by name, which is told as from that folder."""
+    from pyarrow.fs import FileSelector
+
+    found = system.get_file_info(FileSelector(root, allow_not_found=True, recursive=True))
+    skip = len(root.rstrip("/"))
+    return sorted(
+        ((info.path[skip:].lstrip("/"), info) for info in found if info.type.name == "File"),
+        key=lambda entry: entry[0],
+    )
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in name.split("/"))
+
+
+def _state(info: FileInfo) -> FileState | None:
+    return FileState(info.size or 0, info.mtime_ns or 0) if info.type.name == "File" else None

@@ -1,0 +1,131 @@
+"""What an HTML report shows of a picture: the picture made small, and the aligned crop of each face."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from facefake.alignment import align
+from facefake.errors import ImageError
+from facefake.images import load_picture
+from facefake.tiles import Face
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from facefake.images import Picture
+    from facefake.results import FaceResult
+
+SIDE = 144
+"""Of a face's thumbnail, in pixels."""
+
+_QUALITY = 65  # of the thumbnails, as WebP counts it: a sharp face takes 3 kB
+_PICTURE_QUALITY = 55
+_PICTURE_SIDES = (960, 160)  # the most and the least pixels of a picture's longer side
+_BYTES_A_PIXEL = 0.16  # that a picture of that quality seldom takes more of
+
+
+@dataclass(frozen=True, slots=True)
+class Thumbnails:
+    """The small pictures, as WebP without metadata.
+
+    Attributes:
+        faces: by the face's index.
+        picture: the whole picture, or None.
+        size: of that, width and height in pixels.
+        gone: why there are none, for a person; None otherwise.
+    """
+
+    faces: Mapping[int, bytes] = field(default_factory=dict)
+    picture: bytes | None = None
+    size: tuple[int, int] = (0, 0)
+    gone: str | None = None
+
+
+def make_thumbnails(
+    record: Mapping[str, Any], faces: Iterable[FaceResult], margin: float, room: int
+) -> Thumbnails:
+    """Read a record's picture again and make it small, unless it is not the one that was judged.
+
+    Args:
+        record: as `ImageResult.to_dict` gave it.
+        faces: whose thumbnails are wanted.
+        margin: side of a crop as a multiple of the face box's longer side.
+        room: how many bytes the whole picture may take.
+    """
+    if record["path"] is None:
+        return Thumbnails(gone="The picture was no file.")
+    path = _file_name(record["path"])
+    try:
+        status = os.stat(path)
+        state = {"size": status.st_size, "modified_ns": status.st_mtime_ns}
+        if record.get("file") not in (None, state):
+            return Thumbnails(gone="The file was changed since it was judged.")
+        picture = load_picture(path)
+    except (OSError, ValueError) as error:
+        return Thumbnails(gone=f"The file cannot be read any more: {getattr(error, 'strerror', error)}.")
+    except ImageError as error:
+        return Thumbnails(
+            gone=f"The picture cannot be read any more: expected {error.expected}, got {error.got}."
+        )
+    if (picture.width, picture.height) != (record["width"], record["height"]):
+        return Thumbnails(gone="The file holds another picture than was judged.")
+    crops = {
+        face.index: _webp(_crop(picture, face, margin), _QUALITY) for face in faces if _is_somewhere(face)
+    }
+    small, whole = _fitted(picture, room)
+    return Thumbnails(crops, whole, small)
+
+
+def _file_name(path: str) -> str:
+    """The path that a record's stands for: in JSON, bytes that are no text are spelled ``\\udcNN``."""
+    if os.path.lexists(path):
+        return path
+    return re.sub(r"\\udc([89a-f][0-9a-f])", lambda match: chr(0xDC00 + int(match[1], 16)), path)
+
+
+def _is_somewhere(face: FaceResult) -> bool:
+    """Whether a box can be cut out at all, wherever the record comes from."""
+    left, top, right, bottom = face.box
+    sizes = (right - left, bottom - top)
+    return (
+        all(map(math.isfinite, face.box))
+        and min(sizes) >= 1
+        and max(sizes) < 1e6
+        and max(map(abs, face.box)) < 1e6
+    )
+
+
+def _crop(picture: Picture, face: FaceResult, margin: float) -> NDArray[np.uint8]:
+    return align(picture.pixels, Face(face.box, face.keypoints, face.detection_score), SIDE, margin)
+
+
+def _fitted(picture: Picture, room: int) -> tuple[tuple[int, int], bytes | None]:
+    most, least = _PICTURE_SIDES
+    longer = max(picture.width, picture.height)
+    shape = min(picture.width, picture.height) / longer
+    side = min(longer, most, max(least, math.sqrt(room / _BYTES_A_PIXEL / shape)))
+    image = Image.fromarray(picture.pixels)
+    while True:
+        size = max(1, round(picture.width * side / longer)), max(1, round(picture.height * side / longer))
+        content = _webp(image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0), _PICTURE_QUALITY)
+        if len(content) <= room:
+            return size, content
+        if side < least / 2:
+            return (0, 0), None
+        side *= 0.8
+
+
+def _webp(pixels: NDArray[np.uint8] | Image.Image, quality: int) -> bytes:
+    content = io.BytesIO()
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    image.save(content, "WEBP", quality=quality, method=2)
+    return content.getvalue()

@@ -1,0 +1,195 @@
+"""What a file's texts say of how its picture came about: generators, source types, cameras, software.
+
+The marks are those that the generators' documentation, their source code or samples of their output show. A text
+of a stranger's own, such as a caption, counts only for what no caption holds.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from facefake.metadata import Entry, printable
+
+TraceKind = Literal["generated", "partly_generated", "captured", "edited", "software", "other"]
+
+_LONGEST_NAME = 60
+_LONGEST_EXCERPT = 160
+_SEARCHED = 65_536  # characters
+
+# https://cv.iptc.org/newscodes/digitalsourcetype/, the terms that it has retired included.
+_SOURCE_TYPES: dict[str, TraceKind] = {
+    "trainedAlgorithmicMedia": "generated",
+    "compositeWithTrainedAlgorithmicMedia": "partly_generated",
+    "compositeSynthetic": "partly_generated",
+    "digitalCapture": "captured",
+    "computationalCapture": "captured",
+    "compositeCapture": "captured",
+    "negativeFilm": "captured",
+    "positiveFilm": "captured",
+    "print": "captured",
+    "humanEdits": "edited",
+    "minorHumanEdits": "edited",
+    "algorithmicallyEnhanced": "edited",
+}
+_FOLDED = {code.casefold(): (code, kind) for code, kind in _SOURCE_TYPES.items()}
+
+# Names of generators, in texts in which a program or a service names itself.
+_SELF_NAMED = frozenset(
+    (
+        *("Software", "CreatorTool", "softwareAgent", "AISystemUsed", "OriginatingProgram", "Make"),
+        *("Artist", "By-line", "creator", "Author", "Credit", "Source", "Title"),
+    )
+)
+_GENERATORS = tuple(
+    (name, re.compile(rf"(?<![a-z]){pattern}(?![a-z])", re.IGNORECASE))
+    for name, pattern in (
+        ("Midjourney", "midjourney"),
+        ("OpenAI", r"(?:openai|chatgpt|dall[-·•]e|dalle ?[23]|gpt-image)"),
+        ("Google AI", r"(?:made with google ai|google (?:gemini|imagen)|gemini (?:app|\d)|imagen \d)"),
+        ("Adobe Firefly", r"(?:adobe firefly|firefly image)"),
+        ("Flux", r"(?:black forest labs|flux[. ][12]|AI generated;\w+;flux)"),
+        ("Stable Diffusion", r"(?:stable[ -]?diffusion|sdxl|automatic1111|dreamstudio|stability ai)"),
+        ("NovelAI", r"novelai(?: generated image| diffusion)?"),
+        ("ComfyUI", "comfyui"),
+        ("InvokeAI", "invoke ?ai"),
+        ("Fooocus", "fooocus"),
+        ("Draw Things", "draw things"),
+        ("Microsoft", r"(?:bing image creator|microsoft designer|image creator in bing)"),
+        ("Meta AI", r"(?:imagined with ai|meta ai)"),
+        ("Ideogram", r"ideogram(?:\.ai)?"),
+        ("Leonardo", r"leonardo\.?ai"),
+        ("Recraft", "recraft"),
+        ("xAI Grok", r"(?:grok image|xai grok)"),
+    )
+)
+_PARTLY = re.compile(r"(?:edited with google ai|generative (?:fill|expand))", re.IGNORECASE)
+
+# Marks that stand for themselves, whatever text they are in.
+_MARKS = tuple(
+    (name, re.compile(pattern, re.IGNORECASE))
+    for name, pattern in (
+        ("Midjourney", r"\bJob ID: [0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
+        ("SwarmUI", r'"?sui_image_params"?'),
+        ("NovelAI", r'"(?:uncond_scale|v4_prompt)"'),
+        ("Easy Diffusion", r'"use_stable_diffusion_model"'),
+        ("Fooocus", r'\bfooocus v\d|"metadata_scheme": ?"fooocus"'),
+        ("ComfyUI", r'"class_type": ?"|"last_node_id":'),
+        ("Flux", r"\bAI generated;\w+;flux"),
+        ("Stable Diffusion", r"\bSteps: \d+, (?:Sampler|Size|Seed|CFG scale|Schedule type): "),
+    )
+)
+# Keywords of PNG text that one generator only writes.
+_KEYWORDS = {
+    "invokeai_metadata": "InvokeAI",
+    "invokeai_graph": "InvokeAI",
+    "invokeai_workflow": "InvokeAI",
+    "sd-metadata": "InvokeAI",
+    "dream": "InvokeAI",
+    "fooocus_scheme": "Fooocus",
+    "generation_data": "Tensor.Art",
+    "smproj": "Stability Matrix",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One thing that a file says of its picture's origin.
+
+    Attributes:
+        kind: "generated" by a model; "partly_generated", of which a part is; "captured" by a camera or a scanner;
+            "edited" since; "software", that wrote or edited the file; "other", which is none of these.
+        name: of the generator, the source type, the camera or the software.
+        place: where in the file it says so, such as "EXIF Software".
+        excerpt: the beginning of what stands there; like the other texts, one line of printable Unicode.
+    """
+
+    kind: TraceKind
+    name: str
+    place: str
+    excerpt: str
+
+    def to_dict(self) -> dict[str, str]:
+        """The trace as JSON-ready values."""
+        return {"kind": self.kind, "name": self.name, "place": self.place, "excerpt": self.excerpt}
+
+
+def find_traces(entries: Iterable[Entry]) -> Iterator[Trace]:
+    """What a file's texts say of its origin, each of it once."""
+    makes: dict[str, dict[str, Entry]] = {}
+    for entry in entries:
+        if not printable(entry.text, _LONGEST_NAME):
+            continue
+        if entry.name in ("Make", "Model"):
+            makes.setdefault(entry.standard, {}).setdefault(entry.name, entry)
+        elif entry.name == "DigitalSourceType":
+            yield source_type(entry.text, entry.place)
+        elif (trace := _label(entry) or _generator(entry)) is not None:
+            yield trace
+        elif entry.name in ("Software", "CreatorTool", "softwareAgent", "OriginatingProgram"):
+            yield _trace("software", entry.text, entry)
+    for by_name in makes.values():
+        yield _camera(by_name)
+
+
+def source_type(text: str, place: str) -> Trace:
+    """The trace of one of IPTC's digital source types, given as its address or as its last part."""
+    last = re.split(r"[/:#]", printable(text, 200).rstrip("/"))[-1]
+    code, kind = _FOLDED.get(last.casefold(), (last, "other"))
+    return Trace(kind, printable(code, _LONGEST_NAME), place, printable(text, _LONGEST_EXCERPT))
+
+
+def generator_named(text: str) -> str | None:
+    """The generator that a program's or service's own name is that of, or None."""
+    return next((name for name, pattern in _GENERATORS if pattern.search(text[:_SEARCHED])), None)
+
+
+def _label(entry: Entry) -> Trace | None:
+    # The implicit label of China's GB 45438-2025: JSON, by itself or within an "AIGC" object.
+    if "AIGC" not in entry.name and '"AIGC"' not in entry.text[:_SEARCHED]:
+        return None
+    try:
+        values = json.loads(entry.text)
+        values = values.get("AIGC", values)
+        label = str(values["Label"])
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    producer = values.get("ContentProducer")
+    name = "AIGC label" + (f" of {producer}" if isinstance(producer, str) and producer else "")
+    # 1 is generated, 2 possibly, 3 suspected by whoever passed it on.
+    return _trace("generated" if label == "1" else "other", name, entry)
+
+
+def _generator(entry: Entry) -> Trace | None:
+    text = entry.text[:_SEARCHED]
+    named = entry.name in _SELF_NAMED
+    if named and _PARTLY.search(text):
+        return _trace("partly_generated", printable(text, _LONGEST_NAME), entry)
+    name = _KEYWORDS.get(entry.name.casefold()) if entry.standard == "PNG text" else None
+    name = name or (generator_named(text) if named else None)
+    name = name or next((mark for mark, pattern in _MARKS if pattern.search(text)), None)
+    if name is None and entry.name == "AISystemUsed":
+        name = text
+    return None if name is None else _trace("generated", name, entry)
+
+
+def _camera(by_name: dict[str, Entry]) -> Trace:
+    first = next(iter(by_name.values()))
+    # Some generators write themselves, or their settings, where the camera should be.
+    for entry in by_name.values():
+        name = generator_named(entry.text[:200]) or next(
+            (mark for mark, pattern in _MARKS if pattern.search(entry.text)), None
+        )
+        if name is not None:
+            return _trace("generated", name, entry)
+    make, model = (printable(by_name[n].text, 40) if n in by_name else "" for n in ("Make", "Model"))
+    brand = make.casefold().split()[:1]
+    name = model if model.casefold().split()[:1] == brand else f"{make} {model}".strip()
+    return Trace("captured", name, f"{first.standard} {' and '.join(by_name)}", name)
+
+
+def _trace(kind: TraceKind, name: str, entry: Entry) -> Trace:
+    return Trace(kind, printable(name, _LONGEST_NAME), entry.place, printable(entry.text, _LONGEST_EXCERPT))

@@ -1,0 +1,256 @@
+"""The commands that train and measure models."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from facefake.options import FILE, FOLDER, JSON, MODEL, examples
+
+if TYPE_CHECKING:
+    from facefake.training.evaluate import Split
+    from facefake.training.leave_out import LeaveOneOut, LeftOutRow
+
+
+@click.command(
+    epilog=examples(
+        "train data/ --out runs/mine --steps 500 --seed 1",
+        "train data/ --out runs/mine --recipe recipe.toml --backbone resnet50 --cache crops/",
+        "train data/ --out runs/mine --from models/facefake",
+    )
+)
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=FOLDER, metavar="DIR", required=True, help="Folder for the model, which gets its name."
+)
+@click.option(
+    "--recipe", type=FILE, metavar="FILE.toml", help="Settings of the run; others keep their defaults."
+)
+@click.option("--from", "start", type=FOLDER, metavar="BUNDLE", help="Go on training an existing model.")
+@click.option(
+    "--backbone",
+    metavar="NAME",
+    help="Network to start from: efficientnet-lite0, or vgg16, resnet50, inceptionv3 or efficientnetv2b0 if Keras "
+    "has their weights.  [default: efficientnet-lite0]",
+)
+@click.option(
+    "--cache", type=FOLDER, metavar="DIR", help="Where face crops are kept.  [default: crops in --out]"
+)
+@click.option(
+    "--steps", type=click.IntRange(1), metavar="N", help="Train for so many steps instead of the recipe's."
+)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), metavar="N", help="Seed instead of the recipe's.")
+def train(
+    data: Path,
+    out: Path,
+    recipe: Path | None,
+    start: Path | None,
+    backbone: str | None,
+    cache: Path | None,
+    steps: int | None,
+    seed: int | None,
+) -> None:
+    """Train a model on your own pictures.
+
+    DATA is a folder with real/ and fake/, or a manifest.csv. A run that was interrupted goes on where it was
+    when it is started again with the same --out.
+    """
+    from facefake import terminal
+    from facefake.training.network import LITE0
+    from facefake.training.recipe import Recipe, read_recipe
+    from facefake.training.run import train as run
+
+    if start and backbone:
+        raise click.UsageError("expected --from or --backbone, got both: a bundle has its own backbone")
+    chosen = read_recipe(recipe) if recipe else Recipe()
+    if steps and chosen.stage:
+        raise click.UsageError(f"expected a recipe without stages for --steps, got {recipe}")
+    chosen = replace(chosen, steps=steps or chosen.steps, seed=chosen.seed if seed is None else seed)
+    _import_keras()
+    err = terminal.console(stderr=True)
+
+    def report(epoch: dict[str, Any]) -> None:
+        numbers = [f"{name} {value:.4g}" for name, value in epoch.items() if isinstance(value, (int, float))]
+        err.print("  ".join(numbers), soft_wrap=True)
+        by_source = [f"{terminal.printable(name)} {auc:.3f}" for name, auc in epoch["sources"].items()]
+        err.print(f"  AUC by source: {', '.join(by_source)}", soft_wrap=True)
+
+    with terminal.progress("pictures cut out", err) as bar:
+        bundle = run(
+            data,
+            out,
+            chosen,
+            backbone=backbone or LITE0,
+            start=start,
+            cache=cache,
+            name=re.sub(r"[^\w.+-]", "-", out.absolute().name)[:60] or "custom",
+            progress=lambda what, done, total: bar(done, total, what),
+            report=report,
+        )
+    terminal.console().print(f"{bundle.label} is in {terminal.printable(str(out))}", soft_wrap=True)
+
+
+@click.command(
+    epilog=examples(
+        "evaluate data/ --split val --report evaluation.html --force",
+        "evaluate data/ --model runs/mine --cache crops/ --json",
+        "evaluate data/ --leave-one-source-out --out runs/left-out --recipe recipe.toml --steps 300",
+        "evaluate data/ --leave-one-source-out --out runs/left-out --leave-out sdxl --leave-out 'flux1-*'",
+    )
+)
+@click.argument("data", type=click.Path(path_type=Path))
+@MODEL
+@click.option(
+    "--cache",
+    type=FOLDER,
+    metavar="DIR",
+    help="Where face crops are kept for next time.  [default: nowhere]",
+)
+@JSON
+@click.option(
+    "--split",
+    type=click.Choice(("all", "train", "val", "unseen")),
+    default="all",
+    show_default=True,
+    help="Which faces of DATA: those of a split, or those that this model has not seen.",
+)
+@click.option(
+    "--report",
+    type=FILE,
+    metavar="FILE.html",
+    help="Write a page with curves, all figures and the worst mistakes. It holds faces of DATA.",
+)
+@click.option("--force", is_flag=True, help="Write over a report that is there already.")
+@click.option(
+    "--leave-one-source-out",
+    is_flag=True,
+    help="Instead of measuring a model, train short ones, each without one source of fakes, and score it.",
+)
+@click.option(
+    "--out", type=FOLDER, metavar="DIR", help="Folder for those runs; what is done there is not repeated."
+)
+@click.option(
+    "--leave-out",
+    multiple=True,
+    metavar="SOURCES",
+    help="Leave these out together, such as 'flux1-*' or 'sdxl,sd21'; give it once for each run.  "
+    "[default: one run for each source of fakes]",
+)
+@click.option(
+    "--recipe", type=FILE, metavar="FILE.toml", help="Settings of those runs; of several stages, the first."
+)
+@click.option(
+    "--steps", type=click.IntRange(1), metavar="N", help="Train for so many steps instead of the recipe's."
+)
+def evaluate(
+    data: Path,
+    model: Path | None,
+    cache: Path | None,
+    as_json: bool,
+    split: Split,
+    report: Path | None,
+    force: bool,
+    leave_one_source_out: bool,
+    out: Path | None,
+    leave_out: tuple[str, ...],
+    recipe: Path | None,
+    steps: int | None,
+) -> None:
+    """Measure how well a model tells real from fake.
+
+    DATA is a folder with real/ and fake/, or a manifest.csv. Every face is scored on three tiers: clean, web (at most
+    768 px, JPEG quality 60) and hard (at most 512 px, quality 40). Of each source and label 60 are also scored at eight
+    sizes, clean and web, and 25 in twelve further sizes and qualities, to see whether their verdicts hold.
+    """
+    from facefake import terminal
+    from facefake.training.evaluate import evaluate as measure
+    from facefake.training.evaluation_report import evaluation_page
+    from facefake.training.files import check_free, write_text
+
+    err = terminal.console(stderr=True)
+    if leave_one_source_out:
+        if model or report or split != "all":
+            raise click.UsageError("expected no --model, --split or --report beside --leave-one-source-out")
+        if out is None:
+            raise click.UsageError("expected --out DIR beside --leave-one-source-out")
+        result: Any = _without_each_source(data, out, leave_out, recipe, steps, cache)
+    else:
+        if out or leave_out or recipe or steps:
+            raise click.UsageError(
+                "expected --leave-one-source-out beside --out, --leave-out, --recipe or --steps"
+            )
+        if report:
+            check_free(report, force)
+        with tempfile.TemporaryDirectory() as scratch, terminal.progress("pictures cut out", err) as bar:
+            scored = measure(
+                data,
+                model,
+                split=split,
+                cache=cache or Path(scratch),
+                progress=lambda what, done, total: bar(done, total, what),
+            )
+            if report:
+                write_text(report, evaluation_page(scored))
+        result = scored.evaluation
+    if as_json:
+        click.echo(json.dumps(result.to_dict(), indent=2))
+        return
+    printed = terminal.console()
+    for title, headers, rows in result.tables():
+        numbers = [
+            place for place in range(len(headers)) if any(re.match(r"[\d.]+%?$", row[place]) for row in rows)
+        ]
+        if rows:
+            printed.print(f"{title}:", terminal.table(headers, rows, numbers), "", sep="\n")
+
+
+def _without_each_source(
+    data: Path,
+    out: Path,
+    leave_out: tuple[str, ...],
+    recipe: Path | None,
+    steps: int | None,
+    cache: Path | None,
+) -> LeaveOneOut:
+    from facefake import terminal
+    from facefake.training.leave_out import leave_one_source_out
+    from facefake.training.network import LITE0
+    from facefake.training.recipe import Recipe, read_recipe
+
+    # A recipe's first stage is the one that starts from the backbone.
+    chosen = (read_recipe(recipe) if recipe else Recipe()).stages()[0]
+    steps = steps or chosen.steps
+    # The network is checked after every epoch: one that is longer than the whole run would prolong it.
+    chosen = replace(chosen, steps=steps, steps_an_epoch=min(steps, chosen.steps_an_epoch))
+    _import_keras()
+    err = terminal.console(stderr=True)
+
+    def told(row: LeftOutRow) -> None:
+        aucs = ", ".join(f"{auc:.3f} {tier}" for tier, auc in row.auc.items())
+        err.print(f"without {terminal.printable(row.name)}: AUC {aucs}", soft_wrap=True)
+
+    with terminal.progress("pictures cut out", err) as bar:
+        return leave_one_source_out(
+            data,
+            out,
+            chosen,
+            backbone=LITE0,
+            patterns=leave_out,
+            cache=cache,
+            progress=lambda what, done, total: bar(done, total, what),
+            report=told,
+        )
+
+
+def _import_keras() -> None:
+    """Import Keras before anybody else does: TensorFlow chats at that, whatever its log level."""
+    from facefake.native import quiet
+
+    with quiet():
+        import keras  # noqa: F401

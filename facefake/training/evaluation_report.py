@@ -1,0 +1,263 @@
+"""An evaluation as one HTML page, for a researcher to read and to pass on.
+
+The page is one file that asks the network for nothing and runs no script; its content security policy says so.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree.ElementTree import Element
+
+import numpy as np
+from PIL import Image
+
+from facefake import __version__
+from facefake.results import percent
+from facefake.training import evaluation_plots as draw
+from facefake.training.elements import Measure, figures, pivot, render, table, tag
+from facefake.training.figures import SourceRow
+
+if TYPE_CHECKING:
+    from facefake.training.evaluate import Scored
+
+_MISTAKES = 12  # thumbnails of a label and kind
+_THUMBNAIL = 112
+_AUC = Measure("AUC", lambda row: f"{row.auc:.3f}", lambda row: _grade(row.auc))
+_FOUND = Measure("found at 1 % false alarms", lambda row: f"{row.detected_at_1_percent:.0%}")
+_CALLED_FAKE = Measure("called fake", lambda row: f"{row.called_fake:.1%}")
+_UNCERTAIN = Measure("called uncertain", lambda row: f"{row.called_uncertain:.1%}")
+_ACCURACY = Measure("balanced accuracy", lambda row: f"{row.balanced_accuracy:.1%}")
+_ERROR = Measure("calibration error", lambda row: f"{row.calibration_error:.3f}")
+
+
+def evaluation_page(scored: Scored) -> str:
+    """The page, HTML.
+
+    Args:
+        scored: from `evaluate`. Its worst mistakes are shown as thumbnails: mind the licences of the pictures.
+    """
+    style = Path(__file__).with_name("evaluation.css").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    )
+    sections = [
+        ("Summary", _summary(scored)),
+        ("Kinds of fake", _kinds(scored)),
+        ("ROC curves", _roc_curves(scored)),
+        ("Scores", _scores(scored)),
+        ("Calibration", _calibration(scored)),
+        ("False alarms", _false_alarms(scored)),
+        ("Sources of fakes", _fake_sources(scored)),
+        ("Face sizes", _face_sizes(scored)),
+        ("Steadiness", _steadiness(scored)),
+        ("Worst mistakes", _mistakes(scored)),
+        ("All figures", _all_figures(scored)),
+    ]
+    sheet = Element("style")
+    sheet.text = style  # as it is: the policy holds its digest
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=policy),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", f"{scored.evaluation.model}: evaluation"),
+        sheet,
+    )
+    links = [tag("a", name, href=f"#{_anchor(name)}") for name, _ in sections]
+    parts = [tag("section", tag("h2", name), *content, id=_anchor(name)) for name, content in sections]
+    licences = (
+        f"Made by facefake {__version__}. This page holds pictures of faces out of the dataset: their licences and the "
+        "people in them decide whether it may be passed on."
+    )
+    body = tag(
+        "body",
+        _header(scored),
+        tag("nav", *links),
+        tag("main", *parts),
+        tag("footer", tag("p", licences)),
+    )
+    page = tag("html", head, body, lang="en")
+    return f"<!doctype html>\n{render(page)}\n"
+
+
+def _header(scored: Scored) -> Element:
+    clean = scored.tiers["clean"]
+    fakes, faces = int(clean.fake.sum()), clean.fake.size
+    told = (
+        f"{faces - fakes:,} real and {fakes:,} fake faces of {len(scored.evaluation.sources) // len(scored.tiers)} "
+        f"sources; split: {scored.evaluation.split}. Three tiers: clean, as the pictures are; web, at most 768 px and "
+        "JPEG quality 60; hard, at most 512 px and quality 40."
+    )
+    return tag(
+        "header", tag("h1", f"How well {scored.evaluation.model} tells real from fake"), tag("p", told)
+    )
+
+
+def _summary(scored: Scored) -> list[Element]:
+    found = scored.evaluation
+    web = next(row for row in found.tiers if row.tier == "web")
+    cards = [(f"AUC {kind}, web", f"{auc:.3f}") for kind, auc in web.auc_by_kind.items()]
+    cards.append(("false alarms per real face, web", f"{web.false_alarms_per_face:.1%}"))
+    if web.left_out:
+        cards.append(("the same on left-out sources", f"{web.left_out.per_face:.1%}"))
+    cards.append(("calibration error, web", f"{web.calibration_error:.3f}"))
+    cards.append(("verdicts that flip", f"{found.stability[0].flipped:.1%}"))
+    tiles = [tag("div", tag("dt", name), tag("dd", value)) for name, value in cards]
+    return [tag("dl", *tiles, class_="tiles"), table(found.by_tier())]
+
+
+def _kinds(scored: Scored) -> list[Element]:
+    by_kind: dict[str, dict[str, Any]] = {}
+    for row in scored.evaluation.kinds:
+        by_kind.setdefault(row.kind, {})[row.tier] = row
+    rows = [([kind, str(of_tier["clean"].count)], of_tier) for kind, of_tier in by_kind.items()]
+    told = (
+        "Each kind against all real faces. “Called fake” is at the model's own threshold, for one face alone."
+    )
+    measures = [_AUC, _FOUND, _CALLED_FAKE, _UNCERTAIN, _ACCURACY, _ERROR]
+    return [tag("p", told), pivot(["kind", "faces"], rows, measures)]
+
+
+def _roc_curves(scored: Scored) -> list[Element]:
+    told = "Each kind of fake against all real faces, with its AUC. Dots: at the model's own threshold."
+    return [tag("p", told), figures(draw.roc_curves(scored))]
+
+
+def _scores(scored: Scored) -> list[Element]:
+    told = (
+        "Within each label all sources weigh the same. Dashed lines: from there on a face alone is called uncertain, "
+        "and fake."
+    )
+    return [tag("p", told), figures(draw.histograms(scored))]
+
+
+def _calibration(scored: Scored) -> list[Element]:
+    told = (
+        "What the model states against what is true, in ten bins of equal weight; half of the weight is real, half fake, "
+        "and sources weigh the same. On the dashed line probabilities are honest."
+    )
+    return [tag("p", told), figures(draw.reliability_diagram(scored))]
+
+
+def _false_alarms(scored: Scored) -> list[Element]:
+    alarm_rate = scored.bundle.calibration.alarm_rate
+    by_source = _by_source(scored, "real")
+    by_source.sort(key=lambda of_tier: -of_tier["web"].called_fake)
+    called_fake = _CALLED_FAKE._replace(grade=lambda row: "bad" if row.called_fake > alarm_rate else "")
+    rows = [([row.source, *_known(row)], of_tier) for of_tier in by_source for row in (of_tier["clean"],)]
+    plot = draw.false_alarms([of_tier["web"] for of_tier in by_source], alarm_rate)
+    names = tag("ol", *[tag("li", of_tier["web"].source) for of_tier in by_source], class_="sources")
+    told = "Share of each source of real faces that the model's threshold calls fake; in colour where it is above α."
+    parts = [
+        tag("p", told),
+        tag("div", tag("figure", plot.element), names, class_="beside"),
+        pivot(["source", "faces", "unseen"], rows, [called_fake, _UNCERTAIN]),
+    ]
+    left_out = scored.evaluation.left_out()
+    if left_out.rows:
+        told = (
+            "What to expect of a new source: each is judged by a threshold that is made like the model's, but from all "
+            "other sources on this page."
+        )
+        parts += [tag("h3", left_out.title), tag("p", told), table(left_out)]
+    return parts
+
+
+def _fake_sources(scored: Scored) -> list[Element]:
+    by_source = _by_source(scored, "fake")
+    by_source.sort(key=lambda of_tier: (of_tier["web"].kind, of_tier["web"].auc))
+    rows = [
+        ([row.source, row.kind, *_known(row)], of_tier)
+        for of_tier in by_source
+        for row in (of_tier["clean"],)
+    ]
+    told = "Each source against the real faces of the same source where there are any, else against all."
+    measures = [_AUC, _FOUND, _CALLED_FAKE, _UNCERTAIN]
+    return [tag("p", told), pivot(["source", "kind", "faces", "unseen"], rows, measures)]
+
+
+def _face_sizes(scored: Scored) -> list[Element]:
+    told = "Faces shrunk to a size, as they are and saved again as the web does; all fakes against all real faces."
+    beside = tag("div", figures(draw.face_sizes(scored)), table(scored.evaluation.by_size()), class_="beside")
+    return [tag("p", told), beside]
+
+
+def _steadiness(scored: Scored) -> list[Element]:
+    told = (
+        "Each face is judged as it is, and resized to 0.75, 1 and 1.25 of its size and saved as JPEG of quality 60, 75, "
+        "85 and 95. “Real and fake”: it is called real in one view and fake in another. “Any change”: its verdict is not "
+        "the same in all, be it only uncertain or not judged."
+    )
+    return [tag("p", told), table(scored.evaluation.by_steadiness())]
+
+
+def _mistakes(scored: Scored) -> list[Element]:
+    clean = scored.tiers["clean"]
+    told = "The real faces that look most fake, and the fakes that look most real, on the clean tier."
+    parts = [tag("p", told)]
+    keys = zip(clean.fake.tolist(), clean.kind.tolist(), strict=True)
+    for fake, kind in sorted(set(keys)):
+        own = np.flatnonzero((clean.fake == fake) & (clean.kind == kind))
+        worst = own[np.argsort(clean.logits[own] if fake else -clean.logits[own], kind="stable")]
+        faces = [_thumbnail(scored, place) for place in worst[:_MISTAKES].tolist()]
+        parts += [tag("h3", f"{'fake' if fake else 'real'}: {kind}"), tag("div", *faces, class_="faces")]
+    return parts
+
+
+def _thumbnail(scored: Scored, place: int) -> Element:
+    number, judged = scored.numbers[place], scored.tiers["clean"]
+    example = scored.store.crops[number].example
+    picture = Image.fromarray(scored.store.pixels(number))
+    picture.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=80)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    verdict = (
+        "fake" if judged.called_fake[place] else "uncertain" if judged.called_uncertain[place] else "real"
+    )
+    image = tag(
+        "img",
+        src=f"data:image/jpeg;base64,{data}",
+        alt=f"{example.label} face of {example.source}",
+        title=example.path.name,
+        width=str(picture.width),
+        height=str(picture.height),
+    )
+    score = f"{verdict}; {percent(float(judged.stated[place]))} fake"
+    return tag("figure", image, tag("figcaption", tag("b", example.source), tag("span", score)))
+
+
+def _all_figures(scored: Scored) -> list[Element]:
+    return [
+        tag("details", tag("summary", shown.title), table(shown))
+        for shown in scored.evaluation.tables()
+        if shown.rows
+    ]
+
+
+def _by_source(scored: Scored, label: str) -> list[dict[str, SourceRow]]:
+    """The rows by tier of each source with this label."""
+    found: dict[tuple[str, str], dict[str, SourceRow]] = {}
+    for row in scored.evaluation.sources:
+        if row.label == label:
+            found.setdefault((row.kind, row.source), {})[row.tier] = row
+    return list(found.values())
+
+
+def _known(row: SourceRow) -> list[str]:
+    return [str(row.count), "no" if row.trained_on else "yes"]
+
+
+def _grade(auc: float) -> str:
+    """A class for the shade of a cell: the lower, the stronger."""
+    return f"grade{sum(auc < level for level in (0.99, 0.95, 0.9, 0.8))}"
+
+
+def _anchor(name: str) -> str:
+    return name.lower().replace(" ", "-")

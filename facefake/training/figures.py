@@ -1,0 +1,288 @@
+"""The figures of an evaluation: per source, per kind, per tier and per face size, as JSON and as tables."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from facefake.training.real_scores import LeftOut
+    from facefake.training.stability import StabilityRow
+    from facefake.training.views import Tier
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRow:
+    """What one source got on one tier.
+
+    Attributes:
+        label, kind, source, tier: which.
+        trained_on: whether pictures of this source were trained on (not these).
+        count: faces.
+        auc: of a source of fakes, against the real faces of the same source if there are any, else against all;
+            None for real faces, as are the next three but for false alarms.
+        detected_at_1_percent: share of these fakes found at a threshold that 1 % of those real faces pass.
+        balanced_accuracy: mean of the shares of those real faces not called fake and of these fakes called fake.
+        calibration_error: expected calibration error of fake_probability on both, each label half.
+        called_fake: share that the bundle's own threshold calls fake: for real faces, the false-alarm rate.
+        called_uncertain: share that it calls uncertain.
+    """
+
+    label: str
+    kind: str
+    source: str
+    tier: Tier
+    trained_on: bool
+    count: int
+    auc: float | None
+    detected_at_1_percent: float | None
+    balanced_accuracy: float | None
+    calibration_error: float | None
+    called_fake: float
+    called_uncertain: float
+
+
+@dataclass(frozen=True, slots=True)
+class KindRow:
+    """What one kind of fake got on one tier, against all real faces; its sources weigh the same but in the first two.
+
+    Attributes:
+        kind, tier: which.
+        count: faces.
+        auc, detected_at_1_percent: as in `SourceRow`.
+        called_fake, called_uncertain: mean over the kind's sources.
+        balanced_accuracy, calibration_error: as in `SourceRow`.
+    """
+
+    kind: str
+    tier: Tier
+    count: int
+    auc: float
+    detected_at_1_percent: float
+    called_fake: float
+    called_uncertain: float
+    balanced_accuracy: float
+    calibration_error: float
+
+
+@dataclass(frozen=True, slots=True)
+class TierRow:
+    """What all faces got on one tier; sources weigh the same within real, and within fake, faces.
+
+    Attributes:
+        tier: which.
+        auc_by_kind: kind of fake → AUC against all real faces, 0 to 1.
+        false_alarms: mean over the sources of real faces of the share called fake.
+        false_alarms_per_face: share of all real faces called fake.
+        balanced_accuracy: mean of the shares of real faces not called fake and of fakes called fake.
+        calibration_error: expected calibration error of fake_probability.
+        left_out: false alarms on sources of real faces that thresholds made like the bundle's, but from these faces,
+            have not seen; None where there are too few sources.
+    """
+
+    tier: Tier
+    auc_by_kind: dict[str, float]
+    false_alarms: float
+    false_alarms_per_face: float
+    balanced_accuracy: float
+    calibration_error: float
+    left_out: LeftOut | None
+
+
+@dataclass(frozen=True, slots=True)
+class SizeRow:
+    """What faces shrunk to one size got, at most 60 of a source.
+
+    Attributes:
+        face_side: side of the face's box, pixels.
+        tier: what the small face then goes through.
+        auc, detected_at_1_percent: of all fakes against all real faces.
+        false_alarms, balanced_accuracy, calibration_error: as in `TierRow`.
+    """
+
+    face_side: int
+    tier: Tier
+    auc: float
+    detected_at_1_percent: float
+    false_alarms: float
+    balanced_accuracy: float
+    calibration_error: float
+
+
+class Table(NamedTuple):
+    """A table for a person."""
+
+    title: str
+    headers: list[str]
+    rows: list[list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The outcome for one bundle on one dataset.
+
+    Attributes:
+        model: name and version of the bundle.
+        split: which faces were used.
+        sources: one row a source and tier.
+        kinds: one row a kind of fake and tier.
+        tiers: one row a tier.
+        sizes: one row a face size, as it is and on the web tier.
+        stability: how verdicts change when pictures are resized and saved again, by kind; the first row is of all.
+    """
+
+    model: str
+    split: str
+    sources: tuple[SourceRow, ...]
+    kinds: tuple[KindRow, ...]
+    tiers: tuple[TierRow, ...]
+    sizes: tuple[SizeRow, ...]
+    stability: tuple[StabilityRow, ...]
+
+    @property
+    def auc_by_face_side(self) -> dict[int, float]:
+        """Side of the face's box in pixels → AUC on the clean tier."""
+        return {row.face_side: row.auc for row in self.sizes if row.tier == "clean"}
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, shares and areas to four decimals."""
+        rounded: dict[str, Any] = _rounded({**asdict(self), "auc_by_face_side": self.auc_by_face_side})
+        return rounded
+
+    def tables(self) -> list[Table]:
+        """The figures for a person."""
+        return [
+            self.by_source(),
+            self.by_kind(),
+            self.by_tier(),
+            self.left_out(),
+            self.by_size(),
+            self.by_steadiness(),
+        ]
+
+    def by_source(self) -> Table:
+        """One row a source and tier."""
+        headers = [
+            "label",
+            "kind",
+            "source",
+            "unseen",
+            "faces",
+            "tier",
+            "AUC",
+            "found at 1 %",
+            "fake",
+            "uncertain",
+        ]
+        headers += ["balanced accuracy", "calibration error"]
+        rows = [
+            [
+                row.label,
+                row.kind,
+                row.source,
+                "no" if row.trained_on else "yes",
+                str(row.count),
+                row.tier,
+                _number(row.auc),
+                _share(row.detected_at_1_percent, 0),
+                _share(row.called_fake),
+                _share(row.called_uncertain),
+                _share(row.balanced_accuracy),
+                _number(row.calibration_error),
+            ]
+            for row in self.sources
+        ]
+        return Table("By source", headers, rows)
+
+    def by_kind(self) -> Table:
+        """One row a kind of fake and tier."""
+        headers = ["kind", "tier", "faces", "AUC", "found at 1 %", "fake", "uncertain"]
+        headers += ["balanced accuracy", "calibration error"]
+        rows = [
+            [
+                row.kind,
+                row.tier,
+                str(row.count),
+                _number(row.auc),
+                _share(row.detected_at_1_percent, 0),
+                _share(row.called_fake),
+                _share(row.called_uncertain),
+                _share(row.balanced_accuracy),
+                _number(row.calibration_error),
+            ]
+            for row in self.kinds
+        ]
+        return Table("By kind of fake", headers, rows)
+
+    def by_tier(self) -> Table:
+        """One row a tier."""
+        kinds = sorted({kind for row in self.tiers for kind in row.auc_by_kind})
+        headers = ["tier", *(f"AUC {kind}" for kind in kinds), "false alarms", "per face"]
+        headers += ["balanced accuracy", "calibration error"]
+        rows = [
+            [
+                row.tier,
+                *(_number(row.auc_by_kind[kind]) for kind in kinds),
+                _share(row.false_alarms),
+                _share(row.false_alarms_per_face),
+                _share(row.balanced_accuracy),
+                _number(row.calibration_error),
+            ]
+            for row in self.tiers
+        ]
+        return Table("By tier", headers, rows)
+
+    def left_out(self) -> Table:
+        """One row a tier; none where there are too few sources."""
+        headers = ["tier", "false alarms per face", "mean of sources", "worst", "worst source"]
+        rows = [
+            [row.tier, _share(found.per_face), _share(found.mean), _share(found.worst), found.worst_source]
+            for row in self.tiers
+            if (found := row.left_out)
+        ]
+        return Table("Each source of real faces left out of the thresholds", headers, rows)
+
+    def by_size(self) -> Table:
+        """One row a face size and tier."""
+        headers = ["face, pixels", "tier", "AUC", "found at 1 %", "false alarms", "balanced accuracy"]
+        headers += ["calibration error"]
+        rows = [
+            [
+                str(row.face_side),
+                row.tier,
+                _number(row.auc),
+                _share(row.detected_at_1_percent, 0),
+                _share(row.false_alarms),
+                _share(row.balanced_accuracy),
+                _number(row.calibration_error),
+            ]
+            for row in self.sizes
+        ]
+        return Table("By size of the face", headers, rows)
+
+    def by_steadiness(self) -> Table:
+        """One row a label and kind, after one of all."""
+        headers = ["label", "kind", "faces", "real and fake", "any change"]
+        rows = [
+            [row.label, row.kind, str(row.count), _share(row.flipped), _share(row.changed)]
+            for row in self.stability
+        ]
+        return Table("Verdicts that change over 12 sizes and qualities", headers, rows)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _share(value: float | None, digits: int = 1) -> str:
+    return "" if value is None else f"{value:.{digits}%}"
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 4)
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_rounded(item) for item in value]
+    return value

@@ -1,0 +1,38 @@
+"""Text files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from facefake.errors import OutputError
+
+
+def check_free(path: Path, force: bool) -> None:
+    """Whether a file may be written there: what would fail after minutes of work should fail before them.
+
+    Raises:
+        OutputError: there is something of that name, and it is not to be replaced, or no folder for it.
+    """
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: expected a folder to write to, found none at {path.parent}")
+    if path.is_dir() or (os.path.lexists(path) and not force):
+        raise OutputError(f"{path}: expected a new file, found one of that name")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8 in place of whatever is there; never half of it.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    partial = path.with_name(f".facefake-{secrets.token_hex(8)}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        got = error.strerror or str(error)
+        raise OutputError(f"{path}: expected a file that can be written, got: {got}") from error
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,242 @@
+"""Leave one source of fakes out: train short runs without it, and see whether it is found all the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from facefake.errors import DatasetError
+from facefake.training.crops import CropStore, make_crops
+from facefake.training.dataset import read_dataset
+from facefake.training.figures import Table
+from facefake.training.files import write_text
+from facefake.training.fit import fit
+from facefake.training.metrics import area_under_curve
+from facefake.training.network import build
+from facefake.training.recipe import Recipe
+from facefake.training.reconstruction import make_reconstructions
+from facefake.training.scoring import first_of_each, seen, unseen
+from facefake.training.views import batches
+
+if TYPE_CHECKING:
+    import keras
+    from numpy.typing import NDArray
+
+    from facefake.training.evaluate import Progress
+    from facefake.training.views import Tier
+
+_TIERS: tuple[Tier, ...] = ("clean", "web")
+_RESULT = "result.json"
+_SCORED_A_SOURCE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOutRow:
+    """What a run got on fakes that it was not trained on.
+
+    Attributes:
+        name: of the sources that were left out together.
+        sources: these.
+        count: fakes scored.
+        auc: tier → AUC against unseen real faces: those of the same source if there are any, else all.
+    """
+
+    name: str
+    sources: tuple[str, ...]
+    count: int
+    auc: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveOneOut:
+    """The rows of all runs."""
+
+    rows: tuple[LeftOutRow, ...]
+
+    @property
+    def mean_auc(self) -> dict[str, float]:
+        """Tier → mean of the rows' AUC."""
+        return {tier: float(np.mean([row.auc[tier] for row in self.rows])) for tier in _TIERS}
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {"left_out": [asdict(row) for row in self.rows], "mean_auc": self.mean_auc}
+
+    def tables(self) -> list[Table]:
+        """For a person."""
+        rows = [
+            [row.name, ", ".join(row.sources), str(row.count), *(f"{row.auc[tier]:.3f}" for tier in _TIERS)]
+            for row in self.rows
+        ]
+        rows.append(["mean", "", "", *(f"{auc:.3f}" for auc in self.mean_auc.values())])
+        return [
+            Table("Left out", ["left out", "sources", "faces", *(f"AUC {tier}" for tier in _TIERS)], rows)
+        ]
+
+
+def leave_one_source_out(
+    data: Path,
+    out: Path,
+    recipe: Recipe,
+    *,
+    backbone: str,
+    patterns: Sequence[str] = (),
+    cache: Path | None = None,
+    progress: Progress = lambda what, done, total: None,
+    report: Callable[[LeftOutRow], None] = lambda row: None,
+) -> LeaveOneOut:
+    """Train once without each source of fakes, or group of them, and score what was left out.
+
+    Called again with the same `out`, runs that are done are not repeated, and one that was cut short goes on.
+
+    Args:
+        data: as `read_dataset` takes it.
+        out: gets a folder for each run, named by what is left out and by the settings.
+        recipe: of each run. Sources of real faces that it holds out stay unseen; sources of fakes are trained on but for
+            those that are left out.
+        backbone: one of `network.BACKBONES`.
+        patterns: of the sources to leave out, one run each, such as ``sdxl`` or ``flux1-*,sd15-*``; none for every
+            source of fakes on its own.
+        cache: where the crops are kept; None for ``crops`` in `out`.
+        progress: called with what is counted, how many are done and their total.
+        report: called with each run's row.
+
+    Raises:
+        DatasetError: the dataset is not as described, a pattern fits no source of fakes, or nothing is left to train
+            on or to compare with.
+        ModelError: the backbone is not to be had, or the training diverged.
+    """
+    examples = read_dataset(data)
+    groups = _groups(sorted({e.source for e in examples if e.label == "fake"}), patterns)
+    store = make_crops(
+        examples, out / "crops" if cache is None else cache, partial(progress, "pictures cut out")
+    )
+    rows = []
+    for place, (name, sources) in enumerate(groups.items()):
+        settings = [recipe.to_dict(), backbone, store.fingerprint, sources]
+        digest = hashlib.sha256(json.dumps(settings).encode("utf-8", "surrogateescape")).hexdigest()
+        folder = out / f"{re.sub(r'[^a-zA-Z0-9-]+', '_', name)[:40]}-{digest[:8]}"
+
+        def stepped(done: int, total: int, place: int = place) -> None:
+            progress("steps trained", place * total + done, len(groups) * total)
+
+        if not (folder / _RESULT).exists():
+            row = _run(store, name, sources, recipe, backbone, folder, progress, stepped)
+            write_text(folder / _RESULT, json.dumps(asdict(row)) + "\n")
+        values = json.loads((folder / _RESULT).read_text(encoding="utf-8"))
+        rows.append(LeftOutRow(**{**values, "sources": tuple(values["sources"])}))
+        report(rows[-1])
+    return LeaveOneOut(tuple(rows))
+
+
+def _groups(known: Sequence[str], patterns: Sequence[str]) -> dict[str, list[str]]:
+    """Name → sources to be left out together."""
+    groups = {}
+    for pattern in patterns or known:
+        # A source is always meant by its own name, whatever characters that has.
+        parts = [pattern] if pattern in known else pattern.split(",")
+        fitting = [name for name in known if name in parts or any(fnmatchcase(name, part) for part in parts)]
+        if not fitting:
+            raise DatasetError(
+                f"expected to leave out sources of fakes, out of {', '.join(known)}; {pattern!r} fits none"
+            )
+        groups[pattern] = fitting
+    return groups
+
+
+def _run(
+    store: CropStore,
+    name: str,
+    sources: list[str],
+    recipe: Recipe,
+    backbone: str,
+    folder: Path,
+    progress: Progress,
+    stepped: Callable[[int, int], None],
+) -> LeftOutRow:
+    import keras
+
+    examples = [crop.example for crop in store.crops]
+    of_reals = {example.source for example in examples if example.label == "real"}
+    held_out = [source for source in recipe.held_out if source in of_reals]
+    left_out = {
+        n for n, example in enumerate(examples) if example.label == "fake" and example.source in sources
+    }
+    train = [n for n in seen(store, held_out) if n not in left_out]
+    # A fake whose real clip was trained on is no unseen one, nor the other way round.
+    known = {examples[n].group for n in train}
+    mixed = np.random.default_rng(recipe.seed).permutation(len(store)).tolist()
+    fakes = [n for n in mixed if n in left_out and examples[n].group not in known]
+    unknown = set(unseen(store, held_out))
+    reals = [
+        n for n in mixed if n in unknown and examples[n].label == "real" and examples[n].group not in known
+    ]
+    fakes, reals = (first_of_each(store, numbers, _SCORED_A_SOURCE) for numbers in (fakes, reals))
+    if not fakes or not reals:
+        raise DatasetError(
+            f"expected fakes of {name} and real faces that are not trained on, got {len(fakes)} and {len(reals)}"
+        )
+    keras.utils.clear_session()  # what earlier runs left in memory
+    keras.utils.set_random_seed(recipe.seed)
+    network = build(backbone, recipe.side, recipe.dropout)
+    reconstructions = None
+    if recipe.self_made_share.get("reconstruction"):
+        reconstructions = make_reconstructions(
+            store,
+            [n for n in train if store.landmarks(n) is not None],
+            folder.parent / "reconstructions",  # the real faces of all runs are the same
+            upsamplers=recipe.upsamplers,
+            count=recipe.reconstructed,
+            steps=recipe.reconstruction_steps,
+            seed=recipe.reconstruction_seed,
+            progress=progress,
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    fit(
+        network,
+        store,
+        train,
+        [*fakes, *reals],
+        recipe,
+        folder,
+        stepped=stepped,
+        reconstructions=reconstructions,
+    )
+    auc: dict[str, float] = {tier: _auc(network, store, fakes, reals, recipe, tier) for tier in _TIERS}
+    return LeftOutRow(name, tuple(sources), len(fakes), auc)
+
+
+def _auc(
+    network: keras.Model,
+    store: CropStore,
+    fakes: Sequence[int],
+    reals: Sequence[int],
+    recipe: Recipe,
+    tier: Tier,
+) -> float:
+    """Mean over the sources of the fakes of each one's AUC."""
+
+    def scores(numbers: Sequence[int]) -> NDArray[np.float32]:
+        parts = [
+            np.asarray(network.predict_on_batch(crops.astype(np.float32))["logit"])
+            for crops in batches(store, numbers, recipe.side, recipe.margin, tier)
+        ]
+        return np.concatenate(parts)
+
+    real, fake = scores(reals), scores(fakes)
+    of_real = np.array([store.crops[n].example.source for n in reals])
+    of_fake = np.array([store.crops[n].example.source for n in fakes])
+    found = []
+    for source in sorted(set(of_fake)):
+        own = real[of_real == source]
+        found.append(area_under_curve(own if own.size else real, fake[of_fake == source]))
+    return round(float(np.mean(found)), 4)

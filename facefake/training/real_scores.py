@@ -1,0 +1,173 @@
+"""How high real faces score, so that it holds on sources of real faces that nobody has measured.
+
+One collection of real photographs raises many times the alarms of another: the doubt lies in the sources, not in the
+number of their faces. So a source weighs by the square root of its size, and whether that is
+enough is measured by leaving each source out (`left_out_alarms`). A promise for any new source whatsoever would need
+about one source more than 1 / false-alarm rate (Dunn, Wasserman & Ramdas, JASA 2023): a hundred for a rate of 1 %.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from facefake.calibration import Calibration, GeneralisedPareto, false_alarm_rate
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LEAST_FACES = 20
+"""A source with fewer faces says nothing of its own about a rate of some per cent."""
+
+_QUANTILES = 400
+# Where verdicts fall, at 1 %, faces are still counted or all but; a tail from the highest tenth on is too heavy there and
+# misses fakes for nothing: by leaving sources out, either holds the rate.
+_TAIL_SHARE = 0.03
+_TAIL_FACES = 20  # what a mean excess needs at least
+
+
+class RealScores(NamedTuple):
+    """The part of a `Calibration` that real faces alone decide; its fields are those of the same name."""
+
+    real_scores: tuple[float, ...]
+    real_probabilities: tuple[float, ...]
+    real_count: int
+    tail: GeneralisedPareto | None
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """False alarms on a source of real faces when the threshold comes from all others.
+
+    Attributes:
+        per_face: share of all faces, each judged by the threshold of the other sources.
+        mean: mean of the sources' shares, of those with at least 20 faces.
+        worst: the highest of these shares.
+        worst_source: where it is.
+    """
+
+    per_face: float
+    mean: float
+    worst: float
+    worst_source: str
+
+
+def source_weights(sources: NDArray[np.str_]) -> NDArray[np.float64]:
+    """Weights (n,) with sum 1, by which a source counts as much as the square root of its size."""
+    _, source, counts = np.unique(sources, return_inverse=True, return_counts=True)
+    weights = 1 / np.sqrt(counts[source])
+    return np.asarray(weights / weights.sum(), np.float64)
+
+
+def fit_real_scores(logits: NDArray[np.float32], sources: NDArray[np.str_]) -> RealScores:
+    """The distribution of real faces' scores, from the worst of several views at every quantile.
+
+    So a rate holds on each view of its own: a tenth of small faces that never look fake must not make up for large
+    ones that do.
+
+    Args:
+        logits: float32 (views, n), of the same faces.
+        sources: of the faces, (n,).
+    """
+    weights = source_weights(sources)
+    # What unequal weights leave of the number of faces (Kish, "Survey Sampling", 1965).
+    count = max(1, int(1 / (weights**2).sum() + 1e-6))
+    levels = (np.arange(count) + 0.5) / count
+    real = np.max([_quantiles(view, weights, levels) for view in logits], axis=0)
+    shares = np.linspace(0, 1, min(_QUANTILES, count) + 1)[1:]
+    # A finer grid towards the high scores, where verdicts fall.
+    shares = np.unique(np.concatenate([shares, 1 - np.geomspace(1 / count, 0.05, 60)]))
+    kept = np.unique(np.ceil(shares * count).astype(int).clip(1, count))
+    return RealScores(
+        tuple(float(real[rank - 1]) for rank in kept),
+        tuple(float(np.searchsorted(real, real[rank - 1], "right") / count) for rank in kept),
+        count,
+        fit_tail(real),
+    )
+
+
+def fit_tail(scores: NDArray[np.float32]) -> GeneralisedPareto | None:
+    """A generalised Pareto law for the highest 3 % of ascending scores, or the highest 20.
+
+    None when there are fewer than 200, or the highest are all equal.
+
+    By probability-weighted moments (Hosking & Wallis, Technometrics 1987). A tail that would end is replaced by the
+    exponential one with the same mean: a few hundred faces cannot prove that no real face scores higher.
+    """
+    if scores.size < 200:
+        return None
+    values = scores.astype(np.float64)
+    first = values.size - max(_TAIL_FACES, int(_TAIL_SHARE * values.size))
+    threshold = values[first - 1]
+    excess = values[first:] - threshold
+    ranks = np.arange(1, excess.size + 1)
+    mean = excess.mean()
+    if mean <= 0:  # the highest scores are all equal
+        return None
+    moment = float((excess * (1 - (ranks - 0.35) / excess.size)).mean())
+    shape = 2 - mean / (mean - 2 * moment)
+    scale = 2 * mean * moment / (mean - 2 * moment)
+    if not 0 < shape < 1:
+        shape, scale = 0.0, mean
+    return GeneralisedPareto(float(threshold), float(scale), float(shape), excess.size / values.size)
+
+
+def left_out_alarms(
+    calibration: Calibration, logits: NDArray[np.float32], sources: NDArray[np.str_]
+) -> list[LeftOut]:
+    """How often real faces of a source raise an alarm that the calibration has not seen, for each view.
+
+    Every source in turn is judged by what `fit_real_scores` makes of all the others, at the calibration's
+    alarm_rate.
+
+    Args:
+        calibration: gives the alarm_rate.
+        logits: float32 (views, n), of real faces.
+        sources: of the faces, (n,).
+
+    Returns:
+        One for each view; none when fewer than two sources have `LEAST_FACES` faces.
+    """
+    names = sorted(set(sources.tolist()))
+    large = [name for name in names if (sources == name).sum() >= LEAST_FACES]
+    if len(large) < 2:
+        return []
+    alarms = np.zeros(logits.shape, bool)
+    for name in names:
+        own = sources == name
+        others = replace(calibration, **fit_real_scores(logits[:, ~own], sources[~own])._asdict())
+        alarms[:, own] = logits[:, own] >= threshold(others, calibration.alarm_rate)
+    return [_left_out(view, sources, large) for view in alarms]
+
+
+def threshold(calibration: Calibration, rate: float) -> float:
+    """The lowest logit, to a thousandth, whose false-alarm rate is at most `rate`."""
+    low, high = calibration.real_scores[0] - 1.0, calibration.real_scores[-1] + 1.0
+    while false_alarm_rate(high, calibration) > rate:
+        if high > 1e6:  # no logit is rare enough where few faces were measured
+            return float("inf")
+        high += high - low
+    while high - low > 1e-3:
+        middle = (low + high) / 2
+        if false_alarm_rate(middle, calibration) > rate:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def _left_out(alarms: NDArray[np.bool_], sources: NDArray[np.str_], large: Sequence[str]) -> LeftOut:
+    shares = {name: float(alarms[sources == name].mean()) for name in large}
+    worst = max(shares, key=lambda name: shares[name])
+    return LeftOut(float(alarms.mean()), float(np.mean(list(shares.values()))), shares[worst], worst)
+
+
+def _quantiles(
+    values: NDArray[np.float32], weights: NDArray[np.float64], levels: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    order = np.argsort(values)
+    below = np.cumsum(weights[order])
+    return np.asarray(values[order][np.searchsorted(below, levels).clip(0, values.size - 1)], np.float32)

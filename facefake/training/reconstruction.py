@@ -1,0 +1,246 @@
+"""Fakes by reconstruction: real faces after a way through a small auto-encoder, whose up-sampler leaves its trace.
+
+Generators share little but their last layers, which enlarge a small map into a picture. A real face that went through
+such layers carries their trace and nothing else that is generated, and it has its untouched twin. (That trace: Durall
+et al., "Watch your Up-Convolution", CVPR 2020; Zhang et al., "Detecting and Simulating Artifacts in GAN Fake Images",
+WIFS 2019.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from facefake.errors import ModelError
+from facefake.training.crops import CropStore
+
+if TYPE_CHECKING:
+    import keras
+    from numpy.typing import NDArray
+
+UPSAMPLERS = ("nearest", "transposed-4", "transposed-3", "sub-pixel", "bilinear", "two-stage")
+"""How a decoder doubles the side of a map: by copying and a convolution; by a transposed convolution whose kernel of 4
+or 3 overlaps itself, evenly or not; by one whose kernel of 2 does not, which is a sub-pixel convolution (Shi et al.,
+CVPR 2016); by interpolation and a convolution; or by interpolation and a second network that sharpens the picture."""
+
+_EIGHTH = (
+    "nearest",
+    "transposed-4",
+)  # their bottleneck is an eighth of the side, that of the others a quarter
+_BATCH = 16
+_PATCH = 96  # pixels of a face that are learned from at a time
+_LEARNING_RATE = 2e-3
+_SIDES = (128, 192, 256)  # few shapes, because a network is compiled for each; stored crops are no larger
+_OWN_SHADING = (
+    4.0  # pixels: standard deviation of the Gaussian above which nothing of a reconstruction is kept
+)
+_FORMAT = 1
+
+
+def autoencoder(upsampler: str) -> keras.Model:
+    """A small fully convolutional auto-encoder, untrained.
+
+    Args:
+        upsampler: one of `UPSAMPLERS`.
+
+    Returns:
+        A model from float32 (n, h, w, 3) to float32 (n, h, w, 3), RGB, 0 to 1; h and w are multiples of 8.
+    """
+    import keras
+    from keras import layers
+
+    if upsampler not in UPSAMPLERS:
+        raise ValueError(f"expected an up-sampler out of {', '.join(UPSAMPLERS)}, got {upsampler!r}")
+    filters = (24, 48, 72) if upsampler in _EIGHTH else (24, 48)
+
+    def convolution(x: Any, count: int, strides: int = 1) -> Any:
+        return layers.LeakyReLU(0.1)(layers.Conv2D(count, 3, strides, padding="same")(x))
+
+    def doubled(x: Any, count: int) -> Any:
+        if upsampler in ("transposed-4", "transposed-3", "sub-pixel"):
+            kernel = {"transposed-4": 4, "transposed-3": 3, "sub-pixel": 2}[upsampler]
+            return layers.LeakyReLU(0.1)(layers.Conv2DTranspose(count, kernel, 2, padding="same")(x))
+        interpolation = "nearest" if upsampler == "nearest" else "bilinear"
+        return convolution(layers.UpSampling2D(2, interpolation=interpolation)(x), count)
+
+    inputs = keras.Input((None, None, 3))
+    x = inputs
+    for count in filters:
+        x = convolution(convolution(x, count, strides=2), count)
+    x = layers.Conv2D(45 if upsampler in _EIGHTH else 9, 1)(x)
+    # Colour and large shapes come for free, so that few steps suffice to learn the rest.
+    x = layers.Concatenate()([x, layers.AveragePooling2D(2 ** len(filters))(inputs)])
+    for count in reversed(filters):
+        x = doubled(convolution(x, count), count)
+    outputs = layers.Conv2D(3, 3, padding="same")(x)
+    if upsampler == "two-stage":
+        correction = layers.Conv2D(3, 3, padding="same")(convolution(convolution(outputs, 24), 24))
+        outputs = layers.Add()([outputs, correction])
+    return keras.Model(inputs, outputs, name=f"autoencoder_{upsampler.replace('-', '_')}")
+
+
+def train_autoencoder(
+    upsampler: str,
+    store: CropStore,
+    numbers: Sequence[int],
+    seed: int,
+    steps: int,
+    stepped: Callable[[int, int], None] = lambda done, total: None,
+) -> keras.Model:
+    """An auto-encoder that was trained on patches of stored crops.
+
+    The loss is the mean absolute error of the pixels, and again that of their differences with their neighbours: without
+    it, reconstructions are known by their blur alone.
+
+    Args:
+        upsampler: one of `UPSAMPLERS`.
+        store: the crops.
+        numbers: which of them to learn from: real ones. Those below 96 pixels are left out.
+        seed: of the first weights and of the patches.
+        steps: of 16 patches each.
+        stepped: called after every step with how many are done and their total.
+
+    Raises:
+        ModelError: no crop is large enough.
+    """
+    import keras
+    from keras import ops
+
+    keras.utils.set_random_seed(seed)
+    network = autoencoder(upsampler)
+    large = [number for number in numbers if store.crops[number].side >= _PATCH]
+    if not large:
+        raise ModelError(f"expected crops of {_PATCH} pixels or more to learn reconstruction from, got none")
+
+    def loss(true: Any, made: Any) -> Any:
+        error = true - made
+        across, down = error[:, :, 1:] - error[:, :, :-1], error[:, 1:] - error[:, :-1]
+        return ops.mean(ops.abs(error)) + ops.mean(ops.abs(across)) + ops.mean(ops.abs(down))
+
+    schedule = keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, steps, alpha=0.02)
+    network.compile(keras.optimizers.Adam(schedule, clipnorm=1.0), loss=loss)
+    rng = np.random.default_rng(seed)
+    for step in range(steps):
+        patches = []
+        for number in rng.choice(large, _BATCH):
+            pixels = store.pixels(number)
+            y, x = rng.integers(0, len(pixels) - _PATCH + 1, 2)
+            patches.append(pixels[y : y + _PATCH, x : x + _PATCH])
+        batch = np.stack(patches).astype(np.float32) / 255
+        network.train_on_batch(batch, batch)
+        stepped(step + 1, steps)
+    return network
+
+
+def reconstruct(network: keras.Model, crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A crop after its way through an auto-encoder, with the crop's own colours and shading.
+
+    What a small auto-encoder makes of them is no trace of its up-sampler, and would be learned instead of it.
+
+    Args:
+        network: as `train_autoencoder` returns it.
+        crop: uint8 (n, n, 3) RGB, n at most 256.
+
+    Returns:
+        uint8 (n, n, 3).
+    """
+    import cv2
+
+    side = len(crop)
+    extra = next(each for each in _SIDES if each >= side) - side
+    padded = np.pad(crop, ((0, extra), (0, extra), (0, 0)), "symmetric" if extra <= side else "edge")
+    made = np.asarray(network.predict_on_batch(padded[None].astype(np.float32) / 255))[0, :side, :side] * 255
+    made += cv2.GaussianBlur(crop - made, (0, 0), _OWN_SHADING)
+    return np.asarray(np.clip(np.rint(made), 0, 255), np.uint8)
+
+
+class Reconstructions:
+    """Reconstructed real faces, by the number of their crop, in a folder that `make_reconstructions` wrote."""
+
+    def __init__(self, folder: Path) -> None:
+        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        self._places = {int(number): tuple(place) for number, place in index["crops"].items()}
+        self._pixels = np.memmap(folder / "pixels.bin", np.uint8, "r")
+
+    @property
+    def numbers(self) -> list[int]:
+        """The crops that have a reconstruction."""
+        return list(self._places)
+
+    def pixels(self, number: int) -> NDArray[np.uint8]:
+        """The reconstruction of crop `number`, uint8 (side, side, 3), RGB, read-only, aligned with the crop."""
+        offset, side, _ = self._places[number]
+        return self._pixels[offset : offset + side * side * 3].reshape(side, side, 3)
+
+    def upsampler(self, number: int) -> str:
+        """Which auto-encoder made the reconstruction of crop `number`."""
+        return str(self._places[number][2])
+
+
+def make_reconstructions(
+    store: CropStore,
+    numbers: Sequence[int],
+    folder: Path,
+    *,
+    upsamplers: Sequence[str],
+    count: int,
+    steps: int,
+    seed: int,
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+) -> Reconstructions:
+    """Train auto-encoders and reconstruct faces with them, or take what an earlier call left in `folder`.
+
+    Args:
+        store: the crops.
+        numbers: real crops to learn from and to reconstruct.
+        folder: where the reconstructions lie or will lie, in a sub-folder for these settings.
+        upsamplers: which auto-encoders; they take turns.
+        count: how many crops are reconstructed, each by one of them; drawn so that all sources take turns, too.
+        steps: of each auto-encoder's training.
+        seed: of everything random.
+        progress: called with what is counted, how many are done and their total.
+
+    Raises:
+        ModelError: there is no crop to learn from.
+    """
+    chosen = _in_turns(store, numbers, np.random.default_rng(seed))[:count]
+    settings = [_FORMAT, store.fingerprint, list(upsamplers), chosen, sorted(numbers), steps, seed]
+    fingerprint = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
+    folder /= fingerprint[:16]  # so that runs with different settings can share a cache
+    index = folder / "index.json"
+    if index.is_file():
+        return Reconstructions(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    places: dict[int, tuple[int, int, str]] = {}
+    offset = 0
+    with (folder / "pixels.bin").open("wb") as pixels:
+        for at, upsampler in enumerate(upsamplers):
+
+            def stepped(done: int, total: int, at: int = at) -> None:
+                progress("auto-encoder steps trained", at * total + done, len(upsamplers) * total)
+
+            network = train_autoencoder(upsampler, store, numbers, seed + at, steps, stepped)
+            for number in chosen[at :: len(upsamplers)]:
+                made = reconstruct(network, store.pixels(number))
+                pixels.write(made.tobytes())
+                places[number] = offset, len(made), upsampler
+                offset += made.size
+                progress("faces reconstructed", len(places), len(chosen))
+    partial = folder / "index.json.partial"
+    partial.write_text(json.dumps({"crops": places}), encoding="utf-8")
+    partial.replace(index)  # so that a run that is cut short leaves no half an index
+    return Reconstructions(folder)
+
+
+def _in_turns(store: CropStore, numbers: Sequence[int], rng: np.random.Generator) -> list[int]:
+    """The numbers, shuffled, one of each source after the other for as long as it has any left."""
+    by_source: dict[str, list[int]] = {}
+    for number in rng.permutation(np.array(numbers, int)).tolist():
+        by_source.setdefault(store.crops[number].example.source, []).append(number)
+    turns = sorted((turn, source) for source, members in by_source.items() for turn in range(len(members)))
+    return [by_source[source][turn] for turn, source in turns]

@@ -1,0 +1,275 @@
+"""Worker processes that strangers' files may hang, blow up or crash: each task has its outcome all the same.
+
+A worker is a fresh interpreter, which native libraries with threads of their own need: a forked one inherits their
+locks, and not their threads. It is not started through `multiprocessing`, whose children run the caller's main
+module again and so ask every script for a guard against that.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Any, Generic, Literal, TypeVar
+
+from facefake.errors import FaceFakeError
+
+Task = TypeVar("Task")
+Answer = TypeVar("Answer")
+
+_LONGEST_START = 300  # seconds in which a worker must have loaded its models
+_PATIENCE = 5  # seconds in which a killed process is expected to be gone
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What a task came to that has no answer.
+
+    Attributes:
+        kind: "timeout", "out_of_memory", or "crashed" when the worker ended in any other way.
+        expected, got: for the error message.
+    """
+
+    kind: Literal["timeout", "out_of_memory", "crashed"]
+    expected: str
+    got: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What one task may take.
+
+    Attributes:
+        seconds: of wall-clock time.
+        memory: bytes of private memory of the worker, its models included (Linux counts ``RLIMIT_DATA``).
+    """
+
+    seconds: float
+    memory: int
+
+
+def usable_cores() -> int:
+    """How many cores this process may use: those that it may run on, and no more than its cgroup pays for."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with suppress(OSError, ValueError):
+        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
+            quota, period = map(int, file.read().split())  # "max 100000" where there is no quota
+        cores = min(cores, -(-quota // period))
+    return max(1, cores)
+
+
+def run(
+    tasks: Iterable[Task],
+    start: Callable[[], Callable[[Task], Answer]],
+    workers: int,
+    bounds: Bounds,
+    patience: Callable[[Task], float] = lambda task: 1.0,
+) -> Generator[tuple[Task, Answer | Failure]]:
+    """Each task with its answer, as answers come; a worker that dies costs the task that it was at, and is replaced.
+
+    Workers are started when there is something to do for them, and end with this generator. While the caller does
+    not ask for an answer, no new task is begun.
+
+    Args:
+        tasks: asked for one by one, when a worker is free.
+        start: is called once in each worker, and what it returns for each task there. Both must be picklable, by
+            names that a new interpreter can import; so must tasks and answers.
+        workers: how many at most, at least 1.
+        bounds: of each task.
+        patience: how many times the seconds of the bounds a task may take.
+
+    Raises:
+        FaceFakeError: a worker cannot be started, or met such an error in a task: others would as well.
+        ValueError, TypeError: `start` raised it.
+    """
+    waiting = iter(tasks)
+    busy: dict[Connection, _Worker[Task]] = {}
+    idle: list[_Worker[Task]] = []
+    try:
+        while True:
+            while len(busy) < workers:
+                try:
+                    task = next(waiting)
+                except StopIteration:
+                    workers = 0
+                    break
+                worker = idle.pop() if idle else _Worker(start, bounds)
+                seconds = bounds.seconds * patience(task)
+                if not worker.give(task, seconds):  # the system may kill one that rests
+                    worker.kill()
+                    worker = _Worker(start, bounds)
+                    worker.give(task, seconds)
+                busy[worker.connection] = worker
+            if not busy:
+                return
+            heard = wait(list(busy), timeout=1)
+            late = [worker for worker in busy.values() if worker.late and worker.connection not in heard]
+            for worker in [*(busy[connection] for connection in heard), *late]:  # type: ignore[index]
+                answer = worker.answer() if worker not in late else worker.timeout()
+                if answer is None:
+                    continue
+                del busy[worker.connection]
+                if isinstance(answer, Failure):
+                    worker.kill()
+                else:
+                    idle.append(worker)
+                yield worker.task, answer
+    finally:
+        for worker in [*busy.values(), *idle]:
+            worker.kill()
+
+
+class _Worker(Generic[Task]):
+    """A process, and the one task that it is at."""
+
+    task: Task
+
+    def __init__(self, start: Callable[[], Callable[[Task], Any]], bounds: Bounds) -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            # The same modules as here, wherever they come from. Standard input may be the caller's list of paths.
+            code = (
+                f"import sys; sys.path[:] = {sys.path!r}; "
+                f"from facefake.workers import serve; serve({theirs.fileno()})"
+            )
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", code],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env={
+                    **os.environ,
+                    "OPENBLAS_NUM_THREADS": "1",
+                },  # or NumPy takes memory for every core there is
+                process_group=0,  # the terminal's Ctrl-C is for the parent alone
+            )
+            self.connection = Connection(ours.detach())
+        self._bounds = bounds
+        self._ready = False
+        self._seconds = bounds.seconds
+        self._deadline = 0.0
+        self._send((start, bounds))
+
+    def _send(self, message: object) -> bool:
+        try:
+            self.connection.send(message)
+        except OSError:
+            return False
+        return True
+
+    def give(self, task: Task, seconds: float) -> bool:
+        """Hand over a task that may take so long; whether there was anybody to take it."""
+        self.task = task
+        self._seconds = seconds
+        self._deadline = time.monotonic() + (0 if self._ready else _LONGEST_START) + seconds + _PATIENCE
+        return self._send((task, seconds))
+
+    @property
+    def late(self) -> bool:
+        """Whether its own alarm should have ended the process long ago."""
+        return time.monotonic() > self._deadline
+
+    def answer(self) -> Any:
+        """What has come: an answer, a `Failure` when the process is dead, or None when it is ready for its task.
+
+        Raises:
+            Exception: what `start` raised, or a `FaceFakeError` of the task.
+        """
+        try:
+            word, content = self.connection.recv()
+        except (EOFError, OSError):
+            return self._epitaph()
+        if word == "fault":
+            raise content
+        self._ready = True
+        return content
+
+    def _epitaph(self) -> Failure:
+        with suppress(subprocess.TimeoutExpired):  # its status tells why it ends; it is about to
+            self._process.wait(_PATIENCE)
+        status = self.kill()
+        if not self._ready:
+            raise FaceFakeError(
+                f"expected a worker process that loads its models within {self._bounds.memory >> 20:,} MiB of memory "
+                f"and {_LONGEST_START} seconds, got one that {_ending(status)}"
+            )
+        return (
+            self.timeout()
+            if status == -signal.SIGALRM
+            else Failure("crashed", "an analysis", f"a worker process that {_ending(status)}")
+        )
+
+    def timeout(self) -> Failure:
+        return Failure("timeout", f"an analysis within {self._seconds:g} seconds", "none in that time")
+
+    def kill(self) -> int | None:
+        """End the process, if it has not ended; its status, or None where even that takes long."""
+        self._process.kill()
+        with suppress(subprocess.TimeoutExpired):  # an unreachable file system can hold a process for ever
+            self._process.wait(_PATIENCE)
+        self.connection.close()
+        return self._process.returncode
+
+
+def _ending(status: int | None) -> str:
+    if status is None or status >= 0:
+        return f"ended with status {status}"
+    hint = ", as the system does when memory runs out" if status == -signal.SIGKILL else ""
+    return f"was ended by {signal.Signals(-status).name}{hint}"
+
+
+def serve(handle: int) -> None:
+    """What a worker process does, all its life.
+
+    Args:
+        handle: the socket to the process that started it.
+    """
+    # Its own alarm, because nobody else is left to end a task that hangs when the parent has been killed; in the
+    # system's default way, which needs no interpreter that still runs.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write("500")  # when memory runs out the system shall end this process rather than any other
+    with suppress(EOFError, ConnectionError), Connection(handle) as connection:
+        start, bounds = connection.recv()
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_DATA, (bounds.memory, bounds.memory))
+        signal.setitimer(signal.ITIMER_REAL, _LONGEST_START)
+        try:
+            function = start()
+        except (FaceFakeError, ValueError, TypeError) as error:
+            connection.send(("fault", error))
+            return
+        except MemoryError:
+            sys.exit("out of memory")
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        connection.send(("ready", None))
+        _work(connection, function, bounds)
+
+
+def _work(connection: Connection, function: Callable[[Any], Any], bounds: Bounds) -> None:
+    while True:
+        task, seconds = connection.recv()
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        try:
+            answer = function(task)
+        except FaceFakeError as error:
+            connection.send(("fault", error))
+            return
+        except MemoryError as error:
+            # Native code that was refused memory may be in any state, so this process ends.
+            expected = f"an analysis within {bounds.memory >> 20:,} MiB of memory"
+            connection.send(("answer", Failure("out_of_memory", expected, str(error) or "a need of more")))
+            return
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        connection.send(("answer", answer))

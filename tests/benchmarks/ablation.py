@@ -1,0 +1,121 @@
+"""One short training run that differs from another in one setting: what models/EXPERIMENTS.md compares.
+
+    python tests/benchmarks/ablation.py DATA --cache FOLDER --recipe RECIPE.toml [SETTING=VALUE ...] [options]
+
+DATA is a dataset as `facefake train` takes it. SETTING is one of the recipe's, VALUE in TOML. The run starts from
+ImageNet and is scored on the calibration half, at most so many faces a source: AUC of every source of fakes against the
+real faces of its own source, or else against all; means over the sources of a kind, and over all sources.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from facefake.training.crops import CropStore, make_crops
+from facefake.training.dataset import read_dataset
+from facefake.training.fit import auc_by_source, fit
+from facefake.training.network import LITE0, build
+from facefake.training.recipe import Recipe, read_recipe
+from facefake.training.reconstruction import make_reconstructions
+from facefake.training.scoring import halves, seen, unseen
+from facefake.training.views import TIERS, Tier, batches
+
+A_SOURCE = 60
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", type=Path)
+    parser.add_argument("settings", nargs="*", metavar="SETTING=VALUE")
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--recipe", type=Path, required=True)
+    parser.add_argument("--backbone", default=LITE0)
+    parser.add_argument("--freeze-batch-norm", action="store_true")
+    parser.add_argument("--stem-stride", type=int, choices=(1, 2), default=2)
+    arguments = parser.parse_intermixed_args()
+
+    changes = tomllib.loads("\n".join(arguments.settings))
+    recipe = replace(read_recipe(arguments.recipe).stages()[0], **changes)
+    store = make_crops(read_dataset(arguments.data), arguments.cache)
+    train = seen(store, recipe.held_out)
+    calibration, _ = halves(store, unseen(store, recipe.held_out))
+    keras.utils.set_random_seed(recipe.seed)
+    network = build(arguments.backbone, recipe.side, recipe.dropout)
+    if arguments.stem_stride == 1:
+        network = finer(network)
+    if arguments.freeze_batch_norm:
+        for layer in network.layers:
+            layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
+    made = None
+    if recipe.self_made_share.get("reconstruction"):
+        made = make_reconstructions(
+            store,
+            [n for n in train if store.landmarks(n) is not None],
+            arguments.cache / "reconstructions",
+            upsamplers=recipe.upsamplers,
+            count=recipe.reconstructed,
+            steps=recipe.reconstruction_steps,
+            seed=recipe.reconstruction_seed,
+        )
+    started = time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        fit(network, store, train, calibration[:2], recipe, Path(folder), reconstructions=made)
+    minutes = (time.process_time() - started) / 60
+    result = {tier: scored(network, store, calibration, recipe, tier) for tier in TIERS}
+    print(json.dumps({"settings": arguments.settings, "cpu_minutes": round(minutes, 1), **result}))
+
+
+def finer(network: keras.Model) -> keras.Model:
+    """The same weights with a stem that does not halve the picture, so that the map has twice the side."""
+    config = network.get_config()
+    for layer in config["layers"]:
+        if layer["config"]["name"] == "stem":
+            layer["config"]["strides"] = (1, 1)
+        if layer["config"]["name"] == "map":
+            layer["config"]["target_shape"] = [2 * side for side in layer["config"]["target_shape"]]
+    changed = keras.Model.from_config(config)
+    changed.set_weights(network.get_weights())
+    return changed
+
+
+def scored(
+    network: keras.Model, store: CropStore, numbers: list[int], recipe: Recipe, tier: Tier
+) -> dict[str, float]:
+    """Mean AUC by kind, of the sources that training left out, and over all sources."""
+    by_source: dict[tuple[str, str], list[int]] = {}
+    for number in numbers:
+        example = store.crops[number].example
+        by_source.setdefault((example.label, example.source), []).append(number)
+    kinds = {crop.example.source: crop.example.kind for crop in store.crops if crop.example.label == "fake"}
+    logits = {
+        key: np.concatenate(
+            [
+                np.asarray(network.predict_on_batch(crops.astype(np.float32))["logit"])
+                for crops in batches(store, members[:A_SOURCE], recipe.side, recipe.margin, tier)
+            ]
+        )
+        for key, members in by_source.items()
+    }
+    aucs = auc_by_source(logits)
+    groups: dict[str, list[float]] = {}
+    for source, auc in aucs["sources"].items():
+        groups.setdefault(kinds[source], []).append(auc)
+        if source in recipe.held_out:
+            groups.setdefault("left out", []).append(auc)
+    means = {name: round(float(np.mean(values)), 3) for name, values in sorted(groups.items())}
+    return {**means, "mean": round(float(aucs["auc"]), 3)}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from facefake.errors import ImageError
+from facefake.frames import Sampling, VideoFile
+from facefake.images import ImageLimits
+
+WIDE, HIGH = 64, 48
+Clip = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
+    """A clip whose frames grow brighter with their number; the upper half is red, the lower half blue."""
+    folder = tmp_path_factory.mktemp("clips")
+
+    def written(name: str = "a.avi", codec: str = "MJPG", rate: float = 10, frames: int = 30) -> Path:
+        path = folder / f"{codec}-{rate}-{frames}-{name}"
+        if not path.exists():
+            writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), rate, (WIDE, HIGH))
+            assert writer.isOpened()
+            for number in range(frames):
+                frame = np.zeros((HIGH, WIDE, 3), np.uint8)
+                frame[: HIGH // 2, :, 2] = frame[HIGH // 2 :, :, 0] = 40 + 200 * number // frames
+                writer.write(frame)
+            writer.release()
+        return path
+
+    return written
+
+
+def times(path: Path, *sampling: float) -> list[float]:
+    with VideoFile(path) as video:
+        return [round(frame.time, 3) for frame in video.frames(Sampling(*sampling))]  # type: ignore[arg-type]
+
+
+def refused(path: Path | str, limits: ImageLimits | None = None) -> ImageError:
+    with pytest.raises(ImageError) as caught, VideoFile(path, limits) as video:
+        list(video.frames(Sampling()))
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.avi", "MJPG"), ("a.mp4", "mp4v"), ("a.mov", "mp4v"), ("a.mkv", "VP90"), ("a.webm", "VP80")]
+)  # fmt: skip
+def test_every_container_gives_the_frames_that_were_asked_for(clip: Clip, name: str, codec: str) -> None:
+    path = clip(name, codec)
+    with VideoFile(path) as video:
+        assert (video.path, video.width, video.height) == (str(path), WIDE, HIGH)
+        assert (video.rate, video.duration) == (10, pytest.approx(3, abs=0.11))
+        frames = list(video.frames(Sampling()))
+    assert [frame.time for frame in frames] == pytest.approx([0, 0.5, 1, 1.5, 2, 2.5], abs=0.02)
+    red = [int(frame.pixels[8, 8, 0]) for frame in frames]
+    assert red == sorted(red) and red[-1] - red[0] > 120  # each is another one, in order
+    assert frames[-1].pixels.shape == (HIGH, WIDE, 3) and frames[-1].pixels.dtype == np.uint8
+    assert frames[-1].pixels[-8, 8, 2] > 150 > frames[-1].pixels[-8, 8, 0]  # RGB, not BGR
+
+
+def test_a_long_clip_is_thinned_evenly(clip: Clip) -> None:
+    assert times(clip(), 30, 4) == [0, 0.7, 1.5, 2.2]
+    assert times(clip(), 30, 1) == [0]
+    assert times(clip(), 1) == [0, 1, 2]
+    assert len(times(clip(), 1000)) == 30
+
+
+def test_frames_far_apart_are_sought(clip: Clip) -> None:
+    path = clip(rate=1, frames=60)
+    assert times(path, 2, 5) == [0, 12, 24, 36, 48]
+
+
+@given(st.floats(0.1, 60), st.integers(1, 40))
+def test_the_promised_number_and_spacing_hold_whatever_is_asked_for(
+    clip: Clip, rate: float, most: int
+) -> None:
+    found = times(clip(), rate, most)
+    interval = max(1 / rate, 3 / most)
+    assert 1 <= len(found) <= most
+    assert all(later - earlier > interval - 0.11 for earlier, later in pairwise(found))
+    assert 3 - found[-1] <= interval + 0.11
+
+
+def test_rotation_is_applied(clip: Clip, tmp_path: Path) -> None:
+    data = bytearray(clip("a.mp4", "mp4v").read_bytes())
+    matrix = data.find(b"tkhd") + 4 + 40  # of version 0
+    assert struct.unpack(">9i", data[matrix : matrix + 36])[0] == 1 << 16
+    data[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, HIGH << 16, 0, 1 << 30)
+    path = tmp_path / "turned.mp4"
+    path.write_bytes(data)
+    with VideoFile(path) as video:
+        assert (video.width, video.height) == (HIGH, WIDE)
+        last = list(video.frames(Sampling()))[-1].pixels
+    assert last.shape == (WIDE, HIGH, 3)
+    assert last[30, -8, 0] > 150 > last[30, -8, 2]  # what was above is on the right
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "told"),
+    [
+        (b"", "empty", "a video, got an empty file"),
+        (b"#EXTM3U\n/etc/passwd\n", "unsupported", "begins with b'#EXTM3U"),
+        (b"ffconcat version 1.0\nfile a.avi\n", "unsupported", "a video in MP4, QuickTime, Matroska, WebM or AVI"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(99), "unsupported", "a video in"),
+        (b"\0\0\0\x18ftypmp42" + bytes(2000), "corrupt", "FFmpeg can open"),
+        (b"\x1a\x45\xdf\xa3" + bytes(2000), "corrupt", "FFmpeg can open"),
+        (b"RIFF\xff\xff\xff\x7fAVI " + bytes(2000), "corrupt", ""),
+    ],
+)  # fmt: skip
+def test_what_is_no_video_is_refused(tmp_path: Path, content: bytes, kind: str, told: str) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(content)
+    error = refused(path)
+    assert (error.kind, error.path) == (kind, str(path))
+    assert told in str(error)
+
+
+def test_what_is_no_file_is_refused_and_nothing_waits(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.mp4")
+    assert refused(tmp_path / "fifo.mp4").kind == "not_a_file"
+    assert refused(tmp_path).kind == "not_a_file"
+    assert refused(tmp_path / "missing.mp4").kind == "not_found"
+    assert refused("http://127.0.0.1:9/clip.mp4").kind == "not_found"
+    assert refused("nul\0.mp4").kind == "unreadable"
+
+
+@pytest.mark.parametrize("share", [0.4, 0.6])
+def test_a_clip_that_was_cut_is_refused(clip: Clip, tmp_path: Path, share: float) -> None:
+    data = clip(frames=60).read_bytes()
+    path = tmp_path / "cut.avi"
+    path.write_bytes(data[: int(share * len(data))])
+    error = refused(path)
+    assert error.kind == "truncated"
+    assert error.expected == "a video of 6.0 seconds"
+
+
+def test_absurd_headers_are_refused(clip: Clip, tmp_path: Path) -> None:
+    good = clip().read_bytes()
+    path = tmp_path / "odd.avi"
+
+    def patched(*changes: tuple[bytes, int, int]) -> ImageError:
+        data = bytearray(good)
+        for mark, offset, value in changes:
+            at = data.find(mark) + offset
+            data[at : at + 4] = struct.pack("<I", value)
+        path.write_bytes(data)
+        return refused(path)
+
+    # The stream header's scale and rate, whose quotient are the frames a second.
+    assert patched((b"strh", 28, 1), (b"strh", 32, 100_000)).got == "100000"
+    assert patched((b"strh", 28, 1_000_000), (b"strh", 32, 1)).got == "30,000,000"
+    assert refused(clip(), ImageLimits(max_side=50)).got == "64 × 48 pixels"
+    assert refused(clip(), ImageLimits(max_pixels=50)).kind == "too_large"
+
+
+def test_a_clip_that_does_not_say_how_long_it_is_is_counted(clip: Clip, tmp_path: Path) -> None:
+    data = bytearray(clip("a.webm", "VP80").read_bytes())
+    at = data.find(b"\x44\x89")  # Matroska's Duration, of which the name is made unknown
+    assert at > 0
+    data[at : at + 2] = b"\x44\x8a"
+    path = tmp_path / "live.webm"
+    path.write_bytes(data)
+    with VideoFile(path) as video:
+        assert video.duration == pytest.approx(3, abs=0.11)
+        assert len(list(video.frames(Sampling()))) == 6
+
+
+@pytest.mark.parametrize("name", ["caf\udce9.avi", "-rf.avi", "%d.avi", "file:x.avi", "a b\n.avi"])
+def test_no_name_means_anything(
+    clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.link(clip(), os.fsencode(name))
+    with VideoFile(name) as video:
+        assert (video.path, video.duration) == (name, 3)
+
+
+def test_files_are_closed_again(clip: Clip, tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    (tmp_path / "bad.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(99))
+    for _ in range(3):
+        times(clip())
+        refused(tmp_path / "bad.mp4")
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_nothing_is_written_to_standard_error_and_the_environment_stays(clip: Clip, tmp_path: Path) -> None:
+    (tmp_path / "bad.mp4").write_bytes(clip("a.mp4", "mp4v").read_bytes()[:900])
+    code = (
+        "import os, cv2; from facefake.errors import ImageError; from facefake.frames import *\n"
+        "before = dict(os.environ)\n"
+        f"for path in ({str(tmp_path / 'bad.mp4')!r}, {str(clip())!r}):\n"
+        "    try:\n        with VideoFile(path) as v: print(len(list(v.frames(Sampling()))))\n"
+        "    except ImageError as error: print(error.kind)\n"
+        "assert dict(os.environ) == before"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["corrupt", "6"]
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("wrong", [(0.0, 3), (-1.0, 3), (float("nan"), 3), (float("inf"), 3), (1.0, 0)])
+def test_a_sampling_must_be_one(wrong: tuple[float, int]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        Sampling(*wrong)

@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import io
+import struct
+import time
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, PngImagePlugin
+
+from facefake.images import load_picture
+from facefake.metadata import Entry, printable, read_entries
+
+NAMESPACES = {
+    "Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
+    "photoshop": "http://ns.adobe.com/photoshop/1.0/",
+    "xmp": "http://ns.adobe.com/xap/1.0/",
+    "dc": "http://purl.org/dc/elements/1.1/",
+}
+GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+
+
+def xmp(body: str = "", attributes: str = "") -> bytes:
+    spaces = " ".join(f'xmlns:{prefix}="{address}"' for prefix, address in NAMESPACES.items())
+    return (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        f'<rdf:Description rdf:about="" {spaces} {attributes}>{body}</rdf:Description></rdf:RDF></x:xmpmeta>'
+    ).encode()
+
+
+def saved(file_format: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (32, 24), "teal").save(file, file_format, **options)
+    return file.getvalue()
+
+
+def png(**texts: str) -> bytes:
+    info = PngImagePlugin.PngInfo()
+    for name, text in texts.items():
+        info.add_text(name, text)
+    return saved("PNG", pnginfo=info)
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def with_iptc(jpeg: bytes, *datasets: tuple[int, int, bytes]) -> bytes:
+    records = b"".join(b"\x1c" + struct.pack(">BBH", r, n, len(value)) + value for r, n, value in datasets)
+    resource = (
+        b"8BIM\x04\x04\x00\x00" + struct.pack(">I", len(records)) + records + b"\0" * (len(records) % 2)
+    )
+    content = b"Photoshop 3.0\x00" + resource
+    return jpeg[:2] + b"\xff\xed" + struct.pack(">H", len(content) + 2) + content + jpeg[2:]
+
+
+def exif(**texts: Any) -> Image.Exif:
+    made = Image.Exif()
+    for name, value in texts.items():
+        made[{"Make": 271, "Model": 272, "Software": 305, "Artist": 315, "XPComment": 0x9C9C}[name]] = value
+    return made
+
+
+def user_comment(value: bytes) -> Image.Exif:
+    made = Image.Exif()
+    made.get_ifd(0x8769)[0x9286] = value
+    return made
+
+
+def entries(data: bytes) -> list[tuple[str, str]]:
+    found, notes = read_entries(data)
+    assert notes == ()
+    return [(entry.place, entry.text) for entry in found]
+
+
+def test_png_text_before_and_behind_the_pixels():
+    data = png(parameters="a cat")
+    behind = data[:-12] + chunk(b"tEXt", b"Software\0late") + data[-12:]
+    assert Image.open(io.BytesIO(behind)).info.get("Software") is None  # or the test would prove nothing
+    assert entries(behind) == [("PNG text parameters", "a cat"), ("PNG text Software", "late")]
+
+
+def test_compressed_png_text():
+    info = PngImagePlugin.PngInfo()
+    info.add_text("zipped", "x" * 5_000, zip=True)
+    info.add_itxt("international", "žluťoučký", zip=True)
+    assert entries(saved("PNG", pnginfo=info)) == [
+        ("PNG text zipped", "x" * 5_000),
+        ("PNG text international", "žluťoučký"),
+    ]
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_exif_of_every_format_that_has_it(file_format):
+    found = entries(saved(file_format, exif=exif(Make="Canon", Model="EOS R5", Software="1.2")))
+    assert {("EXIF Make", "Canon"), ("EXIF Model", "EOS R5"), ("EXIF Software", "1.2")} <= set(found)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (b"ASCII\0\0\0plain", "plain"),
+        (bytes(8) + b"undefined\0\0", "undefined"),
+        (b"UNICODE\0" + "größer".encode("utf-16-be"), "größer"),
+        (b"UNICODE\0" + "größer".encode("utf-16-le"), "größer"),
+        (b"without a code", "without a code"),
+    ],
+)
+def test_exif_comments_in_every_encoding_in_use(value, text):
+    assert entries(saved("JPEG", exif=user_comment(value))) == [("EXIF UserComment", text)]
+
+
+def test_exif_text_that_is_no_ascii():
+    data = saved("JPEG", exif=exif(Artist="Zoë".encode(), XPComment="größer".encode("utf-16-le")))
+    assert entries(data) == [("EXIF Artist", "Zoë"), ("EXIF XPComment", "größer")]
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF"])
+def test_xmp_as_attribute_element_and_list(file_format):
+    packet = xmp(
+        "<photoshop:Credit>somebody</photoshop:Credit><dc:title>not asked for</dc:title>"
+        '<dc:description><rdf:Alt><rdf:li xml:lang="x-default">a view</rdf:li></rdf:Alt></dc:description>',
+        f'Iptc4xmpExt:DigitalSourceType="{GENERATED}"',
+    )
+    if file_format == "PNG":
+        info = PngImagePlugin.PngInfo()
+        info.add_itxt("XML:com.adobe.xmp", packet.decode())
+        data = saved("PNG", pnginfo=info)
+    elif file_format == "TIFF":
+        data = saved("TIFF", tiffinfo={700: packet})
+    else:
+        data = saved(file_format, xmp=packet)
+    assert sorted(entries(data)) == [
+        ("XMP Credit", "somebody"),
+        ("XMP DigitalSourceType", GENERATED),
+        ("XMP description", "a view"),
+    ]
+
+
+def test_iptc_and_a_jpeg_comment():
+    data = with_iptc(saved("JPEG", comment=b"hello"), (2, 110, b"Made with Google AI"), (2, 105, b"headline"))
+    assert entries(data) == [("comment", "hello"), ("IPTC Credit", "Made with Google AI")]
+
+
+def test_a_picture_without_metadata_has_none():
+    for file_format in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"):
+        assert entries(saved(file_format)) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (saved("JPEG", xmp=b"<x:xmpmeta><unclosed"), "XMP metadata not read"),
+        (saved("JPEG", xmp=b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'), "XMP metadata not read"),
+        (saved("WEBP", xmp=b"<a>" + b" " * (1 << 20) + b"</a>"), "at most 1,048,576 bytes"),
+        (saved("JPEG", exif=b"Exif\0\0MM\0*\0\0"), "EXIF metadata not read"),
+        (png(**{f"keyword {n}": "x" for n in range(250)}), "at most 200 entries"),
+        (b"no picture", "another file"),
+        (saved("PNG")[:60], "metadata not read"),
+    ],
+)
+def test_what_cannot_be_read_becomes_a_note(data, told):
+    found, notes = read_entries(data)
+    assert len(found) <= 200
+    assert len(notes) == 1
+    assert told in notes[0]
+
+
+def test_one_fault_does_not_hide_the_rest():
+    data = with_iptc(saved("JPEG", xmp=b"<broken", exif=exif(Software="still here")), (2, 110, b"and this"))
+    found, notes = read_entries(data)
+    assert [entry.text for entry in found] == ["still here", "and this"]
+    assert [note.partition(":")[0] for note in notes] == ["XMP metadata not read"]
+
+
+def test_a_decompression_bomb_is_not_blown_up():
+    bomb = zlib.compress(bytes(200_000_000), 9)
+    data = saved("PNG")
+    data = data[:-12] + chunk(b"zTXt", b"parameters\0\0" + bomb) + data[-12:]
+    start = time.process_time()
+    found, notes = read_entries(data)
+    assert time.process_time() - start < 0.2  # the whole takes more than that to inflate
+    assert found == ()
+    assert len(notes) == 1
+
+
+def test_nothing_is_read_beyond_its_bounds():
+    nested = "<photoshop:Credit>x" * 3_000 + "</photoshop:Credit>" * 3_000
+    chunks = saved("PNG")[:33] + chunk(b"teSt", b"") * 300_000 + saved("PNG")[33:]
+    for data in (
+        saved("WEBP", xmp=xmp(nested)),
+        png(parameters="Steps: " * 500_000),
+        chunks,
+        saved("JPEG", exif=user_comment(b"UNICODE\0" + b"\0a" * 30_000)),
+    ):
+        start = time.process_time()
+        found, _ = read_entries(data)
+        assert time.process_time() - start < 1
+        assert all(len(entry.text) <= 65_536 for entry in found)
+
+
+def test_it_costs_little_beside_decoding():
+    noise = np.random.default_rng(5).integers(0, 256, (1500, 2000, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(
+        file, "JPEG", exif=exif(Make="Canon", Software="x"), xmp=xmp("<dc:creator>y</dc:creator>")
+    )
+
+    def seconds(function) -> float:
+        taken = []
+        for _ in range(3):
+            start = time.process_time()
+            function(file.getvalue())
+            taken.append(time.process_time() - start)
+        return min(taken)
+
+    assert seconds(read_entries) < 0.1 * seconds(load_picture)
+
+
+@given(st.text(st.characters(), max_size=400), st.integers(1, 80))
+def test_printable_text_is_one_short_line_of_valid_unicode(text, longest):
+    cleaned = printable(text, longest)
+    assert len(cleaned) <= longest
+    assert cleaned.isprintable()
+    cleaned.encode("utf-8")
+    assert cleaned == printable(cleaned, longest)
+
+
+def test_what_could_harm_a_terminal_or_a_page_is_gone():
+    assert printable("a\x1b[31mb\x00\u202ec\n\n d\ud800", 60) == "a [31mb c d?"
+    assert printable("x" * 61, 60) == "x" * 59 + "…"
+
+
+@given(st.binary(max_size=300), st.sampled_from(["JPEG", "PNG", "WEBP", "TIFF"]))
+def test_damage_never_raises(junk, file_format):
+    data = saved(file_format, exif=exif(Make="Canon"))
+    middle = len(data) // 3
+    for broken in (data[:middle] + junk + data[middle:], data[:8] + junk, junk + data, data[:middle] + junk):
+        found, notes = read_entries(broken)
+        assert all(isinstance(entry, Entry) for entry in found)
+        assert all(note.isprintable() for note in notes)

@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from facefake.calibration import Calibration, corrected, false_alarm_rate, probability
+from facefake.persons import (
+    WINDOW,
+    ClipJudgement,
+    PersonResult,
+    Sighting,
+    Span,
+    judge_persons,
+    majority,
+    sentence,
+)
+from facefake.results import clock
+
+COUNT = 20_000
+CALIBRATION = Calibration(
+    temperature=1.0,
+    bias=0.0,
+    real_scores=tuple(np.linspace(-5, 5, 2_001).tolist()),
+    real_probabilities=tuple(np.linspace(1 / 2_001, 1, 2_001).tolist()),
+    real_count=COUNT,
+    tail=None,
+    alarm_rate=0.05,
+    uncertain_rate=0.2,
+    min_face=24.0,
+    min_sharpness=0.0,
+)  # real faces' logits are even from −5 to 5
+LOGITS = st.lists(st.floats(-6, 6), min_size=1, max_size=40)
+
+
+def track(*logits: float | None, start: float = 0.0) -> list[Sighting]:
+    return [
+        Sighting(
+            time=start + number / 2,
+            box=(10.0, 10.0, 50.0, 50.0),
+            detection_score=0.9,
+            logit=logit,
+            fake_probability=None if logit is None else probability(logit, CALIBRATION),
+            reason="too blurred: 0.1" if logit is None else None,
+        )
+        for number, logit in enumerate(logits)
+    ]
+
+
+def judged(*tracks: list[Sighting], frames: int = 20) -> ClipJudgement:
+    return judge_persons(tracks, frames, CALIBRATION)
+
+
+@given(LOGITS)
+def test_the_score_is_what_more_than_half_of_the_faces_reach(logits: list[float]) -> None:
+    score, rate = majority(logits, CALIBRATION)
+    assert score in logits
+    assert sum(logit >= score for logit in logits) > len(logits) / 2
+    assert sum(logit > score for logit in logits) <= len(logits) / 2
+    alone = false_alarm_rate(score, CALIBRATION)
+    assert min(1, alone) <= rate <= min(1.0, 2 * alone)
+
+
+@pytest.mark.parametrize("faces", [1, 2, 3, 4, 9, 30])
+@pytest.mark.parametrize("dependence", ["one and the same", "independent", "adverse"])
+def test_real_people_raise_no_more_alarms_than_promised(faces: int, dependence: str) -> None:
+    """However the faces of a person hang together, as long as each is distributed like a real face in a still."""
+    rng = np.random.default_rng(faces)
+    people, alarm, least = 5_000, 0.05, faces // 2 + 1
+    if dependence == "one and the same":
+        logits = np.repeat(rng.uniform(-5, 5, (people, 1)), faces, axis=1)
+    elif dependence == "independent":
+        logits = rng.uniform(-5, 5, (people, faces))
+    else:  # high logits come just as many at a time as make a majority
+        logits = rng.uniform(-5, 4.5, (people, faces))
+        for person in np.flatnonzero(rng.random(people) < alarm * faces / least):
+            logits[person, rng.permutation(faces)[:least]] = rng.uniform(4.5, 5, least)
+    noise = 3 * math.sqrt(alarm * (1 - alarm) / people)
+    assert (logits >= 4.5).mean() == pytest.approx(alarm, abs=3 * noise)  # each face is like a real one
+    found = [majority(row.tolist(), CALIBRATION) for row in logits]
+    assert np.mean([rate <= alarm for _, rate in found]) <= alarm + noise
+    if dependence == "adverse" and faces > 2:  # the factor is needed, or this test would prove nothing
+        assert np.mean([false_alarm_rate(score, CALIBRATION) <= alarm for score, _ in found]) > alarm + noise
+
+
+def test_one_odd_frame_changes_no_verdict() -> None:
+    steady = judged(track(*[-3.0] * 9))
+    odd = judged(track(*[-3.0] * 8, 5.9))
+    assert odd.fake_probability == steady.fake_probability == probability(-3.0, CALIBRATION)
+    assert odd.verdict == steady.verdict == "real"
+
+
+def test_more_people_must_look_faker() -> None:
+    suspect = track(*[4.8] * 9)
+    alone = judged(suspect)
+    crowd = judged(suspect, *[track(*[-2.0] * 9)] * 9)
+    assert (alone.verdict, crowd.verdict) == ("fake", "uncertain")
+    first = crowd.persons[0]
+    assert first.false_alarm_rate == alone.persons[0].false_alarm_rate
+    assert crowd.false_alarm_rate == pytest.approx(corrected(first.false_alarm_rate or 0, 10))
+    assert "of clips with 10 real people show one who looks at least as fake" in str(first.reason)
+
+
+@given(st.lists(LOGITS, min_size=1, max_size=4))
+def test_a_clip_is_what_its_people_are(logits: list[list[float]]) -> None:
+    found = judged(*(track(*row) for row in logits))
+    verdicts = [person.verdict for person in found.persons]
+    assert (found.verdict == "fake") is ("fake" in verdicts)
+    assert (found.verdict == "not_applicable") is (set(verdicts) == {"not_applicable"})
+    if found.verdict == "real":
+        assert "uncertain" not in verdicts
+    for person in found.persons:
+        json.dumps(person.to_dict(), allow_nan=False)
+        assert (person.reason is None) is (person.verdict in ("fake", "real"))
+        assert all(person.seen.start <= span.start < span.end <= person.seen.end for span in person.spans)
+
+
+def test_who_is_seen_briefly_or_badly_is_not_judged() -> None:
+    brief, blurred, good = track(5.9), track(*[None] * 6, 5.9), track(-1.0, -1.0, -1.0)
+    found = judged(brief, blurred, good)
+    assert [person.verdict for person in found.persons] == ["not_applicable", "not_applicable", "real"]
+    assert found.persons[0].reason == "seen too briefly: judged in 1 frames, at least 3 are needed"
+    assert found.persons[1].reason == "too blurred: in 6 of 7 frames"
+    assert found.false_alarm_rate == found.persons[2].false_alarm_rate  # they do not count
+    # In a clip of one frame that one is all there is.
+    assert judged(brief, frames=1).verdict == "fake"
+
+
+def test_a_clip_without_people_or_without_anybody_to_judge() -> None:
+    assert judged() == ClipJudgement("not_applicable", None, None, "no face found", ())
+    assert judged(track(1.0)).reason == judged(track(1.0)).persons[0].reason
+    assert judged(track(1.0), track(None)).reason == "none of 2 people can be judged"
+
+
+def test_a_part_that_looks_fake_is_found_and_makes_the_person_uncertain() -> None:
+    part = track(*[-3.0] * 20, *[9.0] * 9, *[-3.0] * 20)
+    found = judged(part)
+    (person,) = found.persons
+    assert (person.verdict, found.verdict) == ("uncertain", "uncertain")
+    assert person.reason == "looks fake for a part of the time only"
+    ((start, end),) = person.spans
+    # A window is fake as soon as more than half of it is.
+    assert start == pytest.approx(10, abs=1) and end == pytest.approx(14, abs=1)
+    assert judged(track(*[-3.0] * 49)).persons[0].spans == ()
+
+
+def test_two_parts_are_two_spans_and_a_fake_person_has_one_all_over() -> None:
+    two = judged(track(*[9.0] * 9, *[-3.0] * 30, *[9.0] * 9)).persons[0]
+    assert len(two.spans) == 2
+    whole = judged(track(*[9.0] * 20)).persons[0]
+    assert (whole.verdict, whole.spans) == ("fake", (Span(0.0, 9.5),))
+
+
+def test_spans_of_real_people_are_as_rare_as_promised() -> None:
+    rng = np.random.default_rng(8)
+    clips = [track(*rng.uniform(-5, 5, 40).tolist()) for _ in range(300)]
+    steady = [track(*np.repeat(rng.uniform(-5, 5, 8), WINDOW).tolist()) for _ in range(300)]
+    for tracks in (clips, steady):
+        share = np.mean([bool(judged(each).persons[0].spans) for each in tracks])
+        assert share <= 0.05 + 4 * math.sqrt(0.05 * 0.95 / 300)
+
+
+def person(verdict: str, **changes: object) -> PersonResult:
+    made = judged(track(-3.0, -3.0, -3.0)).persons[0]
+    return replace(made, verdict=verdict, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "verdicts", "told"),
+    [
+        ("not_applicable", (), "No face found, so there is nothing to judge."),
+        ("not_applicable", ("not_applicable",), "The one person found cannot be judged: because."),
+        ("not_applicable", ("not_applicable",) * 2, "2 people found, none of whom can be judged."),
+        ("fake", ("fake",), "The one person found looks fake (false-alarm rate 0.2 %)."),
+        ("uncertain", ("uncertain",), "The one person found is uncertain."),
+        ("real", ("real",), "The one person found does not look fake; that does not prove the clip authentic."),
+        ("real", ("real",) * 2, "None of 2 people looks fake; that does not prove the clip authentic."),
+        ("fake", ("fake", "real", "uncertain"), "1 of 3 people looks fake (false-alarm rate 0.2 %); 1 is uncertain."),
+        ("fake", ("fake", "fake", "real"), "2 of 3 people look fake (false-alarm rate 0.2 %)."),
+        ("uncertain", ("uncertain",) * 2, "None of 2 people looks fake; 2 are uncertain."),
+    ],
+)  # fmt: skip
+def test_the_sentence(verdict: str, verdicts: tuple[str, ...], told: str) -> None:
+    people = [person(each, reason="because") for each in verdicts]
+    assert sentence(verdict, people, 0.002) == told  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "plain", "fine"),
+    [
+        (0, "0:00", "0:00"),
+        (4.5, "0:04", "0:04.5"),
+        (65, "1:05", "1:05"),
+        (59.96, "1:00", "1:00"),
+        (3723.25, "1:02:03", "1:02:03.2"),
+    ],
+)
+def test_times_for_people(seconds: float, plain: str, fine: str) -> None:
+    assert (clock(seconds), clock(seconds, tenths=True)) == (plain, fine)

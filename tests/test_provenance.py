@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import io
+import json
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from PIL import Image, PngImagePlugin
+from rich.console import Console
+
+from facefake import terminal
+from facefake.credentials import CREDENTIAL_STATES, ContentCredentials
+from facefake.detector import FakeImageDetector
+from facefake.errors import ImageError
+from facefake.images import EncodedFile
+from facefake.provenance import CLAIMS, Provenance, read_provenance
+from facefake.results import ImageResult, schema
+from facefake.traces import Trace
+
+SCHEMA = schema()
+VALIDATOR = Draft202012Validator({"$ref": "#/$defs/provenance", "$defs": SCHEMA["$defs"]})
+KINDS = ("generated", "partly_generated", "captured", "edited", "software", "other")
+
+
+def png(size: int = 64, **texts: str) -> bytes:
+    info = PngImagePlugin.PngInfo()
+    for name, text in texts.items():
+        info.add_text(name, text)
+    file = io.BytesIO()
+    Image.new("RGB", (size, size), "grey").save(file, "PNG", pnginfo=info)
+    return file.getvalue()
+
+
+def trace(kind: str, name: str = "thing") -> Trace:
+    return Trace(kind, name, "EXIF Software", name)  # type: ignore[arg-type]
+
+
+TEXT = st.text(max_size=10)
+TRACES = st.lists(st.builds(Trace, st.sampled_from(KINDS), TEXT, TEXT.map("in ".__add__), TEXT), max_size=4)
+PROVENANCES = st.builds(
+    Provenance,
+    st.none()
+    | st.builds(
+        ContentCredentials,
+        st.sampled_from(CREDENTIAL_STATES),
+        signer=st.none() | TEXT,
+        issuer=st.none() | TEXT,
+        problems=st.lists(TEXT, max_size=2).map(tuple),
+        traces=TRACES.map(tuple),
+    ),
+    TRACES.map(tuple),
+    st.lists(st.text(min_size=1), max_size=2).map(tuple),
+)
+
+
+@given(PROVENANCES)
+def test_every_record_satisfies_the_schema_and_survives_json(made: Provenance) -> None:
+    record = made.to_dict()
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+    VALIDATOR.validate(record)
+    assert pickle.loads(pickle.dumps(made)) == made
+
+
+@given(PROVENANCES)
+def test_the_claim_is_the_gravest_that_can_be_believed(made: Provenance) -> None:
+    believed = list(made.traces)
+    if made.content_credentials is not None and made.content_credentials.state != "invalid":
+        believed += made.content_credentials.traces
+    kinds = {each.kind for each in believed}
+    assert made.claim == min((claim for claim in CLAIMS if claim in {*kinds, "nothing"}), key=CLAIMS.index)
+
+
+@pytest.mark.parametrize(
+    ("made", "sentence"),
+    [
+        (Provenance(), "The file does not say where it comes from."),
+        (Provenance(traces=(trace("other"),)), "The file does not say where it comes from."),
+        (
+            Provenance(traces=(trace("software", "GIMP"),)),
+            "The file names the software that wrote it, GIMP (EXIF Software), and no camera.",
+        ),
+        (
+            Provenance(traces=(trace("captured", "Canon EOS R5"), trace("software", "GIMP"))),
+            "The file names a camera or a scan: Canon EOS R5 (EXIF Software); anybody can write or remove that.",
+        ),
+        (
+            Provenance(traces=(trace("captured"), trace("generated", "Flux"), trace("generated", "Flux"))),
+            "The file says that its picture was generated: Flux (EXIF Software); anybody can write or remove that.",
+        ),
+        (
+            Provenance(traces=tuple(trace("generated", name) for name in "abcde")),
+            "The file says that its picture was generated: a (EXIF Software), b (EXIF Software), c (EXIF Software) "
+            "and 2 more; anybody can write or remove that.",
+        ),
+        (
+            Provenance(ContentCredentials("trusted", issuer="Adobe", traces=(trace("partly_generated"),))),
+            "The file has intact content credentials, signed as Adobe. "
+            "The file says that a part of its picture was generated: thing (EXIF Software).",
+        ),
+        (
+            Provenance(ContentCredentials("valid", signer="me")),
+            "The file has intact content credentials, signed as me, though nobody vouches for that name.",
+        ),
+        (
+            Provenance(ContentCredentials("invalid", problems=("x.mismatch",), traces=(trace("captured"),))),
+            "The file has content credentials, signed as somebody unnamed, that do not fit it (x.mismatch): it was "
+            "changed since, or they were forged.",
+        ),
+        (
+            Provenance(ContentCredentials("remote")),
+            "The file names content credentials that lie elsewhere; they were not fetched.",
+        ),
+        (
+            Provenance(ContentCredentials("unchecked", problems=("because",)), (trace("edited"),)),
+            "The file has content credentials that were not checked: because. The file says that its picture was "
+            "edited: thing (EXIF Software); anybody can write or remove that.",
+        ),
+    ],
+)
+def test_the_summary_says_it_plainly(made: Provenance, sentence: str) -> None:
+    assert made.summary == sentence
+
+
+def test_it_is_silent_only_when_the_file_says_nothing() -> None:
+    assert Provenance(notes=("EXIF not read",)).is_silent
+    assert not Provenance(traces=(trace("software"),)).is_silent
+    assert not Provenance(ContentCredentials("remote")).is_silent
+
+
+def test_a_path_bytes_and_what_was_read_before_give_one_answer(tmp_path: Path) -> None:
+    data = png(parameters="Steps: 9, Sampler: Euler")
+    path = tmp_path / "a.png"
+    path.write_bytes(data)
+    answers = [read_provenance(source) for source in (data, path, str(path), EncodedFile(data, "x"))]
+    assert answers == [answers[0]] * 4
+    assert answers[0].claim == "generated"
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="no file of that name"):
+        read_provenance(tmp_path / "missing.png")
+    with pytest.raises(TypeError, match="got a Image"):
+        read_provenance(Image.new("RGB", (9, 9)))  # type: ignore[arg-type]
+
+
+def test_generators_come_first_and_there_is_an_end_to_it() -> None:
+    texts = {f"Software{n}": "" for n in range(3)} | {"Software": "GIMP", "parameters": "Steps: 9, Seed: 1"}
+    assert [t.kind for t in read_provenance(png(**texts)).traces] == ["generated", "software"]
+    makers = {f"AIGC {n}": json.dumps({"Label": "1", "ContentProducer": str(n)}) for n in range(60)}
+    assert len(read_provenance(png(**makers)).traces) == 30
+
+
+@pytest.fixture(scope="module")
+def results() -> dict[str, ImageResult]:
+    files = {"said": png(parameters="Steps: 9, Sampler: Euler\x1b[2J"), "silent": png()}
+    with FakeImageDetector() as detector:
+        found = {name: detector.analyze(data) for name, data in files.items()}
+        found["decoded"] = detector.analyze(Image.open(io.BytesIO(files["said"])))
+    return found
+
+
+def test_every_result_of_a_file_has_one_and_it_changes_no_verdict(results: dict[str, ImageResult]) -> None:
+    said, silent, decoded = results["said"], results["silent"], results["decoded"]
+    assert said.provenance is not None and said.provenance.claim == "generated"
+    assert silent.provenance == Provenance()
+    assert decoded.provenance is None
+    assert replace(said, provenance=None) == replace(silent, provenance=None)
+    for result in results.values():
+        Draft202012Validator(SCHEMA).validate(result.to_dict())
+
+
+def test_a_file_is_read_once(tmp_path: Path) -> None:
+    class Counting(io.BytesIO):
+        opened = 0
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            self.opened += self.tell() == 0
+            return super().read(size)
+
+    file = Counting(png(Software="GIMP"))
+    with FakeImageDetector() as detector:
+        result = detector.analyze(file)
+    assert result.provenance is not None and not result.provenance.is_silent
+    assert file.opened == 1
+
+
+def test_the_terminal_tells_it_where_there_is_something_to_tell(results: dict[str, ImageResult]) -> None:
+    def shown(result: ImageResult) -> str:
+        console = Console(file=io.StringIO(), width=200, markup=False, emoji=False, highlight=False)
+        console.print(terminal.picture(result, "a.png", wide=True))
+        return console.file.getvalue()  # type: ignore[attr-defined]
+
+    assert "Origin: The file says that its picture was generated: Stable Diffusion" in shown(results["said"])
+    assert "\x1b" not in shown(results["said"])
+    assert "Origin:" not in shown(results["silent"])
+    assert "Origin:" not in shown(results["decoded"])

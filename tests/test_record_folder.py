@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from facefake import record_folder
+from facefake.errors import OutputError
+from facefake.record_folder import RecordFolder
+from facefake.results import ErrorResult, FileState, ImageResult
+from facefake.settings import Settings
+
+pq = pytest.importorskip("pyarrow.parquet", reason="needs facefake[ray]")
+fsspec = pytest.importorskip("fsspec", reason="needs facefake[ray]")
+
+SETTINGS = Settings("0123456789abcdef", "litert", 0.01, 24.0, 1000)
+FILE = FileState(5, 1_234_567_890_123_456_789)
+
+
+def good(path: str | None, file: FileState | None = FILE) -> ImageResult:
+    return ImageResult(
+        path,
+        8,
+        8,
+        "not_applicable",
+        None,
+        None,
+        "no face found",
+        (),
+        (),
+        "test 1",
+        file=file,
+        settings=SETTINGS,
+    )
+
+
+def bad(path: str) -> ErrorResult:
+    return ErrorResult(path, "empty", f"{path}: expected bytes, got none", FILE, SETTINGS)
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    """All rows, by file and within it."""
+    return [row for file in sorted(folder.glob("*.parquet")) for row in pq.read_table(file).to_pylist()]
+
+
+def write(folder: Path, *records: Any, **options: Any) -> None:
+    with RecordFolder(str(folder), SETTINGS, **options) as into:
+        for record in records:
+            into.write(record)
+
+
+def test_a_row_tells_the_record(tmp_path: Path) -> None:
+    write(tmp_path / "out", good("a.jpg"), bad("b.jpg"))
+    told, failed = rows(tmp_path / "out")
+    assert json.loads(told.pop("record")) == good("a.jpg").to_dict()
+    assert told == {
+        "path": "a.jpg",
+        "verdict": "not_applicable",
+        "error": None,
+        "size": FILE.size,
+        "modified_ns": FILE.modified_ns,
+    }
+    assert (failed["verdict"], failed["error"]) == ("error", "empty")
+
+
+def test_records_are_written_by_and_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record_folder, "_ROWS", 2)
+    names = [f"{number}.jpg" for number in range(5)]
+    with RecordFolder(str(tmp_path), SETTINGS) as into:
+        for name in names:
+            into.write(good(name))
+        assert [row["path"] for row in rows(tmp_path)] == names[:4]
+    assert [row["path"] for row in rows(tmp_path)] == names
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_folder_with_records_is_not_written_to_unasked(tmp_path: Path) -> None:
+    write(tmp_path, good("a.jpg"))
+    (tmp_path / "notes.txt").write_text("precious")
+    with pytest.raises(OutputError, match="expected a folder without records"):
+        write(tmp_path, good("b.jpg"))
+    write(tmp_path, good("b.jpg"), force=True)
+    assert [row["path"] for row in rows(tmp_path)] == ["b.jpg"]
+    assert (tmp_path / "notes.txt").read_text() == "precious"
+
+
+def test_what_is_gone_on_with_knows_its_files_and_replaces_their_records(tmp_path: Path) -> None:
+    write(tmp_path, good("a.jpg"), good("b.jpg"), bad("c.jpg"), good("caf\udce9.jpg"))
+    changed = FileState(6, 0)
+    with RecordFolder(str(tmp_path), SETTINGS, resume=True) as into:
+        assert [into.known.holds(name, FILE) for name in ("a.jpg", "c.jpg", "caf\udce9.jpg", "d.jpg")] == [
+            True,
+            True,
+            True,
+            False,
+        ]
+        assert not into.known.holds("b.jpg", changed)
+        into.write(good("b.jpg", changed))
+    assert [(row["path"], row["size"]) for row in rows(tmp_path)] == [
+        ("a.jpg", 5),
+        ("c.jpg", 5),
+        ("caf\\udce9.jpg", 5),
+        ("b.jpg", 6),
+    ]
+
+
+def test_failures_that_are_tried_again_are_dropped(tmp_path: Path) -> None:
+    write(tmp_path, good("a.jpg"))
+    write(tmp_path, bad("b.jpg"), resume=True)
+    with RecordFolder(str(tmp_path), SETTINGS, resume=True, retry_failures=True) as into:
+        assert into.known.holds("a.jpg", FILE) and not into.known.holds("b.jpg", FILE)
+        assert [row["path"] for row in rows(tmp_path)] == ["a.jpg"]
+        into.write(good("b.jpg"))
+    assert [(row["path"], row["error"]) for row in rows(tmp_path)] == [("a.jpg", None), ("b.jpg", None)]
+
+
+def test_pictures_without_a_path_replace_nothing(tmp_path: Path) -> None:
+    write(tmp_path, good(None), good(None))
+    assert len(rows(tmp_path)) == 2
+
+
+def test_records_with_other_settings_are_not_mixed(tmp_path: Path) -> None:
+    write(tmp_path, good("a.jpg"))
+    with pytest.raises(OutputError, match=r"alarm_rate 0\.5.*alarm_rate 0\.01"):
+        RecordFolder(str(tmp_path), replace(SETTINGS, alarm_rate=0.5), resume=True)
+
+
+def test_what_fails_leaves_no_half_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(table: object, stream: Any, **_: object) -> None:
+        stream.write(b"PAR1")
+        raise OSError(28, "No space left on device")
+
+    into = RecordFolder(str(tmp_path), SETTINGS)
+    into.write(good("a.jpg"))
+    with monkeypatch.context() as patch:
+        patch.setattr(pq, "write_table", full)
+        with pytest.raises(OutputError, match="No space left"):
+            into.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["file.txt/below", "nonsense://somewhere"])
+def test_a_place_that_takes_no_folder_is_refused(place: str, tmp_path: Path) -> None:
+    (tmp_path / "file.txt").touch()
+    with pytest.raises(OutputError, match="expected a folder for records"):
+        RecordFolder(place if "://" in place else str(tmp_path / place), SETTINGS)
+
+
+def test_a_file_that_is_no_parquet_is_told_and_kept(tmp_path: Path) -> None:
+    (tmp_path / "part-x.parquet").write_text("text")
+    with pytest.raises(OutputError, match="expected a folder for records"):
+        RecordFolder(str(tmp_path), SETTINGS, resume=True)
+    assert (tmp_path / "part-x.parquet").read_text() == "text"
+
+
+def test_a_folder_may_be_in_any_store(tmp_path: Path) -> None:
+    try:
+        for record, options in ((good("a.jpg"), {}), (good("b.jpg"), {"resume": True})):
+            with RecordFolder("memory://facefake-records/deep", SETTINGS, **options) as into:
+                into.write(record)
+        files = fsspec.filesystem("memory").ls("/facefake-records/deep", detail=False)
+        assert len(files) == 2 and all(name.endswith(".parquet") for name in files)
+    finally:
+        fsspec.filesystem("memory").rm("/facefake-records", recursive=True)

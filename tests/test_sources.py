@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import io
+import os
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from facefake.results import ErrorResult
+from facefake.sources import find_pictures, listed_paths
+
+
+def touched(folder: Path, *names: str) -> list[str]:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return [str(folder / name) for name in names]
+
+
+def error(found: str | ErrorResult) -> ErrorResult:
+    assert isinstance(found, ErrorResult)
+    return found
+
+
+def test_folders_are_read_recursively_by_name_and_suffix(tmp_path: Path) -> None:
+    names = "a.JPG", "b/c.png", "b/d/e.webp", "f.heic"
+    files = touched(tmp_path, *names)
+    touched(tmp_path, "notes.txt", "b/.hidden.jpg", ".cache/x.jpg", "jpg")
+    assert list(find_pictures([tmp_path])) == files
+
+
+def test_named_files_come_whatever_their_suffix_in_the_given_order(tmp_path: Path) -> None:
+    odd, hidden, picture = touched(tmp_path, "photo.dat", ".x.jpg", "a.jpg")
+    assert list(find_pictures([odd, hidden, picture])) == [odd, hidden, picture]
+
+
+def test_each_picture_comes_once(tmp_path: Path) -> None:
+    first, second = touched(tmp_path, "a.jpg", "b.jpg")
+    again = os.path.join(tmp_path, ".", "b.jpg")
+    assert list(find_pictures([second, tmp_path, tmp_path, again])) == [second, first]
+
+
+def test_a_folder_linked_into_itself_ends(tmp_path: Path) -> None:
+    (picture,) = touched(tmp_path, "sub/a.jpg")
+    (tmp_path / "sub" / "loop").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "sub" / "self.jpg").symlink_to("self.jpg")
+    assert list(find_pictures([tmp_path])) == [picture, str(tmp_path / "sub" / "self.jpg")]
+
+
+def test_folders_behind_links_are_read(tmp_path: Path) -> None:
+    touched(tmp_path, "elsewhere/a.jpg", "here/b.jpg")
+    (tmp_path / "here" / "link").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    assert list(find_pictures([tmp_path / "here"])) == [
+        str(tmp_path / "here" / "b.jpg"),
+        str(tmp_path / "here" / "link" / "a.jpg"),
+    ]
+
+
+def test_a_folder_without_pictures_is_said_to_be_one(tmp_path: Path) -> None:
+    touched(tmp_path, "notes.txt")
+    (found,) = find_pictures([tmp_path])
+    assert error(found).kind == "not_found"
+    assert ".jpg" in error(found).message
+    assert "got none" in error(found).message
+
+
+def test_a_folder_that_cannot_be_listed_costs_only_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (picture,) = touched(tmp_path, "b.jpg")
+    touched(tmp_path, "a/x.jpg")
+    scandir = os.scandir
+
+    def refuse(path: str) -> Any:
+        if path.endswith("a"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # root may list anything, so permissions alone prove nothing
+    closed, found = find_pictures([tmp_path])
+    assert error(closed).kind == "no_permission"
+    assert error(closed).path == str(tmp_path / "a")
+    assert found == picture
+
+
+def test_undecodable_names_survive(tmp_path: Path) -> None:
+    name = b"caf\xe9.jpg"
+    with open(os.fsencode(tmp_path) + b"/" + name, "wb"):
+        pass
+    (found,) = find_pictures([tmp_path])
+    assert isinstance(found, str)
+    assert os.fsencode(found).endswith(name)
+
+
+def test_a_file_comes_once_whether_by_its_folder_or_by_name(tmp_path: Path) -> None:
+    inside, odd, other = touched(tmp_path, "in/a.jpg", "in/odd.dat", "b.jpg")
+    folder = tmp_path / "in"
+    assert list(find_pictures([folder, inside, odd, other, odd])) == [inside, odd, other]
+    assert list(find_pictures([inside, other, folder, other])) == [inside, other]
+    assert list(find_pictures([folder, folder / ".." / "in" / "a.jpg"])) == [inside]
+
+
+def test_patterns_are_what_the_shell_would_make_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    touched(tmp_path, "b.jpg", "a.jpg", "c.txt", "sub/d.jpg", "sub/sub/e.jpg", ".hidden.jpg")
+    assert list(find_pictures(["*.jpg"])) == ["a.jpg", "b.jpg"]
+    assert list(find_pictures(["**/*.jpg"])) == ["a.jpg", "b.jpg", "sub/d.jpg", "sub/sub/e.jpg"]
+    assert list(find_pictures(["su?", "[ab].jpg"])) == ["sub/d.jpg", "sub/sub/e.jpg", "a.jpg", "b.jpg"]
+    (nothing,) = find_pictures(["*.gif"])
+    assert (error(nothing).kind, error(nothing).path) == ("not_found", "*.gif")
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_that_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    touched(tmp_path, "[a].jpg", "a.jpg", "*.jpg")
+    assert list(find_pictures(["[a].jpg", "*.jpg"])) == ["[a].jpg", "*.jpg"]
+    assert list(find_pictures([b"?.jpg", Path("[b].jpg")])) == ["?.jpg", "[b].jpg"]
+
+
+LINES = st.lists(
+    st.binary(min_size=1, max_size=40).filter(lambda line: b"\n" not in line and b"\0" not in line)
+)
+
+
+@given(LINES, st.booleans(), st.booleans())
+def test_lists_of_paths_are_read_back(lines: list[bytes], null: bool, ended: bool) -> None:
+    end = b"\0" if null else b"\n"
+    stream = io.BytesIO(end.join(lines) + (end if ended else b""))
+    assert list(listed_paths(stream, null)) == lines
+
+
+def test_names_with_line_breaks_need_the_list_with_nul() -> None:
+    assert list(listed_paths(io.BytesIO(b"a\nb.jpg\0c\xff.jpg\0"), null=True)) == [b"a\nb.jpg", b"c\xff.jpg"]
+    assert list(listed_paths(io.BytesIO(b"a\n\nb"))) == [b"a", b"b"]
+
+
+def test_lists_come_as_they_are_written() -> None:
+    reading, writing = os.pipe()
+    with open(reading, "rb") as stream, open(writing, "wb", buffering=0) as pen:
+        pen.write(b"first\nsec")
+        paths = listed_paths(stream)
+        assert next(paths) == b"first"
+        pen.write(b"ond\n")
+        assert next(paths) == b"second"
+
+
+def test_a_list_that_is_none_takes_no_memory() -> None:
+    with open("/dev/zero", "rb") as stream:
+        paths = listed_paths(stream)
+        tracemalloc.start()
+        try:
+            for _ in range(20):
+                next(paths)
+            assert tracemalloc.get_traced_memory()[1] < 2 << 20
+        finally:
+            tracemalloc.stop()
+
+
+def test_memory_holds_one_folder_and_not_all(tmp_path: Path) -> None:
+    for number in range(40):
+        (tmp_path / f"{number:02}").mkdir()
+        touched(tmp_path / f"{number:02}", *(f"{name:03}{'x' * 100}.jpg" for name in range(100)))
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in find_pictures([tmp_path])) == 4000
+        assert tracemalloc.get_traced_memory()[1] < 4000 * 100
+    finally:
+        tracemalloc.stop()

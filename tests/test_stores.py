@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from facefake.errors import ImageError, MissingLibraryError
+from facefake.results import ErrorResult, FileState
+from facefake.stores import Stored, find_stored, is_uri, opened, stored_state
+
+pytest.importorskip("pyarrow", reason="needs facefake[ray]")
+fsspec = pytest.importorskip("fsspec", reason="needs facefake[ray]")
+
+NAMES = ("a.jpg", "b c%20é.PNG", "deep/er/d.webp", "deep/notes.txt", ".hidden.jpg", ".git/e.jpg", "clip.mp4")
+SHOWN = ["a.jpg", "b c%20é.PNG", "clip.mp4", "deep/er/d.webp"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in NAMES:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    return tmp_path
+
+
+@pytest.fixture
+def archive(folder: Path) -> str:
+    with zipfile.ZipFile(folder / "all.zip", "w") as file:
+        for name in NAMES:
+            file.write(folder / name, name)
+    return f"file://{folder}/all.zip"
+
+
+def texts(uri: str) -> list[str]:
+    found = list(find_stored(uri))
+    assert all(isinstance(entry, Stored) for entry in found)
+    contents = []
+    for entry in found:
+        with opened(entry.uri) as file:  # type: ignore[union-attr]
+            contents.append(file.read().decode())
+    return contents
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [
+        ("s3://bucket/key.jpg", True),
+        ("zip://a.jpg::s3://bucket/key.zip", True),
+        ("simplecache::gs://bucket/key", True),
+        ("photos/a.jpg", False),
+        ("a::b.jpg", False),
+        ("/srv/s3://a.jpg", False),
+    ],
+)
+def test_uris_are_told_from_paths(path: str, answer: bool) -> None:
+    assert is_uri(path) is answer
+
+
+def test_a_folder_stands_for_the_pictures_below_it_by_name(folder: Path) -> None:
+    assert texts(f"file://{folder}") == texts(f"file://{folder}/") == SHOWN
+
+
+def test_a_store_of_fsspec_is_looked_through_like_one_of_arrow(archive: str) -> None:
+    assert texts(f"zip://::{archive}") == SHOWN
+    assert texts(f"zip://deep::{archive}") == ["deep/er/d.webp"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("*.jpg", ["a.jpg"]),
+        ("**/[de].*", ["deep/er/d.webp"]),
+        ("deep/*/*", ["deep/er/d.webp"]),
+        ("deep/n*", ["deep/notes.txt"]),
+    ],
+)
+def test_patterns_match_as_in_the_shell(pattern: str, names: list[str], folder: Path, archive: str) -> None:
+    assert texts(f"file://{folder}/{pattern}") == texts(f"zip://{pattern}::{archive}") == names
+
+
+def test_states_tell_when_a_file_has_changed(folder: Path) -> None:
+    status = (folder / "a.jpg").stat()
+    uri = f"file://{folder}/a.jpg"
+    expected = FileState(status.st_size, status.st_mtime_ns)
+    assert stored_state(uri) == expected
+    assert list(find_stored(uri)) == [Stored(uri, expected)]
+
+
+def test_a_store_that_tells_no_time_gives_the_size(archive: str) -> None:
+    assert stored_state(f"zip://a.jpg::{archive}") == FileState(5, 0)
+
+
+def test_a_file_that_is_not_there_says_so_when_it_is_read(folder: Path) -> None:
+    uri = f"file://{folder}/missing.jpg"
+    assert list(find_stored(uri)) == [Stored(uri, None)]
+    assert stored_state(uri) is None
+    with pytest.raises(ImageError) as caught, opened(uri):
+        pass
+    assert (caught.value.kind, caught.value.path) == ("not_found", uri)
+
+
+@pytest.mark.parametrize(
+    "uri", ["file://{}/*.tiff", "file://{}/empty", "nonsense://somewhere/x/", "zip://::{}"]
+)
+def test_what_holds_no_picture_becomes_one_record(uri: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    uri = uri.format(tmp_path)
+    (record,) = find_stored(uri)
+    assert isinstance(record, ErrorResult)
+    assert record.path == uri and record.message.startswith(f"{uri}: expected ")
+
+
+def test_a_store_without_its_library_is_a_fault_of_the_installation(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise ImportError("Install adlfs to access Azure")
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", missing)
+    with pytest.raises(MissingLibraryError, match="Install adlfs"):
+        list(find_stored("adl://store/photos"))
+
+
+def test_stores_in_memory_can_be_read(folder: Path) -> None:
+    memory = fsspec.filesystem("memory")
+    with memory.open("/facefake-test/x.jpg", "wb") as file:
+        file.write(b"in memory")
+    try:
+        assert texts("memory://facefake-test") == ["in memory"]
+    finally:
+        shutil.rmtree(folder)
+        memory.rm("/facefake-test", recursive=True)

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from facefake.tracking import Tracker
+
+
+@dataclass(frozen=True)
+class Found:
+    who: str
+    box: tuple[float, float, float, float]
+
+
+def found(who: str, x: float, y: float = 100, side: float = 40) -> Found:
+    return Found(who, (x - side / 2, y - side / 2, x + side / 2, y + side / 2))
+
+
+def scene(number: int) -> np.ndarray:
+    """Frames of one scene look alike, of different ones not."""
+    shade = np.linspace(0, 255, 160).astype(np.uint8) if number % 2 else np.full(160, 200, np.uint8)
+    pixels = np.repeat(np.repeat(shade[None, :, None], 90, 0), 3, 2).copy()
+    pixels[..., number % 3] //= 3
+    return pixels
+
+
+def people(frames: list[list[Found]], interval: float = 0.5, scenes: list[int] | None = None) -> list[str]:
+    tracker: Tracker[Found] = Tracker(interval)
+    for number, faces in enumerate(frames):
+        tracker.add(number * interval, scene(scenes[number] if scenes else 0), faces)
+    return ["".join(face.who for face in track.detections) for track in tracker.tracks]
+
+
+def test_two_people_who_move_stay_two() -> None:
+    frames = [[found("a", 100 + 20 * n), found("b", 400 - 20 * n)] for n in range(6)]
+    assert people(frames) == ["aaaaaa", "bbbbbb"]
+    assert people([list(reversed(faces)) for faces in frames]) == ["bbbbbb", "aaaaaa"]
+
+
+def test_the_nearer_one_is_joined() -> None:
+    assert people([[found("a", 100), found("b", 150)], [found("b", 145), found("a", 105)]]) == ["aa", "bb"]
+
+
+def test_a_face_of_another_size_or_place_is_somebody_else() -> None:
+    assert people([[found("a", 100)], [found("b", 100, side=90)]]) == ["a", "b"]
+    assert people([[found("a", 100)], [found("b", 220)]]) == ["a", "b"]
+
+
+@pytest.mark.parametrize(("away", "tracks"), [(3, ["aa"]), (4, ["a", "a"])])
+def test_a_short_absence_is_bridged_and_a_long_one_is_not(away: int, tracks: list[str]) -> None:
+    assert people([[found("a", 100)], *[[]] * away, [found("a", 100)]]) == tracks
+
+
+def test_sparse_frames_bridge_nothing_but_the_next_one() -> None:
+    assert people([[found("a", 100)], [found("a", 100)], [], [found("a", 100)]], interval=7) == ["aa", "a"]
+
+
+def test_a_cut_ends_every_track() -> None:
+    frames = [[found("a", 100), found("b", 300)]] * 4
+    assert people(frames, scenes=[0, 0, 0, 0]) == ["aaaa", "bbbb"]
+    assert people(frames, scenes=[0, 0, 1, 1]) == ["aa", "bb", "aa", "bb"]
+
+
+def test_motion_and_light_are_no_cut() -> None:
+    rng = np.random.default_rng(3)
+    picture = rng.integers(0, 256, (9, 16, 3)).astype(np.uint8).repeat(20, 0).repeat(20, 1)
+    tracker: Tracker[Found] = Tracker(0.5)
+    for number in range(8):
+        frame = np.roll(picture, 6 * number, axis=1) * (1 - 0.03 * number)
+        tracker.add(number / 2, frame.astype(np.uint8), [found("a", 100)])
+    assert len(tracker.tracks) == 1
+
+
+BOXES = st.builds(
+    found, st.just("x"), st.floats(0, 500), st.floats(0, 500), st.floats(1, 200)
+)  # fmt: skip
+
+
+@given(st.lists(st.lists(BOXES, max_size=5), min_size=1, max_size=6))
+def test_every_face_is_in_exactly_one_track_and_once_a_frame(frames: list[list[Found]]) -> None:
+    tracker: Tracker[Found] = Tracker(0.5)
+    for number, faces in enumerate(frames):
+        tracker.add(number / 2, scene(0), faces)
+    joined = [pair for t in tracker.tracks for pair in zip(t.times, t.detections, strict=True)]
+    assert sorted(joined, key=repr) == sorted(
+        ((n / 2, face) for n, faces in enumerate(frames) for face in faces), key=repr
+    )
+    for track in tracker.tracks:
+        assert all(earlier < later for earlier, later in pairwise(track.times))

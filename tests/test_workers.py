@@ -1,0 +1,248 @@
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from facefake.errors import FaceFakeError, ModelError
+from facefake.workers import Bounds, Failure, run, usable_cores
+
+BOUNDS = Bounds(seconds=20, memory=2 << 30)
+FOLDERS = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+SHORT = Bounds(seconds=0.5, memory=256 << 20)
+
+# What the workers do: each function is found by its name in a process of its own, and does what it says.
+
+
+def misbehave(task: str) -> str:
+    deeds: dict[str, Callable[[], Any]] = {
+        "sleep": lambda: time.sleep(600),
+        "nap": lambda: time.sleep(1),
+        "spin": lambda: max(iter(int, 1)),
+        "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
+        "exit": lambda: os._exit(0),
+        "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+        "segfault": lambda: ctypes.string_at(1),
+        "abort": os.abort,
+        "raise": lambda: 1 / 0,
+        "allocate": lambda: bytearray(1 << 40),
+        "grow": lambda: [bytearray(1 << 24) for _ in range(1 << 20)],
+        "fault": lambda: (_ for _ in ()).throw(ModelError("broken")),
+    }
+    if task in deeds:
+        deeds[task]()
+    return f"{task}: {os.getpid()}"
+
+
+def start() -> Callable[[str], str]:
+    return misbehave
+
+
+def start_slowly(seconds: float) -> Callable[[str], str]:
+    time.sleep(seconds)
+    return misbehave
+
+
+def fail_to_start(how: str) -> Callable[[str], str]:
+    if how == "model":
+        raise ModelError("no model")
+    if how == "value":
+        raise ValueError("out of range")
+    if how == "memory":
+        bytearray(1 << 40)
+    os._exit(3)
+
+
+def answers(tasks: list[str], workers: int = 2, bounds: Bounds = BOUNDS) -> dict[str, Any]:
+    return dict(run(tasks, start, workers, bounds))
+
+
+def processes(found: dict[str, Any]) -> set[str]:
+    return {answer.split(": ")[1] for answer in found.values() if isinstance(answer, str)}
+
+
+def test_some_tasks_may_take_longer_than_others() -> None:
+    def patience(task: str) -> float:
+        return 20 if task == "nap" else 1
+
+    found = dict(run(["nap", "sleep"], start, 1, SHORT, patience))
+    assert found["nap"].startswith("nap: ")
+    assert found["sleep"] == Failure("timeout", "an analysis within 0.5 seconds", "none in that time")
+
+
+def test_every_task_is_answered_once_by_processes_that_serve_many() -> None:
+    tasks = [f"task {number}" for number in range(40)]
+    found = list(run(tasks, start, 3, BOUNDS))
+    assert sorted(task for task, _ in found) == sorted(tasks)
+    assert all(answer.startswith(f"{task}: ") for task, answer in found)
+    assert 1 <= len(processes(dict(found))) <= 3
+    assert str(os.getpid()) not in processes(dict(found))
+
+
+def test_no_more_processes_than_tasks_are_started() -> None:
+    assert len(processes(answers(["one"], workers=16))) == 1
+    assert answers([], workers=16) == {}
+
+
+def test_tasks_are_taken_when_somebody_is_free_for_them() -> None:
+    taken: list[int] = []
+
+    def tasks() -> Iterator[str]:
+        for number in range(1000):
+            taken.append(number)
+            yield f"task {number}"
+
+    found = run(tasks(), start, 2, BOUNDS)
+    for _ in range(5):
+        next(found)
+    assert len(taken) <= 7
+    found.close()
+
+
+@pytest.mark.parametrize("deed", ["sleep", "spin"])
+def test_a_hanging_worker_is_replaced(deed: str) -> None:
+    begun = time.monotonic()
+    found = answers(["a", deed, "b", "c"], bounds=SHORT)
+    assert found.pop(deed) == Failure("timeout", "an analysis within 0.5 seconds", "none in that time")
+    assert len(processes(found)) >= 1
+    assert time.monotonic() - begun < 15
+
+
+def test_one_that_not_even_its_alarm_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("facefake.workers._LONGEST_START", 1)
+    monkeypatch.setattr("facefake.workers._PATIENCE", 1)
+    found = answers(["stop", "a"], workers=1, bounds=SHORT)
+    assert found["stop"].kind == "timeout"
+    assert isinstance(found["a"], str)
+
+
+@pytest.mark.parametrize(
+    ("deed", "got"),
+    [
+        ("exit", "ended with status 0"),
+        ("kill", "was ended by SIGKILL, as the system does when memory runs out"),
+        ("segfault", "was ended by SIGSEGV"),
+        ("abort", "was ended by SIGABRT"),
+        ("raise", "ended with status 1"),
+    ],
+)
+def test_a_crashing_worker_is_replaced(deed: str, got: str) -> None:
+    found = answers(["a", deed, deed + " not", "b"])
+    failure = found.pop(deed)
+    assert failure == Failure("crashed", "an analysis", f"a worker process that {got}")
+    assert set(found) == {"a", "b", deed + " not"}
+    assert processes(found)
+
+
+@pytest.mark.parametrize("deed", ["allocate", "grow"])
+def test_memory_is_bounded(deed: str) -> None:
+    found = answers(["a", deed, "b"], workers=1, bounds=Bounds(20, 256 << 20))
+    assert found[deed].kind == "out_of_memory"
+    assert "256 MiB" in found[deed].expected
+    assert len(processes(found)) == 2  # what was refused memory does not go on
+
+
+def test_a_fault_of_the_installation_is_raised() -> None:
+    with pytest.raises(ModelError, match="broken"):
+        answers(["a", "fault", "b"])
+
+
+@pytest.mark.parametrize(
+    ("how", "kind", "message"),
+    [
+        ("model", ModelError, "no model"),
+        ("value", ValueError, "out of range"),
+        ("memory", FaceFakeError, "2,048 MiB of memory and .* ended with status 1"),
+        ("exit", FaceFakeError, "expected a worker process that loads .* ended with status 3"),
+    ],
+)
+def test_one_that_cannot_start_ends_it_all(how: str, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        list(run(["a", "b"], partial(fail_to_start, how), 2, BOUNDS))
+
+
+def test_starting_takes_nothing_from_a_tasks_time() -> None:
+    assert isinstance(dict(run(["a"], partial(start_slowly, 1.0), 1, SHORT))["a"], str)
+
+
+def test_what_a_process_that_rests_dies_of_costs_no_task() -> None:
+    found = run(["a", "b"], start, 1, BOUNDS)
+    _, answer = next(found)
+    assert isinstance(answer, str)
+    pid = int(answer.split(": ")[1])
+    os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 5
+    while _state(pid) not in "Z" and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert isinstance(next(found)[1], str)
+    found.close()
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return "Z"
+
+
+@pytest.mark.parametrize("deed", ["b", "sleep"])
+def test_closing_leaves_no_process_behind(deed: str) -> None:
+    found = run(["a", deed, deed], start, 2, BOUNDS)
+    _, answer = next(found)
+    assert isinstance(answer, str)
+    found.close()
+    assert not Path(f"/proc/{answer.split(': ')[1]}").exists()
+
+
+def test_workers_end_soon_after_a_parent_that_was_killed() -> None:
+    code = textwrap.dedent(f"""
+        import os, sys; sys.path[:0] = {FOLDERS!r}
+        from test_workers import BOUNDS, SHORT, run, start
+        found = run(["a", "spin", "spin"], start, 1, SHORT)
+        print(next(found)[1], flush=True)
+        from multiprocessing.connection import wait
+        from facefake import workers
+        workers.wait = lambda busy, timeout: os.kill(os.getpid(), 9)
+        next(found)
+    """)
+    finished = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert finished.returncode == -signal.SIGKILL, finished.stderr
+    pid = int(finished.stdout.split(": ")[1])
+    deadline = time.monotonic() + 10
+    while _state(pid) != "Z" and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert _state(pid) == "Z"
+
+
+def test_scripts_need_no_guard_and_standard_input_is_left_alone(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import sys; sys.path[:0] = {FOLDERS!r}\n"
+        "from test_workers import BOUNDS, run, start\n"
+        "print(sum(isinstance(answer, str) for _, answer in run(sys.stdin, start, 2, BOUNDS)))\n"
+    )
+    finished = subprocess.run(
+        [sys.executable, str(script)], input="one\ntwo\nthree\n", capture_output=True, text=True, timeout=60
+    )
+    assert (finished.stdout, finished.stderr) == ("3\n", "")
+
+
+def test_cores_are_those_that_this_process_may_use() -> None:
+    assert 1 <= usable_cores() <= (os.cpu_count() or 1)
+    code = (
+        "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n"
+        "from facefake.workers import usable_cores; print(usable_cores())"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "1\n"

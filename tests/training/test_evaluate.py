@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from facefake.bundle import read_bundle
+from facefake.calibration import probability
+from facefake.classifier import Scores
+from facefake.errors import DatasetError
+from facefake.training.calibrate import FACE_SIDES
+from facefake.training.evaluate import evaluate_crops
+from facefake.training.views import TIERS
+
+LOGITS = {
+    ("real", "photo", "speakers"): [-3.0, -2.5, -2.0, 3.0],
+    ("real", "photo", "clips"): [-1.0, -0.5],
+    ("fake", "gan", "<b>gans</b>"): [-2.2, 1.0, 2.5, 3.5],
+    ("fake", "face-swap", "clips"): [-0.7, 0.0],
+}
+
+
+class Told:
+    """A scorer that takes the logit from the crop: its mean is 128 + 10 times the logit."""
+
+    def predict(self, crops: np.ndarray) -> Scores:
+        logits = (crops.astype(np.float64).mean((1, 2, 3)) - 128) / 10
+        return Scores(logits.astype(np.float32), np.zeros((len(crops), 1, 1), np.float32))
+
+
+@pytest.fixture(scope="module")
+def scored(store_of, tiny_bundle):
+    crops = [
+        (
+            {"label": label, "kind": kind, "source": source, "group": f"{source} {logit}"},
+            np.full((64, 64, 3), 128 + 10 * logit).astype(np.uint8),
+            None,
+        )
+        for (label, kind, source), logits in LOGITS.items()
+        for logit in logits
+    ]
+    store, read = store_of(crops), read_bundle(tiny_bundle)
+    bundle = replace(read, card={"recipe": {"held_out": ["speakers"]}})
+    told: list[tuple[str, int, int]] = []
+    found = evaluate_crops(Told(), bundle, store, range(len(store)), "all", lambda *what: told.append(what))
+    assert [done for _, done, _ in told] == list(range(1, told[0][2] + 1))
+    return found
+
+
+def rows(scored, table, **wanted):
+    return [
+        row
+        for row in getattr(scored.evaluation, table)
+        if all(getattr(row, key) == value for key, value in wanted.items())
+    ]
+
+
+def test_sources_are_measured_against_their_own_real_faces_or_else_all(scored):
+    for tier in TIERS:
+        (swaps,) = rows(scored, "sources", tier=tier, label="fake", source="clips")
+        assert swaps.auc == 3 / 4  # of four pairs with −1 and −0.5, one is the wrong way round
+        (gans,) = rows(scored, "sources", tier=tier, kind="gan")
+        assert gans.auc == pytest.approx((2 + 5 + 5 + 6) / 24)
+        assert gans.detected_at_1_percent == 1 / 4
+        # Called fake from a logit of about 1.95 on: two of four fakes, and one of six real faces.
+        assert gans.called_fake == 1 / 2
+        assert gans.balanced_accuracy == pytest.approx((1 / 2 + 1 - 1 / 8) / 2)
+        (speakers,) = rows(scored, "sources", tier=tier, source="speakers")
+        assert (speakers.auc, speakers.calibration_error, speakers.called_fake) == (None, None, 0.25)
+        assert (speakers.trained_on, gans.trained_on) == (False, True)
+
+
+def test_within_a_label_sources_weigh_the_same(scored):
+    for tier in TIERS:
+        (tier_row,) = rows(scored, "tiers", tier=tier)
+        assert tier_row.false_alarms == (1 / 4 + 0) / 2
+        assert tier_row.false_alarms_per_face == pytest.approx(1 / 6)
+        assert tier_row.balanced_accuracy == pytest.approx((1 - 1 / 8 + (1 / 2 + 0) / 2) / 2)
+        assert tier_row.left_out is None  # no source has twenty faces
+        (gans,) = rows(scored, "kinds", tier=tier, kind="gan")
+        assert tier_row.auc_by_kind == {row.kind: row.auc for row in rows(scored, "kinds", tier=tier)}
+        assert (gans.count, gans.auc) == (4, rows(scored, "sources", tier=tier, kind="gan")[0].auc)
+
+
+def test_what_is_rather_fake_than_real_is_uncertain_as_in_a_scan(scored):
+    calibration = scored.bundle.calibration
+    for judged in scored.tiers.values():
+        assert not (judged.called_fake & judged.called_uncertain).any()
+        doubt = np.array([probability(float(logit), calibration) >= 0.5 for logit in judged.logits])
+        assert (judged.called_fake | judged.called_uncertain)[doubt].all()
+
+
+def test_every_size_is_measured_clean_and_on_the_web(scored):
+    sizes = scored.evaluation.sizes
+    assert [(row.face_side, row.tier) for row in sizes] == [
+        (side, tier) for side in FACE_SIDES for tier in ("clean", "web")
+    ]
+    assert set(scored.evaluation.auc_by_face_side) == set(FACE_SIDES)
+    for row in sizes:  # the logit is in the mean, which no size takes away
+        assert row.auc == pytest.approx((18 + 9) / 36, abs=0.04)
+
+
+def test_no_verdict_changes_where_only_the_mean_counts(scored):
+    assert [row.changed for row in scored.evaluation.stability] == [0.0] * 4
+
+
+def test_the_figures_are_json_and_the_tables_say_the_same(scored):
+    values = json.loads(json.dumps(scored.evaluation.to_dict(), allow_nan=False))
+    assert values["tiers"][0]["false_alarms"] == 0.125
+    assert values["auc_by_face_side"].keys() == {str(side) for side in FACE_SIDES}
+    tables = {table.title: table for table in scored.evaluation.tables()}
+    shown = tables["By source"]
+    assert len(shown.rows) == len(values["sources"])
+    for row, source in zip(shown.rows, values["sources"], strict=True):
+        told = dict(zip(shown.headers, row, strict=True))
+        assert told["fake"] == f"{source['called_fake']:.1%}"
+        assert told["AUC"] == ("" if source["auc"] is None else f"{source['auc']:.3f}")
+    for table in tables.values():
+        assert all(len(row) == len(table.headers) for row in table.rows)
+
+
+@pytest.mark.parametrize("label", ["real", "fake"])
+def test_one_label_alone_is_no_evaluation(scored, label):
+    numbers = [n for n in scored.numbers if scored.store.crops[n].example.label == label]
+    with pytest.raises(DatasetError, match="real and fake faces in the split 'val'"):
+        evaluate_crops(Told(), scored.bundle, scored.store, numbers, "val")

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from facefake.errors import ModelError
+from facefake.training import reconstruction
+from facefake.training.reconstruction import (
+    UPSAMPLERS,
+    autoencoder,
+    make_reconstructions,
+    reconstruct,
+    train_autoencoder,
+)
+
+REALS = range(0, 96, 2)  # of toy_store
+
+
+def make(store, folder, **changes):
+    settings = {"upsamplers": ["transposed-3", "sub-pixel"], "count": 10, "steps": 2, "seed": 4, **changes}
+    return make_reconstructions(store, REALS, folder, **settings)
+
+
+@pytest.mark.parametrize("upsampler", UPSAMPLERS)
+def test_every_autoencoder_keeps_the_size_and_has_a_bottleneck(upsampler):
+    network = autoencoder(upsampler)
+    made = network.predict_on_batch(np.zeros((1, 64, 40, 3), np.float32))
+    assert made.shape == (1, 64, 40, 3)
+    import keras
+
+    taps = keras.Model(network.input, [layer.output for layer in network.layers[1:]])
+    assert min(np.size(each) for each in taps.predict_on_batch(np.zeros((1, 64, 40, 3)))[:-1]) < made.size
+
+
+def test_an_unknown_upsampler_is_refused():
+    with pytest.raises(ValueError, match="expected an up-sampler out of nearest"):
+        autoencoder("cubic")
+
+
+def test_training_brings_the_reconstruction_closer(toy_store):
+    crop = toy_store.pixels(0)[None].astype(np.float32) / 255
+    errors = []
+    for steps in (1, 30):
+        network = train_autoencoder("sub-pixel", toy_store, REALS, 3, steps)
+        errors.append(np.abs(network.predict_on_batch(crop) - crop).mean())
+    assert errors[1] < 0.6 * errors[0]
+
+
+@pytest.mark.parametrize("side", [32, 101, 128, 256])
+def test_a_reconstruction_has_its_crop_s_size_colours_and_shading(side):
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(60, 200, (3, 3, 3)).astype(np.uint8)
+    shading = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
+    crop = np.clip(shading + rng.normal(0, 3, shading.shape), 0, 255).astype(np.uint8)
+    made = reconstruct(autoencoder("bilinear"), crop)  # untrained: nothing of the crop but these is left
+    assert made.shape == crop.shape
+    assert made.dtype == np.uint8
+    if side > 100:
+        assert np.abs(made.mean((0, 1)) - crop.mean((0, 1))).max() < 3
+        blurred = [cv2.GaussianBlur(pixels, (0, 0), side / 8).astype(int) for pixels in (made, crop)]
+        assert np.abs(blurred[0] - blurred[1]).max() < 15
+    assert (made != crop).any()
+
+
+def test_reconstructions_are_made_once_and_anew_when_a_setting_changes(toy_store, tmp_path, monkeypatch):
+    seen = []
+    first = make(toy_store, tmp_path, progress=lambda *args: seen.append(args))
+    assert len(first.numbers) == 10
+    assert set(first.numbers) <= set(REALS)
+    assert {first.upsampler(number) for number in first.numbers} == {"transposed-3", "sub-pixel"}
+    assert {toy_store.crops[number].example.source for number in first.numbers} == {"one", "two"}
+    assert seen[-1] == ("faces reconstructed", 10, 10)
+    assert ("auto-encoder steps trained", 4, 4) in seen
+    for number in first.numbers:
+        made, crop = first.pixels(number), toy_store.pixels(number)
+        assert made.shape == crop.shape
+        assert (made != crop).any()
+    trained = []
+    train = reconstruction.train_autoencoder
+    monkeypatch.setattr(
+        reconstruction, "train_autoencoder", lambda *args: trained.append(args[0]) or train(*args)
+    )
+    again = make(toy_store, tmp_path)
+    assert trained == []
+    assert again.numbers == first.numbers
+    other = make(toy_store, tmp_path, seed=5)
+    assert trained == ["transposed-3", "sub-pixel"]
+    assert other.numbers != first.numbers
+
+
+def test_a_run_that_was_cut_short_leaves_nothing_that_is_taken_for_whole(toy_store, tmp_path):
+    class Stopped(Exception):
+        pass
+
+    def stop(what, done, total):
+        if what == "faces reconstructed" and done == 7:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        make(toy_store, tmp_path, progress=stop)
+    whole, elsewhere = make(toy_store, tmp_path), make(toy_store, tmp_path / "elsewhere")
+    assert whole.numbers == elsewhere.numbers
+    for number in whole.numbers:
+        np.testing.assert_array_equal(whole.pixels(number), elsewhere.pixels(number))
+
+
+def test_without_a_large_crop_there_is_nothing_to_learn_from(store_of, face):
+    pixels, _ = face(0)
+    store = store_of([({}, np.ascontiguousarray(pixels[:64, :64]), None)])
+    with pytest.raises(ModelError, match="expected crops of 96 pixels or more"):
+        train_autoencoder("nearest", store, [0], 0, 1)
