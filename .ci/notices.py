@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTICES = ROOT / "models" / "licences" / "THIRD_PARTY_NOTICES.txt"
-OPTIONAL = ("heif", "c2pa")
+OPTIONAL = ("heif", "c2pa", "ray")
 # What the licence files say of packages that do not say it, or not all of it, in a field.
 _BY_HAND = {
     "namex": "Apache-2.0",
@@ -29,7 +29,7 @@ _HEAD = """\
 Packages that facefake needs to run, itself or by way of another, and their licences. None of them is part of this
 repository; the installer fetches them. Made by .ci/notices.py from what the packages say of themselves. Their wheels
 carry native libraries besides, such as OpenCV's FFmpeg (LGPL-2.1), whose licences lie in the packages. c2pa-python,
-cryptography and pillow-heif come with facefake's extras only.
+cryptography, pillow-heif, ray and what ray needs come with facefake's extras only.
 
 """
 

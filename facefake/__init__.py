@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from facefake.errors import FaceFakeError, ImageError, ModelError
     from facefake.images import ImageLimits
     from facefake.results import ErrorResult, FaceResult, ImageResult
-    from facefake.scan import scan
+    from facefake.scanning import scan
 
 _HOMES = {
     "FakeImageDetector": "detector",
@@ -25,7 +25,7 @@ _HOMES = {
     "ErrorResult": "results",
     "FaceResult": "results",
     "ImageResult": "results",
-    "scan": "scan",
+    "scan": "scanning",
 }
 
 __all__ = [

@@ -19,7 +19,7 @@ from facefake.blocks import ROWS
 from facefake.errors import ImageError
 from facefake.images import EncodedFile, ImageLimits, read_source
 from facefake.results import ErrorResult, FileState, valid_unicode
-from facefake.scan import file_state, patience
+from facefake.scanning import file_state, patience
 from facefake.stores import is_uri, opened, stored_state
 from facefake.video import analyze_video
 from facefake.workers import Bounds, Failure, run

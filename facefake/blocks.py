@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from facefake.journal import path_digest
 from facefake.results import ErrorResult
-from facefake.scan import AnyPath, file_state
+from facefake.scanning import AnyPath, file_state
 from facefake.sources import find_pictures
 from facefake.stores import Stored, find_stored, is_uri
 

@@ -257,7 +257,7 @@ def scan(
     from facefake.report import CsvTable
     from facefake.results import ErrorResult
     from facefake.saving import AnnotatedFolder
-    from facefake.scan import scan as analyses
+    from facefake.scanning import scan as analyses
     from facefake.settings import read_settings
     from facefake.video import VideoResult
 

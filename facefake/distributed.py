@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
+import socket
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,7 +21,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Union, Unpack
 
 from facefake.errors import FaceFakeError, MissingLibraryError, ModelError
 from facefake.journal import JsonLines, KnownFiles
-from facefake.scan import AnyPath
+from facefake.native import quiet
+from facefake.scanning import AnyPath
 from facefake.settings import MAX_FACES, TIMEOUT, WORKER_MEMORY, read_settings
 from facefake.workers import Bounds
 
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 
 Pictures: TypeAlias = Union[AnyPath, Iterable[AnyPath], "ray.data.Dataset"]
 
+_LONGEST_CONNECT = 10  # seconds
 _OWN = (FaceFakeError, ModelError, MissingLibraryError)  # what ends a scan
 
 
@@ -204,6 +208,7 @@ class _Job:
         from facefake.actors import Analysts, Attempts
         from facefake.blocks import blocks_of
 
+        cores = int(ray.cluster_resources().get("CPU", 1)) or 1
         if isinstance(pictures, ray.data.Dataset):
             columns = set(pictures.columns() or ())
             if not columns & ({"path"} if known else {"path", "bytes"}):
@@ -211,14 +216,13 @@ class _Job:
                     f"expected a dataset with the column path{'' if known else ' or bytes'}, got "
                     f"{', '.join(sorted(columns)) or 'none'}"
                 )
-            given, count = pictures, None
+            given, count, useful = pictures, None, cores
         else:
             if isinstance(pictures, (str, bytes, os.PathLike)):
                 pictures = [pictures]
-            cores = int(ray.cluster_resources().get("CPU", 1)) or 1
             blocks = list(blocks_of(pictures, self.settings, cores))
             count = sum(block.num_rows for block in blocks)
-            given = ray.data.from_arrow(blocks)
+            given, useful = ray.data.from_arrow(blocks), min(cores, len(blocks))
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         attempts = ray.remote(num_cpus=0, scheduling_strategy=here)(Attempts).remote()
         # Ray Data begins a lost actor, and what it was at, anew without end; Attempts sees to an end.
@@ -231,7 +235,11 @@ class _Job:
                 attempts,
                 known and ray.put(known),
             ),
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=self._workers),
+            compute=ray.data.ActorPoolStrategy(
+                min_size=1,
+                max_size=self._workers,
+                initial_size=useful if self._workers is None else min(useful, self._workers),
+            ),
             batch_size=None,
             batch_format="pyarrow",
             num_cpus=1,
@@ -252,14 +260,19 @@ def _connect(address: str | None) -> None:
         raise MissingLibraryError(
             f"expected Ray Data, got: {error}: install it with pip install 'facefake[ray]'"
         ) from error
-    if not ray.is_initialized():
-        try:
+    if ray.is_initialized():
+        return
+    try:
+        if address and (found := re.fullmatch(r"([^/]+):(\d+)", address)):
+            # Ray itself tries for minutes.
+            socket.create_connection((found[1], int(found[2])), _LONGEST_CONNECT).close()
+        with quiet():  # it tells of the variable above
             ray.init(address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise FaceFakeError(f"expected a Ray cluster at {address or 'hand'}, got: {error}") from error
-        for handler in logging.getLogger("ray.data").handlers:
-            if isinstance(handler, logging.StreamHandler):
-                handler.setLevel(logging.CRITICAL)
+    except (OSError, OverflowError, RuntimeError, ValueError) as error:
+        raise FaceFakeError(f"expected a Ray cluster at {address or 'hand'}, got: {error}") from error
+    for handler in logging.getLogger("ray.data").handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setLevel(logging.CRITICAL)
 
 
 @contextmanager

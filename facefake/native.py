@@ -35,6 +35,7 @@ _NEEDLESS = ("tensorflow", "sounddevice")
 _CHATTER = re.compile(
     rb"[IW]\d{4} .*\.cc:\d+\] "
     rb"|(INFO|WARNING|VERBOSE): (\[\S+\.cc:\d+\] |Created |Logging before |All log messages)"
+    rb"|\[[\d-]+ [\d:,]+ I \d+ \d+\] logging\.cc:\d+: "
 )
 
 _lock = threading.RLock()  # held while this process's sys.modules or file descriptor 2 is changed

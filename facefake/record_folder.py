@@ -170,7 +170,7 @@ class RecordFolder:
                     wanted.append(not (drop_failures and row["verdict"] == "error"))
             ends.append(len(wanted))
         keep = np.frombuffer(wanted, bool) & latest(np.frombuffer(bytes(paths), f"S{DIGEST}"))
-        for name, kept in zip(names, np.split(keep, ends[:-1]), strict=True):
+        for name, kept in zip(names, np.split(keep, ends)[:-1], strict=True):
             if not kept.any():
                 self._system.delete_file(name)
             elif not kept.all():

@@ -155,7 +155,8 @@ class ImageResult:
     def summary(self) -> str:
         """One plain English sentence for a person."""
         if not self.faces:
-            return "No face found, so there is nothing to judge."
+            least = "" if self.settings is None else f" of {self.settings.min_face:.3g} pixels or more"
+            return f"No face{least} found, so there is nothing to judge."
         if len(self.faces) == 1:
             return _sentence_for_one(self.faces[0])
         counts, total = self.counts, len(self.faces)

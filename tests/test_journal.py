@@ -27,7 +27,7 @@ from facefake.journal import JsonLines
 from facefake.records import read_records
 from facefake.report import CsvTable
 from facefake.results import ErrorResult, FaceResult, FileState, ImageResult, schema
-from facefake.scan import scan
+from facefake.scanning import scan
 from facefake.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -28,7 +28,7 @@ def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert (tmp_path / "annotated.png").stat().st_size > 0
     assert names["is_fake"] is (names["result"].verdict == "fake")
     assert names["confidence"] == names["result"].fake_probability
-    assert len(names["record"]["faces"]) == 14
+    assert len(names["record"]["faces"]) == len(names["result"].faces) > 10
 
 
 SESSIONS = [block for _, block in BLOCKS if block.startswith("$ ")]
@@ -51,6 +51,11 @@ def commands_of(session: str) -> list[tuple[str, str]]:
     return found
 
 
+def stripped(text: str) -> list[str]:
+    """Its lines without the spaces that fill a table's."""
+    return [line.rstrip() for line in text.strip().splitlines()]
+
+
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """An empty folder but for the samples."""
@@ -60,6 +65,8 @@ def place(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("session", SESSIONS, ids=lambda session: session.splitlines()[0])
 def test_what_a_command_prints_is_what_stands_there(session: str, place: Path) -> None:
+    if "--engine ray" in session:
+        pytest.importorskip("ray", reason="needs facefake[ray]")
     python = shlex.quote(sys.executable)
     setup = f'facefake() {{ {python} -m facefake "$@"; }}; python() {{ {python} "$@"; }}\n'
     paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -73,7 +80,7 @@ def test_what_a_command_prints_is_what_stands_there(session: str, place: Path) -
             text=True,
             timeout=120,
         )
-        assert done.stdout == output
+        assert stripped(done.stdout) == stripped(output)
 
 
 @pytest.mark.parametrize("block", DOCTESTS, ids=lambda block: block.splitlines()[-1][:40])

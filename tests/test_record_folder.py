@@ -66,6 +66,11 @@ def test_a_row_tells_the_record(tmp_path: Path) -> None:
     assert (failed["verdict"], failed["error"]) == ("error", "empty")
 
 
+def test_no_records_leave_no_file(tmp_path: Path) -> None:
+    write(tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_records_are_written_by_and_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(record_folder, "_ROWS", 2)
     names = [f"{number}.jpg" for number in range(5)]

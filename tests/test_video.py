@@ -25,7 +25,7 @@ from facefake.persons import Span
 from facefake.report import CsvTable
 from facefake.results import schema
 from facefake.saving import AnnotatedFolder
-from facefake.scan import scan
+from facefake.scanning import scan
 from facefake.video import (
     STILLS,
     VideoResult,

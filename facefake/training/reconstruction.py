@@ -35,7 +35,7 @@ _EIGHTH = (
 _BATCH = 16
 _PATCH = 96  # pixels of a face that are learned from at a time
 _LEARNING_RATE = 2e-3
-_SIDES = (128, 192, 256)  # few shapes, because a network is compiled for each; stored crops are no larger
+_MULTIPLE = 8  # what a side must be a multiple of to be halved three times
 _OWN_SHADING = (
     4.0  # pixels: standard deviation of the Gaussian above which nothing of a reconstruction is kept
 )
@@ -144,17 +144,20 @@ def reconstruct(network: keras.Model, crop: NDArray[np.uint8]) -> NDArray[np.uin
 
     Args:
         network: as `train_autoencoder` returns it.
-        crop: uint8 (n, n, 3) RGB, n at most 256.
+        crop: uint8 (n, n, 3) RGB.
 
     Returns:
         uint8 (n, n, 3).
     """
     import cv2
+    import keras
 
     side = len(crop)
-    extra = next(each for each in _SIDES if each >= side) - side
-    padded = np.pad(crop, ((0, extra), (0, extra), (0, 0)), "symmetric" if extra <= side else "edge")
-    made = np.asarray(network.predict_on_batch(padded[None].astype(np.float32) / 255))[0, :side, :side] * 255
+    extra = -side % _MULTIPLE
+    padded = np.pad(crop, ((0, extra), (0, extra), (0, 0)), "symmetric")
+    # Called, not predicted with: crops come in many sizes, and a network would be compiled for each.
+    output = network(padded[None].astype(np.float32) / 255, training=False)
+    made = keras.ops.convert_to_numpy(output)[0, :side, :side] * 255
     made += cv2.GaussianBlur(crop - made, (0, 0), _OWN_SHADING)
     return np.asarray(np.clip(np.rint(made), 0, 255), np.uint8)
 

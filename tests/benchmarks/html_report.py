@@ -19,7 +19,7 @@ from pathlib import Path
 
 from facefake.html_report import write_html
 from facefake.results import ImageResult
-from facefake.scan import scan
+from facefake.scanning import scan
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 FACES = 5_000

@@ -20,7 +20,7 @@ from facefake.errors import ImageError, MissingLibraryError, ModelError, OutputE
 from facefake.images import ImageLimits, load_picture
 from facefake.results import ErrorResult, FileState, ImageResult
 from facefake.saving import AnnotatedFolder
-from facefake.scan import scan
+from facefake.scanning import scan
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 
@@ -382,3 +382,10 @@ def test_leaving_early_leaves_no_process_and_no_thread(pictures: Path, tiny_bund
     while (children.read_text() or threading.active_count() > before) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert (children.read_text(), threading.active_count()) == ("", before)
+
+
+def test_the_function_is_not_hidden_by_a_module_of_its_name() -> None:
+    import facefake
+    import facefake.scanning
+
+    assert facefake.scan is scan
