@@ -155,8 +155,7 @@ class FakeImageDetector:
         if not crops:
             return found
         scores = self._classifier.predict(np.stack(list(crops.values())))
-        maps = scores.maps + np.float32(bundle.bias)
-        for at, logit, by_place in zip(crops, scores.logits, maps, strict=True):
+        for at, logit, by_place in zip(crops, scores.logits, scores.maps, strict=True):
             found[at] = replace(found[at], logit=float(logit), map=by_place)
         return found
 

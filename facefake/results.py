@@ -54,9 +54,9 @@ class FaceResult:
         relative_score: by how many robust standard deviations the logit is above the median of the judged faces
             of the same picture, which share its camera and its compression; None with fewer than 4 of them.
             It is told beside the verdict and does not change it.
-        evidence: float32 (h, w), the logit by place of the aligned crop, row by row from its top left; the bundle's
-            bias is in it, so that ``evidence.mean()`` is the logit, exactly but for rounding. None when the face was
-            not judged.
+        evidence: float32 (h, w), the logit by place of the aligned crop, row by row from its top left:
+            ``evidence.mean()`` plus the bundle's bias is the logit, exactly but for rounding. None when the face
+            was not judged.
     """
 
     index: int
