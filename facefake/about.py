@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from importlib import metadata
 from platform import platform, python_version
@@ -64,18 +64,28 @@ def weaknesses(card: Mapping[str, Any]) -> list[str]:
     """Where a model fails by its own card's measurements, worst first, as sentences of which it is the subject.
 
     The sources of fakes of which it finds the least, and those of real faces of which it calls the most fake,
-    at the bundle's own threshold for one face alone. Empty when the card does not say.
+    at the bundle's own threshold for one face alone, each at the quality at which it fares worst. Empty when
+    the card does not say.
     """
     metrics = card.get("metrics")
     rows = metrics.get("sources") if isinstance(metrics, Mapping) else None
     measured = [row for row in rows if _is_complete(row)] if isinstance(rows, list) else []
     measured.sort(key=lambda row: row["called_fake"])
-    fakes = [row for row in measured if row["label"] == "fake"][:_WORST]
-    reals = [row for row in reversed(measured) if row["label"] == "real" and row["called_fake"] > 0][:_WORST]
+    fakes = _one_a_source(row for row in measured if row["label"] == "fake")
+    reals = _one_a_source(
+        row for row in reversed(measured) if row["label"] == "real" and row["called_fake"] > 0
+    )
     return [
         *(f"finds {percent(row['called_fake'])} of the fakes from {_origin(row)}" for row in fakes),
         *(f"calls {percent(row['called_fake'])} of the real faces from {_origin(row)} fake" for row in reals),
     ]
+
+
+def _one_a_source(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    first: dict[str, Mapping[str, Any]] = {}
+    for row in rows:
+        first.setdefault(str(row["source"]), row)
+    return list(first.values())[:_WORST]
 
 
 def _is_complete(row: Any) -> bool:

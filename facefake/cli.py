@@ -288,6 +288,7 @@ def scan(
     out, err = terminal.console(), terminal.console(stderr=True)
     verdicts: Counter[str] = Counter()
     unsaved, crowded, place = 0, False, ""
+    smallest: float | None = None
     records: list[dict[str, Any]] = []
 
     def complain(message: str) -> None:
@@ -391,6 +392,8 @@ def scan(
                     out.print(terminal.video(record, place + record.path))
                 continue
             crowded = crowded or len(record.faces) > 1
+            if record.faces and record.settings:  # where there are none, the summary says it
+                smallest = record.settings.min_face
             if tables:
                 out.print(terminal.picture(record, place + (record.path or ""), wide=out.width >= _WIDE))
     if as_json:
@@ -399,6 +402,8 @@ def scan(
         err.print(
             "Faces are numbered from left to right; --annotate DIR marks them on a copy of the picture."
         )
+    if tables and smallest and min_face is None:
+        err.print(f"Faces of less than {smallest:.3g} pixels were not looked for; --min-face PX finds them.")
     _end_scan(err, verdicts, fail_on_fake, unsaved)
 
 

@@ -169,6 +169,8 @@ def details(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield from details(value, f"{label} ")
         elif isinstance(value, (list, tuple)):
             yield label, ", ".join(map(str, value)) or "none"
+        elif isinstance(value, float):
+            yield label, f"{value:.4g}"
         else:
             yield label, str(value)
 

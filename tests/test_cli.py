@@ -541,6 +541,24 @@ def test_weaknesses_are_the_worst_rows_of_the_card() -> None:
     assert told[5:] == ["calls 2 % of the real faces from r (web pictures) fake"]
 
 
+def test_a_source_is_a_weakness_once_at_its_worst() -> None:
+    sources = [
+        {"label": "fake", "source": "f", "tier": tier, "called_fake": share}
+        for tier, share in (("clean", 0.3), ("hard", 0.1), ("web", 0.2))
+    ]
+    told = about.weaknesses({"metrics": {"sources": sources}})
+    assert told == ["finds 10 % of the fakes from f (hard pictures)"]
+
+
+@needs_bundle
+def test_what_was_not_looked_for_is_said(pictures: Callable[..., Path]) -> None:
+    pictures("fake-real.png")
+    said = r"Faces of less than \d+ pixels were not looked for"
+    assert re.search(said, run("scan", "fake-real.png").stderr)
+    assert not re.search(said, run("scan", "fake-real.png", "--min-face", "24").stderr)
+    assert not re.search(said, run("scan", "fake-real.png", "--json").stderr)
+
+
 @pytest.mark.parametrize("card", [{}, {"metrics": 3}, {"metrics": {"sources": [3, {"label": "fake"}]}}])
 def test_a_card_may_lack_anything(card: dict[str, Any]) -> None:
     assert about.weaknesses(card) == []

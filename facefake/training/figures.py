@@ -183,12 +183,7 @@ class Evaluation:
                 "no" if row.trained_on else "yes",
                 str(row.count),
                 row.tier,
-                _number(row.auc),
-                _share(row.detected_at_1_percent, 0),
-                _share(row.called_fake),
-                _share(row.called_uncertain),
-                _share(row.balanced_accuracy),
-                _number(row.calibration_error),
+                *_measured(row),
             ]
             for row in self.sources
         ]
@@ -203,12 +198,7 @@ class Evaluation:
                 row.kind,
                 row.tier,
                 str(row.count),
-                _number(row.auc),
-                _share(row.detected_at_1_percent, 0),
-                _share(row.called_fake),
-                _share(row.called_uncertain),
-                _share(row.balanced_accuracy),
-                _number(row.calibration_error),
+                *_measured(row),
             ]
             for row in self.kinds
         ]
@@ -268,6 +258,17 @@ class Evaluation:
             for row in self.stability
         ]
         return Table("Verdicts that change over 12 sizes and qualities", headers, rows)
+
+
+def _measured(row: SourceRow | KindRow) -> list[str]:
+    return [
+        _number(row.auc),
+        _share(row.detected_at_1_percent, 0),
+        _share(row.called_fake),
+        _share(row.called_uncertain),
+        _share(row.balanced_accuracy),
+        _number(row.calibration_error),
+    ]
 
 
 def _number(value: float | None) -> str:
