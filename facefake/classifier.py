@@ -6,6 +6,7 @@ import math
 import queue
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
@@ -40,6 +41,8 @@ class Scores(NamedTuple):
 class _Network(Protocol):
     def predict(self, crops: NDArray[np.uint8]) -> Scores: ...
 
+    def close(self) -> None: ...
+
 
 class Classifier:
     """Scores face crops. Safe to use from several threads.
@@ -49,7 +52,7 @@ class Classifier:
     Args:
         folder: a bundle; None for the one that comes with facefake.
         runtime: "litert" (fast, small) or "keras" (needs tensorflow, or another Keras backend).
-        threads: how many crops LiteRT runs at once, at least 1.
+        threads: how many crops LiteRT runs at once, at least 1; each takes memory of its own.
 
     Raises:
         ModelError: the bundle is missing, damaged or unsafe, or computes other numbers than when it was made.
@@ -88,6 +91,10 @@ class Classifier:
             raise ModelError(f"{self.bundle.folder}: expected finite scores, got {scores.logits}")
         return scores
 
+    def close(self) -> None:
+        """Frees what belongs to the network. Not to be called while crops are being scored."""
+        self._network.close()
+
     def _self_test(self, runtime: str) -> None:
         test = self.bundle.self_test
         found = self.predict(test.inputs(self.bundle.side)).logits
@@ -102,6 +109,8 @@ class Classifier:
 class LiteRTNetwork:
     """A pool of LiteRT interpreters of one network, each used by one thread at a time, crop by crop.
 
+    The first is opened at once, to see what the file holds, the others when there is work for them.
+
     Args:
         content: a LiteRT file, from ``crops`` float32 (1, side, side, 3) to ``logit`` and ``map``.
         side: of the input, pixels.
@@ -113,42 +122,71 @@ class LiteRTNetwork:
     """
 
     def __init__(self, content: bytes, side: int, threads: int, name: str) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
-        self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
-        blank = np.zeros((1, side, side, 3), np.float32)
-        for _ in range(threads):
-            try:
-                with quiet():
-                    interpreter = Interpreter(model_content=content, num_threads=1)
-                    _check_sizes(interpreter)  # as the file states them
-                    interpreter.allocate_tensors()  # takes no memory before it is written to
-                    _check_sizes(interpreter)  # as they are
-                    runner = interpreter.get_signature_runner()
-                    outputs = runner(crops=blank)
-            except (ValueError, RuntimeError, KeyError, TypeError, MemoryError) as error:
-                raise ModelError(
-                    f"{name}: expected a network from crops {blank.shape}, got: {error}"
-                ) from error
-            if set(outputs) != {"logit", "map"} or outputs["logit"].size != 1 or outputs["map"].ndim != 3:
-                shapes = {key: value.shape for key, value in outputs.items()}
-                raise ModelError(f"{name}: expected a network to one logit and a map (1, h, w), got {shapes}")
-            self._idle.put((interpreter, runner))
+        self._content, self._side, self._name = content, side, name
+        self._idle: queue.LifoQueue[_Interpreter | None] = queue.LifoQueue()
+        for _ in range(threads - 1):
+            self._idle.put(None)  # a place for one that is still to be opened
+        self._idle.put(self._open())
+        self._executor = ThreadPoolExecutor(threads, "facefake-classifier") if threads > 1 else None
 
     def predict(self, crops: NDArray[np.uint8]) -> Scores:
         """See `Classifier.predict`; nothing is checked here."""
         return both_ways(self._run, crops)
 
+    def close(self) -> None:
+        """Ends the threads. Not to be called while crops are being scored."""
+        if self._executor is not None:
+            self._executor.shutdown()
+
     def _run(self, crops: NDArray[np.uint8]) -> Scores:
-        entry = self._idle.get()
-        try:
-            outputs = [entry[1](crops=crop[None].astype(np.float32)) for crop in crops]
-        finally:
-            self._idle.put(entry)
+        outputs = list(
+            map(self._score, crops) if self._executor is None else self._executor.map(self._score, crops)
+        )
         return Scores(
             np.concatenate([output["logit"].reshape(1) for output in outputs]),
             np.concatenate([output["map"] for output in outputs]),
         )
+
+    def _score(self, crop: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        interpreter = self._idle.get()
+        try:
+            if interpreter is None:
+                interpreter = self._open()
+            return interpreter(crop[None].astype(np.float32))
+        finally:
+            self._idle.put(interpreter)
+
+    def _open(self) -> _Interpreter:
+        shape = (1, self._side, self._side, 3)
+        try:
+            with quiet():
+                interpreter = _Interpreter(self._content)
+                outputs = interpreter(np.zeros(shape, np.float32))
+        except (ValueError, RuntimeError, KeyError, TypeError, MemoryError) as error:
+            raise ModelError(f"{self._name}: expected a network from crops {shape}, got: {error}") from error
+        if set(outputs) != {"logit", "map"} or outputs["logit"].size != 1 or outputs["map"].ndim != 3:
+            shapes = {key: value.shape for key, value in outputs.items()}
+            raise ModelError(
+                f"{self._name}: expected a network to one logit and a map (1, h, w), got {shapes}"
+            )
+        return interpreter
+
+
+class _Interpreter:
+    """One of LiteRT's interpreters, of one thread."""
+
+    def __init__(self, content: bytes) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._interpreter = Interpreter(model_content=content, num_threads=1)
+        _check_sizes(self._interpreter)  # as the file states them
+        self._interpreter.allocate_tensors()  # takes no memory before it is written to
+        _check_sizes(self._interpreter)  # as they are
+        self._runner = self._interpreter.get_signature_runner()
+
+    def __call__(self, crops: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        outputs: dict[str, NDArray[np.float32]] = self._runner(crops=crops)
+        return outputs
 
 
 def both_ways(run: Callable[[NDArray[np.uint8]], Scores], crops: NDArray[np.uint8]) -> Scores:
@@ -197,6 +235,9 @@ class _Keras:
 
     def predict(self, crops: NDArray[np.uint8]) -> Scores:
         return both_ways(self._run, crops)
+
+    def close(self) -> None:
+        """Nothing to do: Keras frees a model by itself."""
 
     def _run(self, crops: NDArray[np.uint8]) -> Scores:
         with self._lock:

@@ -137,7 +137,7 @@ def main() -> None:
     "--workers",
     type=click.IntRange(0),
     metavar="N",
-    help="Processes that analyse pictures. 0 uses none, and no limits of time and memory.  [default: one a core]",
+    help="Processes that analyse pictures, one core each. 0: none, and no limits of time and memory.  [default: all cores]",
 )
 @click.option(
     "--timeout",

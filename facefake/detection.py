@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facefake.blazeface import FULL_RANGE, SHORT_RANGE, BlazeFace, Model
+from facefake.cores import MOST_THREADS, usable_cores
 from facefake.tiles import Face, Pyramid, View, average, merge, overlap, tile
 
 __all__ = ["Face", "FaceDetector"]
@@ -20,6 +20,8 @@ _Look = tuple[Model, View]
 
 # Each of these was chosen on the pictures of tests/benchmarks/detection.py; run it after a change.
 _SMALLEST_SHARE = 0.1  # of a tile's side: the smallest face that the full-range model sees well
+_COARSEST_TILE = 0.8  # of the picture's longer side: a larger one shows what the whole picture shows
+_FLAT = 3.0  # grey levels: a tile of less contrast holds no face; the flattest of 246 faces in groups has 14
 _PADDED = 1.5  # sides of the picture: the short-range model needs room around a face that fills the frame
 _CANDIDATE = 0.5  # score at first sight that earns a second look
 _SECOND_LOOKS = (2.0, 3.0)  # sides of the views of a second look, in sides of the candidate
@@ -36,12 +38,12 @@ _LONGEST_SIDE = 32_766  # pixels: OpenCV's limit
 class FaceDetector:
     """Finds faces from `min_face` pixels up, turned by up to 45 degrees, filling the frame, or in a crowd.
 
-    Tiles of the picture go through MediaPipe's full-range model: the smallest tiles are those in which a face
-    of `min_face` pixels is large enough to be seen, and each next layer has tiles twice as large, up to the
-    whole picture. The short-range model sees the whole picture with a margin, for faces that fill it. Each
-    candidate is then looked at again, enlarged and upright: hands, knees and buttons are thrown out, and
-    faces are measured more finely. In a crowd a doubtful candidate is believed sooner, if it is as large as
-    the faces around it.
+    Tiles of the picture go through MediaPipe's full-range model, but for those that show nothing, as of a plain
+    backdrop: the smallest tiles are those in which a face of `min_face` pixels is large enough to be seen, and
+    each next layer has tiles twice as large, up to the whole picture. The short-range model sees the whole
+    picture with a margin, for faces that fill it. Each candidate is then looked at again, enlarged and upright:
+    hands, knees and buttons are thrown out, and faces are measured more finely. In a crowd a doubtful candidate
+    is believed sooner, if it is as large as the faces around it.
 
     The same picture gives the same faces, however many threads there are. Safe to use from several threads at
     once, but not in a process forked from the one that made it. The models are opened when first needed.
@@ -49,7 +51,8 @@ class FaceDetector:
     Args:
         min_face: the smallest face to report, in pixels of its longer side, at least 8. Half of it costs four
             times as much.
-        threads: how many tiles are looked at at once; None for one per CPU core that this process may use.
+        threads: how many cores' worth of tiles are looked at at once; None for as many as this process may use,
+            at most 8.
 
     Raises:
         TypeError, ValueError: an argument is not as described.
@@ -61,16 +64,16 @@ class FaceDetector:
         if not _LEAST_FACE <= min_face < math.inf:
             raise ValueError(f"expected min_face to be at least {_LEAST_FACE} pixels, got {min_face!r}")
         if threads is None:
-            threads = (
-                len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-            )
+            threads = min(MOST_THREADS, usable_cores())
         if isinstance(threads, bool) or not isinstance(threads, int):
             raise TypeError(f"expected threads to be a whole number or None, got {threads!r}")
         if threads < 1:
             raise ValueError(f"expected threads to be at least 1, got {threads!r}")
         self.min_face = float(min_face)
-        self._models = BlazeFace(threads)
-        self._executor = ThreadPoolExecutor(threads, "facefake-detection") if threads > 1 else None
+        # MediaPipe hands each look from thread to thread: with one more for every core, none of them waits.
+        at_once = 2 * threads if threads > 1 else 1
+        self._models = BlazeFace(at_once)
+        self._executor = ThreadPoolExecutor(at_once, "facefake-detection") if threads > 1 else None
 
     def close(self) -> None:
         """Frees the models. Not to be called while a picture is being looked at."""
@@ -126,8 +129,13 @@ class FaceDetector:
             (FULL_RANGE, View(width / 2, height / 2, longest)),
         ]
         side = self.min_face / _SMALLEST_SHARE
-        while side < longest:
-            looks += [(FULL_RANGE, view) for view in tile(width, height, side)]
+        while side < longest * _COARSEST_TILE:
+            tiles = tile(width, height, side)
+            looks += [
+                (FULL_RANGE, view)
+                for view in tiles
+                if pyramid.contrast(view, side * _SMALLEST_SHARE) >= _FLAT
+            ]
             side *= 2
         return [
             face

@@ -12,6 +12,7 @@ import numpy as np
 from facefake.aggregator import Evidence, judge, sharpness, usability
 from facefake.alignment import align, native_side, outside_share
 from facefake.classifier import Classifier, Runtime
+from facefake.cores import MOST_THREADS, usable_cores
 from facefake.detection import Face, FaceDetector
 from facefake.errors import ModelError
 from facefake.images import EncodedFile, ImageLimits, Source, load_picture, read_source
@@ -43,7 +44,7 @@ class FakeImageDetector:
         runtime: "litert" or "keras".
         limits: what a picture may measure.
         max_faces: how many faces of a picture are judged at most, the largest first; a warning tells of more.
-        threads: how many tiles of one picture are looked at at once; None for one per CPU core.
+        threads: how many threads work at one picture; None for one per CPU core, at most 8.
 
     Raises:
         ModelError: the bundle is missing, damaged, or computes other numbers than when it was made; or the rate is
@@ -64,7 +65,8 @@ class FakeImageDetector:
     ) -> None:
         if max_faces < 1:
             raise ValueError(f"expected max_faces to be at least 1, got {max_faces!r}")
-        self._classifier = Classifier(None if model is None else Path(model), runtime)
+        threads = min(MOST_THREADS, usable_cores()) if threads is None else threads
+        self._classifier = Classifier(None if model is None else Path(model), runtime, threads)
         calibration = self._classifier.bundle.calibration
         if alarm_rate is not None:
             factor = calibration.uncertain_rate / calibration.alarm_rate
@@ -162,6 +164,7 @@ class FakeImageDetector:
     def close(self) -> None:
         """Frees the models. Not to be called while a picture is being analysed."""
         self._faces.close()
+        self._classifier.close()
 
     def __enter__(self) -> FakeImageDetector:
         return self

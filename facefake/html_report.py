@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from facefake import __version__
+from facefake.cores import usable_cores
 from facefake.errors import RecordError
 from facefake.evidence import FULL_SCALE, OPACITY, OPAQUE_FROM, colours
 from facefake.records import read_records
@@ -27,7 +28,6 @@ from facefake.report_entries import other_entry, picture_entry, text
 from facefake.report_summary import FaceKey, Tally, histogram, kind_of, table_rows
 from facefake.saving import whole_file
 from facefake.thumbnails import SIDE
-from facefake.workers import usable_cores
 
 MOST_FACES = 20_000
 """So many faces can be looked through, the most suspicious ones; the others are counted only."""

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 from facefake.analyst import Analyst, Done, Job, Record, failed
+from facefake.cores import MOST_THREADS, usable_cores
 from facefake.errors import OutputError
 from facefake.results import ErrorResult, FileState
 from facefake.saving import AnnotatedFolder, CopyNames
 from facefake.settings import MAX_FACES, TIMEOUT, WORKER_MEMORY, Settings, read_settings
 from facefake.sources import find_pictures
 from facefake.video import is_video
-from facefake.workers import Bounds, Failure, run, usable_cores
+from facefake.workers import Bounds, Failure, run
 
 if TYPE_CHECKING:
     from facefake.classifier import Runtime
@@ -61,7 +62,8 @@ def scan(
         paths: files, folders and patterns, as `find_pictures` takes them, or one of these. A generator is asked for
             the next path when there is somebody to analyse it.
         model, min_face, alarm_rate, runtime, limits, max_faces: as for `FakeImageDetector`.
-        workers: how many processes at most; None for as many as there are cores. With 0 this process does it alone,
+        workers: how many processes at most, each of which keeps one core busy; None for all cores, several of them
+            for each picture where there are more cores than pictures. With 0 this process does it alone,
             one picture after the other, for debuggers and for places where none can be started: `timeout` and
             `worker_memory` do not hold then, and what crashes takes the scan along.
         timeout: seconds that one picture may take; a video may take ten times as long.
@@ -100,7 +102,8 @@ def scan(
     if workers == 0:
         answers = _alone(jobs, Analyst(detector, annotate, sampling))
     else:
-        detector["threads"] = 1 if count.total is None else max(1, usable_cores() // most)
+        spare = workers is None and count.total is not None  # fewer pictures than cores
+        detector["threads"] = min(MOST_THREADS, max(1, usable_cores() // most)) if spare else 1
         start = partial(Analyst.in_worker, detector, annotate, sampling, settings)
         answers = run(jobs, start, most, Bounds(timeout, worker_memory), patience)
     with closing(count), closing(answers):

@@ -18,6 +18,7 @@ OVERLAP = 0.25
 """Share of its side that a tile has in common with the next one, so that no face is cut in all of them."""
 
 _CUT_SLACK = 0.02  # of the view's side: a box that comes this close to an edge may be cut by it
+_CONTRAST_SIZE = 4  # pixels: at this size of a face its contrasts still show, and pixels are few
 _COARSEST = 256  # pixels: a level of the pyramid this small is not halved any more
 
 
@@ -133,6 +134,27 @@ class Pyramid:
                 self._levels[-1], ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA
             )
             self._levels.append(np.asarray(half, np.uint8))
+        self._contrasts: dict[int, NDArray[np.float32]] = {}
+
+    def contrast(self, view: View, size: float) -> float:
+        """The greatest contrast in a level view: the standard deviation of grey, 0 to 127.5, around any place.
+
+        Args:
+            view: without roll.
+            size: of what is looked for, in pixels of the picture; around a place means about so far.
+        """
+        level = min(max(math.floor(math.log2(size / _CONTRAST_SIZE)), 0), len(self._levels) - 1)
+        if level not in self._contrasts:
+            self._contrasts[level] = _contrasts(self._levels[level])
+        contrasts = self._contrasts[level]
+        high, wide = contrasts.shape
+        across, down = wide / self.width, high / self.height
+        left, top = int((view.x - view.side / 2) * across), int((view.y - view.side / 2) * down)
+        right, bottom = (
+            math.ceil((view.x + view.side / 2) * across),
+            math.ceil((view.y + view.side / 2) * down),
+        )
+        return float(contrasts[max(top, 0) : bottom, max(left, 0) : right].max())
 
     def render(self, view: View, side: int) -> NDArray[np.uint8]:
         """The view as uint8 (side, side, 3); what lies outside the picture is black."""
@@ -150,6 +172,15 @@ class Pyramid:
             source, matrix, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderValue=(0, 0, 0)
         )
         return np.asarray(rendered, np.uint8)
+
+
+def _contrasts(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Standard deviation of grey in the 5 × 5 pixels around each, float32 (height, width)."""
+    import cv2
+
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    mean = cv2.blur(grey, (5, 5))
+    return np.sqrt(np.maximum(cv2.sqrBoxFilter(grey, -1, (5, 5)) - mean * mean, 0))
 
 
 def tile(width: int, height: int, side: float) -> list[View]:

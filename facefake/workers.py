@@ -56,16 +56,6 @@ class Bounds:
     memory: int
 
 
-def usable_cores() -> int:
-    """How many cores this process may use: those that it may run on, and no more than its cgroup pays for."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with suppress(OSError, ValueError):
-        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
-            quota, period = map(int, file.read().split())  # "max 100000" where there is no quota
-        cores = min(cores, -(-quota // period))
-    return max(1, cores)
-
-
 def run(
     tasks: Iterable[Task],
     start: Callable[[], Callable[[Task], Answer]],

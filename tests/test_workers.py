@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from facefake.errors import FaceFakeError, ModelError
-from facefake.workers import Bounds, Failure, run, usable_cores
+from facefake.workers import Bounds, Failure, run
 
 BOUNDS = Bounds(seconds=20, memory=2 << 30)
 FOLDERS = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
@@ -237,12 +237,3 @@ def test_scripts_need_no_guard_and_standard_input_is_left_alone(tmp_path: Path) 
         [sys.executable, str(script)], input="one\ntwo\nthree\n", capture_output=True, text=True, timeout=60
     )
     assert (finished.stdout, finished.stderr) == ("3\n", "")
-
-
-def test_cores_are_those_that_this_process_may_use() -> None:
-    assert 1 <= usable_cores() <= (os.cpu_count() or 1)
-    code = (
-        "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n"
-        "from facefake.workers import usable_cores; print(usable_cores())"
-    )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "1\n"

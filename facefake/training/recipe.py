@@ -12,7 +12,7 @@ from facefake.errors import DatasetError
 from facefake.training.crops import STORE_MARGIN
 from facefake.training.reconstruction import UPSAMPLERS
 
-_COMMON = ("side", "margin", "held_out", "seed", "stage", "averaged")  # what cannot differ between stages
+_COMMON = ("margin", "held_out", "seed", "stage")  # what cannot differ between stages
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Recipe:
     """What a training run is made of; `models/facefake/recipe.toml` gives the reason behind each number.
 
     Attributes:
-        side: side of the network's input, pixels.
+        side: side of the network's input, pixels. A stage may be trained at another one.
         margin: side of the crop as a multiple of the face box's longer side, at most `crops.STORE_MARGIN`.
         dropout: share of feature channels dropped before the head.
         batch: crops a step, half of them fake.
@@ -36,6 +36,7 @@ class Recipe:
         degradation: strength of the quality histories, 0 to 1; see `degrade.draw`.
         jitter_scale, jitter_degrees, jitter_shift: standard deviations of the crop's scale (logarithm), roll and
             place (share of the side).
+        masking: the largest share, 0 to 1, of a crop's squares of 16 pixels that are blanked.
         kind_share: how often a kind of fake of the dataset is drawn, relative to the others.
         other_kind_share: the same for kinds that `kind_share` does not name.
         self_made_share: the same for the fakes that `forgery` makes of real faces.
@@ -49,8 +50,8 @@ class Recipe:
         seed: of everything random.
         stage: for training in stages, one table a stage of the settings that differ in it; each stage goes on with the
             weights of the one before, and with the next seed.
-        averaged: how many of the last stages' weights are averaged in the end (Izmailov et al., "Averaging Weights Leads
-            to Wider Optima", UAI 2018).
+        averaged: of at most how many stages' weights, this one's and those before it, the mean goes on after a stage
+            (Izmailov et al., "Averaging Weights Leads to Wider Optima", UAI 2018).
     """
 
     side: int = 160
@@ -69,6 +70,7 @@ class Recipe:
     jitter_scale: float = 0.03
     jitter_degrees: float = 3.0
     jitter_shift: float = 0.015
+    masking: float = 0.0
     kind_share: dict[str, float] = field(default_factory=dict)
     other_kind_share: float = 1.0
     self_made_share: dict[str, float] = field(
@@ -89,12 +91,12 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for setting in (
-            *("side", "batch", "steps", "steps_an_epoch", "learning_rate"),
+            *("side", "batch", "steps", "steps_an_epoch", "learning_rate", "averaged"),
             *("reconstructed", "reconstruction_steps"),
         ):
             if not 0 < getattr(self, setting) < math.inf:
                 raise DatasetError(f"recipe: expected {setting} above 0, got {getattr(self, setting)}")
-        for setting in ("dropout", "degradation", "label_smoothing", "ema"):
+        for setting in ("dropout", "degradation", "label_smoothing", "ema", "masking"):
             if not 0 <= getattr(self, setting) <= 1:
                 raise DatasetError(f"recipe: expected {setting} from 0 to 1, got {getattr(self, setting)}")
         if not 1 <= self.margin <= STORE_MARGIN:
@@ -119,10 +121,7 @@ class Recipe:
             raise DatasetError(
                 f"recipe: expected a batch of whole pairs, a multiple of {whole}, got {self.batch}"
             )
-        if not 1 <= self.averaged <= max(1, len(self.stages())):
-            raise DatasetError(
-                f"recipe: expected averaged from 1 to the number of stages, got {self.averaged}"
-            )
+        self.stages()  # complains of what is wrong with them
 
     def stages(self) -> list[Recipe]:
         """One recipe a stage, without stages of its own; this one alone where it has none.
@@ -132,7 +131,7 @@ class Recipe:
         """
         if not self.stage:
             return [self]
-        whole = replace(self, stage=[], averaged=1)
+        whole = replace(self, stage=[])
         stages = []
         for number, changes in enumerate(self.stage):
             where = f"recipe: stage {number + 1}"

@@ -58,7 +58,7 @@ def train(
             stages each has a folder for these.
         recipe: the settings.
         backbone: one of `network.BACKBONES`; of no account with `start`.
-        start: a bundle to fine-tune; its side and margin replace the recipe's.
+        start: a bundle to fine-tune; its side and margin replace those of the recipe and its stages.
         cache: where the crops are kept; None for ``crops`` in `out`.
         name, version: of the bundle.
         precision: of the LiteRT file's weights.
@@ -81,7 +81,8 @@ def train(
     else:
         bundle = read_bundle(start)
         network = load_keras(checked_file(bundle, KERAS_FILE), str(start / KERAS_FILE))
-        recipe = replace(recipe, side=bundle.side, margin=bundle.margin)
+        tables = [{name: value for name, value in table.items() if name != "side"} for table in recipe.stage]
+        recipe = replace(recipe, side=bundle.side, margin=bundle.margin, stage=tables)
         origin = bundle.label
     store = make_crops(
         examples, out / "crops" if cache is None else cache, partial(progress, "pictures cut out")
@@ -98,6 +99,7 @@ def train(
     finished = [out / f"trained-{number}.keras" for number in range(1, len(stages) + 1)]
     for number, (stage, file) in enumerate(zip(stages, finished, strict=True), 1):
         if not file.exists():
+            network = _at_side(network, stage.side, backbone, recipe.dropout)
             made = None
             if stage.self_made_share.get("reconstruction"):
                 made = make_reconstructions(
@@ -118,11 +120,15 @@ def train(
             partial_file = out / f"partial-{file.name}"
             network.save(partial_file)
             partial_file.replace(file)
-        network = load_keras(file.read_bytes(), str(file))  # without the optimizer's state
-    last = [load_keras(file.read_bytes(), str(file)).get_weights() for file in finished[-recipe.averaged :]]
-    network.set_weights([np.mean(weights, axis=0) for weights in zip(*last, strict=True)])
+        # Without the optimizer's state.
+        members = [
+            load_keras(f.read_bytes(), str(f)) for f in finished[max(0, number - stage.averaged) : number]
+        ]
+        network = members[-1]
+        together = zip(*(member.get_weights() for member in members), strict=True)
+        network.set_weights([np.mean(weights, axis=0) for weights in together])
     bundle = export(
-        network,
+        _at_side(network, recipe.side, backbone, recipe.dropout),
         store,
         recipe,
         out,
@@ -134,6 +140,15 @@ def train(
     for file in finished:
         file.unlink()
     return bundle
+
+
+def _at_side(network: keras.Model, side: int, backbone: str, dropout: float) -> keras.Model:
+    """The same weights for crops of that side."""
+    if network.input_shape[1] == side:
+        return network
+    resized = build(backbone, side, dropout)
+    resized.set_weights(network.get_weights())
+    return resized
 
 
 def export(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from facefake.training.reconstruction import Reconstructions
 
 SELF_MADE = ("self-blend", "region-blend", "retouch", "swap", "reconstruction")
+_MASKED_SQUARE = 16  # pixels of the crop
 _SWAP_CANDIDATES = 64  # enough for one of like pose and colouring
 
 
@@ -129,12 +130,15 @@ class PairStream:
         history = degrade.draw(rng, self._recipe.degradation)
         matrix_seed = rng.integers(2**32)
         colour_seed = rng.integers(2**32)
+        mask = _mask(rng, self._recipe.side, self._recipe.masking)
         outputs = []
         for pixels in (fake, real):
             worn = degrade.apply(pixels, history)
             matrix = self._jitter(len(worn), np.random.default_rng(matrix_seed))
             seen = resample(worn, matrix, self._recipe.side)
-            outputs.append(_colour(seen, np.random.default_rng(colour_seed)))
+            coloured = _colour(seen, np.random.default_rng(colour_seed))
+            coloured[mask] = coloured.reshape(-1, 3).mean(0).round()
+            outputs.append(coloured)
         return outputs[0], outputs[1]
 
     def _forge(self, name: str, number: int, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -200,6 +204,16 @@ class _Sources:
     def draw(self, rng: np.random.Generator) -> int:
         members = self._members[self._names[rng.choice(len(self._names), p=self._shares)]]
         return members[rng.integers(len(members))]
+
+
+def _mask(rng: np.random.Generator, side: int, most: float) -> NDArray[np.bool_]:
+    """Which pixels of a crop are blanked: squares of a grid, a share of them between none and `most`.
+
+    Source of the idea: random erasing (Zhong et al., AAAI 2020), and hide-and-seek's grid (Singh & Lee, ICCV 2017).
+    """
+    squares = -(-side // _MASKED_SQUARE)
+    blank = rng.random((squares, squares)) < most * rng.random()
+    return np.kron(blank, np.ones((_MASKED_SQUARE, _MASKED_SQUARE), bool))[:side, :side]
 
 
 def _colour(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -55,9 +55,9 @@ def test_what_a_recipe_does_not_name_keeps_its_default(tmp_path):
         ("[[stage]]\n[[stage]]\nstep = 7", "stage 2: expected settings out of .* got 'step'"),
         ("[[stage]]\nsteps = 1.5", "stage 1: expected steps to be int"),
         ("[[stage]]\nsteps = -1", "steps above 0"),
-        ("averaged = 2", "averaged from 1 to the number of stages, got 2"),
-        ("averaged = 2\n[[stage]]", "averaged from 1 to the number of stages, got 2"),
-        ("[[stage]]\nside = 96", "stage 1: expected side to be the same in all stages"),
+        ("averaged = 0", "averaged above 0, got 0"),
+        ("[[stage]]\naveraged = -2", "averaged above 0, got -2"),
+        ("[[stage]]\nmargin = 1.2", "stage 1: expected margin to be the same in all stages"),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path, text, message):
@@ -66,13 +66,13 @@ def test_a_wrong_setting_is_named(tmp_path, text, message):
 
 
 def test_a_stage_differs_in_what_it_names_and_has_the_next_seed(tmp_path):
-    text = "seed = 5\nsteps = 9\n[kind_share]\ngan = 2\n[[stage]]\n[[stage]]\nsteps = 4\nlearning_rate = 1\n"
+    text = "seed = 5\nsteps = 9\n[kind_share]\ngan = 2\n[[stage]]\n[[stage]]\nsteps = 4\nlearning_rate = 1\nside = 96\n"
     recipe = read(tmp_path, text)
     common = Recipe(seed=5, steps=9, kind_share={"gan": 2})
-    assert recipe.stages() == [common, replace(common, seed=6, steps=4, learning_rate=1.0)]
+    assert recipe.stages() == [common, replace(common, seed=6, steps=4, learning_rate=1.0, side=96)]
     assert common.stages() == [common]
     assert Recipe(**recipe.to_dict()) == recipe
-    assert read(tmp_path, "averaged = 2\n" + text).stages() == recipe.stages()
+    assert [stage.averaged for stage in read(tmp_path, "averaged = 2\n" + text).stages()] == [2, 2]
 
 
 def test_a_file_that_is_not_there_or_no_text_is_named(tmp_path):

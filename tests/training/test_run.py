@@ -171,12 +171,16 @@ def test_stages_follow_one_another_and_are_not_repeated(data, tiny, tmp_path, mo
         "upsamplers": ["nearest"],
         "reconstructed": 4,
         "reconstruction_steps": 1,
+        "side": 64,
+        "averaged": 2,
     }
-    recipe = replace(RECIPE, stage=[{"steps": 4, "steps_an_epoch": 4}, second], averaged=2)
+    short = {"steps": 4, "steps_an_epoch": 4}
+    recipe = replace(RECIPE, stage=[short, second, {**short, "averaged": 3}])
     began, fit = [], module.fit
     ended = []
 
     def noted(model, store, train_on, val, stage, folder, *rest):
+        assert model.input_shape[1] == stage.side
         began.append((stage, model.get_weights()))
         if len(began) == 2:
             raise KeyboardInterrupt
@@ -194,15 +198,18 @@ def test_stages_follow_one_another_and_are_not_repeated(data, tiny, tmp_path, mo
     with pytest.raises(KeyboardInterrupt):
         train(data, out, recipe, backbone="tiny", cache=data / "crops")
     bundle = train(data, out, recipe, backbone="tiny", cache=data / "crops")
-    first, cut_short, again = began
-    assert [stage for stage, _ in began] == [recipe.stages()[0], *[recipe.stages()[1]] * 2]
+    first, cut_short, again, third = began
+    stages = recipe.stages()
+    assert [stage for stage, _ in began] == [stages[0], stages[1], stages[1], stages[2]]
     assert any((old != new).any() for old, new in zip(first[1], cut_short[1], strict=True))
     for old, new in zip(cut_short[1], again[1], strict=True):
         np.testing.assert_allclose(old, new, rtol=1e-6)
     assert Recipe(**bundle.card["recipe"]) == recipe
     shipped = module.load_keras((out / KERAS_FILE).read_bytes(), KERAS_FILE).get_weights()
-    for one, other, mean in zip(*ended, shipped, strict=True):
-        np.testing.assert_allclose((one + other) / 2, mean, rtol=1e-5, atol=1e-6)
+    assert bundle.side == 32
+    for kept, members in ((third[1], ended[:2]), (shipped, ended)):
+        for mean, *weights in zip(kept, *members, strict=True):
+            np.testing.assert_allclose(np.mean(weights, axis=0), mean, rtol=1e-5, atol=1e-6)
     assert len((out / "stage-2" / "log.jsonl").read_text().splitlines()) == 2
     assert not list(out.glob("trained*"))
 

@@ -80,6 +80,27 @@ def test_a_forgery_that_changes_nothing_gives_two_equal_crops(toy_store, monkeyp
     assert len({real.tobytes() for _, real in outputs}) == 20  # but each pair is another one
 
 
+def test_masking_blanks_the_same_squares_of_both_and_no_more_than_the_recipe_says(toy_store):
+    recipe = replace(RECIPE, other_kind_share=1.0, masking=0.5)
+    plain = PairStream(toy_store, range(len(toy_store)), replace(recipe, masking=0.0))
+    masked = PairStream(toy_store, range(len(toy_store)), recipe)
+    shares = []
+    for seed in range(40):
+        whole, blanked = (s.pairs(np.random.default_rng(seed))[0] for s in (plain, masked))
+        places = []
+        for before, after in zip(whole, blanked, strict=True):
+            changed = (before != after).any(-1).reshape(4, 16, 4, 16).any((1, 3))
+            # What is blanked has one colour, so no square is blanked in part.
+            for row, column in zip(*np.nonzero(changed), strict=True):
+                square = after[16 * row : 16 * row + 16, 16 * column : 16 * column + 16]
+                assert (square == square[0, 0]).all()
+            places.append(changed)
+        np.testing.assert_array_equal(*places)
+        shares.append(places[0].mean())
+    assert min(shares) == 0.0
+    assert 0.15 < np.mean(shares) < 0.35
+
+
 def test_the_views_of_a_pair_show_the_same_faces_with_other_histories(toy_store):
     recipe = replace(RECIPE, self_made_share={"self-blend": 1.0}, degradation=1.0)
     stream = PairStream(toy_store, range(len(toy_store)), recipe)

@@ -1,0 +1,19 @@
+"""How many cores there are to use."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+MOST_THREADS = 8
+"""That one picture gets by itself: each has interpreters of its own, and more gain little."""
+
+
+def usable_cores() -> int:
+    """How many cores this process may use: those that it may run on, and no more than its cgroup pays for."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with suppress(OSError, ValueError):
+        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
+            quota, period = map(int, file.read().split())  # "max 100000" where there is no quota
+        cores = min(cores, -(-quota // period))
+    return max(1, cores)

@@ -1,0 +1,437 @@
+"""How fast it is, stage by stage, against what no program of this kind can do without.
+
+    python tests/benchmarks/speed.py [start] [picture] [folder] [memory] [growth] [--runs N] [--plot PICTURE.png]
+
+Parts: `start`, one small picture as a process of its own; `picture`, group photos of 12 megapixels; `folder`,
+500 portraits with one and two workers; `memory`, its peak; `growth`, time against pixels, faces and pictures. All
+of them by default. Whatever is compared runs by turns, and medians are given; times mean little elsewhere, ratios
+of one run do. On a machine that does other work at the same time, they mean little as well.
+
+The pictures are composed of `samples/`. The group photos have a camera's grain; the smooth ones have none, so that
+their files are small and soon decoded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from facefake.alignment import align
+from facefake.blazeface import FULL_RANGE, BlazeFace
+from facefake.bundle import KERAS_FILE, LITERT_FILE, checked_file
+from facefake.cores import usable_cores
+from facefake.detector import FakeImageDetector
+from facefake.images import load_picture
+from facefake.native import import_mediapipe
+from facefake.paths import model_file
+from facefake.tiles import Pyramid, View
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLES = ROOT / "samples"
+PORTRAITS = {
+    "grace-hopper.jpg": (120, 0, 420, 300),
+    "astronaut.jpg": (60, 0, 400, 340),
+    "ai-selfie.jpg": None,
+}
+WIDTH, HEIGHT = 4000, 3000
+GRAIN = 4.0  # grey levels, standard deviation: files of some 3 MB at quality 90, as telephones write them
+
+
+def portrait(number: int) -> Image.Image:
+    name, box = list(PORTRAITS.items())[number % len(PORTRAITS)]
+    picture = Image.open(SAMPLES / name).convert("RGB").crop(box)
+    return picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if number // len(PORTRAITS) % 2 else picture
+
+
+def group(faces: int, width: int = WIDTH, height: int = HEIGHT, grain: float = GRAIN) -> bytes:
+    """A JPEG of so many people in rows; `faces` of 0 gives the backdrop alone."""
+    chance = np.random.default_rng(faces)
+    backdrop = Image.open(SAMPLES / "group.jpg").convert("RGB").crop((0, 0, 600, 90))
+    picture = backdrop.resize((width, height), Image.Resampling.BICUBIC)
+    columns = max(1, round((faces * width / height) ** 0.5))
+    rows = max(1, -(-faces // columns))
+    wide, high = width // columns, height // rows
+    for number in range(faces):
+        side = int(min(wide, high) * chance.uniform(0.6, 0.95))
+        left = number % columns * wide + (wide - side) // 2
+        top = number // columns * high + (high - side) // 2
+        picture.paste(portrait(number).resize((side, side), Image.Resampling.LANCZOS), (left, top))
+    if grain:
+        pixels = np.asarray(picture, np.float32)
+        pixels = pixels + chance.standard_normal(pixels.shape, np.float32) * np.float32(grain)
+        picture = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=90)
+    return stream.getvalue()
+
+
+def folder_of_portraits(folder: Path, count: int) -> Path:
+    """Portraits of 600 to 900 pixels a side, no two alike."""
+    folder.mkdir()
+    chance = np.random.default_rng(count)
+    for number in range(count):
+        side = int(chance.integers(600, 900))
+        picture = portrait(number).resize((side, side), Image.Resampling.BICUBIC)
+        picture = picture.rotate(float(chance.uniform(-5, 5)), Image.Resampling.BICUBIC)
+        picture.save(folder / f"{number:04}.jpg", quality=88)
+    return folder
+
+
+def by_turns(runs: int, tasks: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """The median seconds of each task, after one turn that does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in tasks}
+    for turn in range(runs + 1):
+        for name, task in tasks.items():
+            started = time.perf_counter()
+            task()
+            if turn:
+                seconds[name].append(time.perf_counter() - started)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def row(*cells: object) -> None:
+    print(
+        "|",
+        " | ".join(f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in cells),
+        "|",
+        flush=True,
+    )
+
+
+def heading(*names: str) -> None:
+    print()
+    row(*names)
+    row(*("---" for _ in names))
+
+
+def python(*arguments: str) -> None:
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    subprocess.run([sys.executable, *arguments], env=environment, check=True, capture_output=True)
+
+
+def start(runs: int) -> None:
+    picture = str(SAMPLES / "astronaut.jpg")
+    seconds = by_turns(
+        runs,
+        {
+            "import tensorflow": lambda: python("-c", "import tensorflow"),
+            "import facefake": lambda: python("-c", "import facefake"),
+            "facefake scan of one small picture": lambda: python("-m", "facefake", "scan", picture),
+            "the same with --workers 0": lambda: python("-m", "facefake", "scan", picture, "--workers", "0"),
+        },
+    )
+    heading("process", "s", "of importing tensorflow")
+    for name, value in seconds.items():
+        row(name, value, value / seconds["import tensorflow"])
+
+
+@contextmanager
+def recording(detector: FakeImageDetector) -> Any:
+    """What the detector gives to its models while it works: pictures for MediaPipe, by model, and crops for LiteRT."""
+    models, network = detector._faces._models, detector._classifier._network
+    find, score = models.find, network._score  # type: ignore[attr-defined]
+    looks: list[Any] = []
+    crops: list[Any] = []
+
+    def recorded_find(model: Any, pixels: Any) -> Any:
+        looks.append((model, pixels))
+        return find(model, pixels)
+
+    def recorded_score(crop: Any) -> Any:
+        crops.append(crop[None].astype(np.float32))
+        return score(crop)
+
+    models.find, network._score = recorded_find, recorded_score  # type: ignore[method-assign, attr-defined]
+    try:
+        yield looks, crops
+    finally:
+        models.find, network._score = find, score  # type: ignore[method-assign, attr-defined]
+
+
+class Floor:
+    """The bare calls that a picture's result needs, in the same number of threads, with nothing in between."""
+
+    def __init__(self, looks: list[Any], crops: list[Any], content: bytes, threads: int) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        mediapipe = import_mediapipe()
+        # As many of each as the detector has: two of MediaPipe's for every core, where there are several.
+        at_once = 2 * threads if threads > 1 else 1
+        self._looks = looks
+        self._images = [
+            (model, mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=pixels))
+            for model, pixels in looks
+        ]
+        self._crops = crops
+        self._models = [BlazeFace(1) for _ in range(at_once)]
+        self._networks = []
+        for _ in range(threads):
+            interpreter = Interpreter(model_content=content, num_threads=1)
+            interpreter.allocate_tensors()
+            self._networks.append(interpreter)
+        self._input = interpreter.get_input_details()[0]["index"]
+        self._detection = ThreadPoolExecutor(at_once)
+        self._classification = ThreadPoolExecutor(threads)
+        self._opened = [
+            {model: bare._open(model) for model in {m for m, _ in looks}} for bare in self._models
+        ]
+
+    def detection(self) -> None:
+        def work(opened: Any, images: Iterable[Any]) -> None:
+            for model, image in images:
+                opened[model].detect(image)
+
+        shared = iter(self._images)  # each takes the next one, as the detector's threads do
+        list(self._detection.map(lambda opened: work(opened, shared), self._opened))
+
+    def classification(self) -> None:
+        def work(interpreter: Any, crops: Iterable[Any]) -> None:
+            for crop in crops:
+                interpreter.set_tensor(self._input, crop)
+                interpreter.invoke()
+
+        shared = iter(self._crops)
+        list(self._classification.map(lambda each: work(each, shared), self._networks))
+
+    def close(self) -> None:
+        for models in self._models:
+            models.close()
+        for opened in self._opened:
+            for each in opened.values():
+                each.close()
+
+
+def plain_way(data: bytes, detector: FakeImageDetector) -> Callable[[], int]:
+    """What a script of twenty lines does: decode, one pass of MediaPipe, `keras.predict` of each face."""
+    from facefake.keras_archive import load_keras
+
+    bundle = detector.bundle
+    network = load_keras(checked_file(bundle, KERAS_FILE), KERAS_FILE)
+    models = BlazeFace(1)
+
+    def run() -> int:
+        pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+        height, width = pixels.shape[:2]
+        view = View(width / 2, height / 2, max(width, height))
+        found = models.find(FULL_RANGE, Pyramid(pixels).render(view, FULL_RANGE.side))
+        for face in found:
+            crop = align(pixels, view.place(face), bundle.side, bundle.margin)
+            network.predict(crop[None].astype(np.float32), verbose=0)
+        return len(found)
+
+    return run
+
+
+def stages(runs: int, data: bytes, threads: int) -> tuple[dict[str, float], int, int]:
+    """Median seconds of a picture's stages and of their bare calls; how many faces it has, and how many looks."""
+    with FakeImageDetector(threads=threads) as detector:
+        with recording(detector) as (looks, crops):
+            judged = len(detector.analyze(data).faces)
+        floor = Floor(looks, crops, checked_file(detector.bundle, LITERT_FILE), threads)
+        loaded = load_picture(data)
+        found = detector._faces.detect(loaded.pixels)
+        tasks: dict[str, Callable[[], object]] = {
+            "whole": lambda: detector.analyze(data),
+            "bare decode": lambda: Image.open(io.BytesIO(data)).load(),
+            "bare detect": floor.detection,
+            "bare classify": floor.classification,
+            "decode": lambda: load_picture(data),
+            "detect": lambda: detector._faces.detect(loaded.pixels),
+            "classify": lambda: detector._evidence(loaded, found),
+        }
+        seconds = by_turns(runs, tasks)
+        floor.close()
+    return seconds, judged, len(looks)
+
+
+def picture(runs: int) -> None:
+    parts = ("decode", "detect", "classify")
+    columns = ("threads", "MB", "faces", "looks", *parts, "whole, s", "floor, s", "whole / floor")
+    heading("12 megapixels", *columns, "whole / bare decode")
+    for faces, grain, threads in product((20, 60), (GRAIN, 0.0), sorted({1, usable_cores()})):
+        data = group(faces, grain=grain)
+        seconds, judged, looks = stages(runs, data, threads)
+        floor = sum(seconds[f"bare {part}"] for part in parts)
+        name = f"{faces} faces, {'grain' if grain else 'smooth'}"
+        each = (f"{seconds[part]:.3f} ({seconds[f'bare {part}']:.3f})" for part in parts)
+        whole = seconds["whole"]
+        ratios = (whole / floor, whole / seconds["bare decode"])
+        row(name, threads, len(data) / 1e6, judged, looks, *each, whole, floor, *ratios)
+    print("\nIn brackets: the bare calls of Pillow, MediaPipe and LiteRT, of which the floor is the sum.")
+    heading("60 faces against the plain way", "faces found", "s", "s a face", "plain / facefake, a face")
+    data = group(60)
+    with FakeImageDetector() as detector:
+        plain = plain_way(data, detector)
+        counts = {"facefake": len(detector.analyze(data).faces), "plain": plain()}
+        seconds = by_turns(runs, {"facefake": lambda: detector.analyze(data), "plain": plain})
+    a_face = {name: seconds[name] / max(1, counts[name]) for name in seconds}
+    for name in seconds:
+        row(name, counts[name], seconds[name], f"{a_face[name]:.4f}", a_face["plain"] / a_face[name])
+
+
+def folder(runs: int) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        portraits = str(folder_of_portraits(Path(place) / "portraits", 500))
+        halves = [str(folder_of_portraits(Path(place) / f"half-{number}", 250)) for number in range(2)]
+
+        def scan(path: str, workers: int) -> None:
+            python("-m", "facefake", "scan", path, "--workers", str(workers), "--json")
+
+        def two_alone() -> None:
+            with ThreadPoolExecutor(2) as pool:
+                list(pool.map(lambda half: scan(half, 1), halves))
+
+        seconds = by_turns(
+            runs,
+            {
+                "1 worker": lambda: scan(portraits, 1),
+                "2 workers": lambda: scan(portraits, 2),
+                "two scans of 250 at once": two_alone,
+            },
+        )
+    heading("500 portraits", "s", "pictures a second", "times as fast as 1 worker")
+    for name, value in seconds.items():
+        row(name, value, 500 / value, seconds["1 worker"] / value)
+
+
+def memory(runs: int) -> None:
+    """`runs` is of no account: a peak hardly varies."""
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "group.jpg"
+        path.write_bytes(group(60))
+        command = [sys.executable, "-m", "facefake", "scan", str(path), "--workers", "1", "--json"]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        peaks: dict[int, int] = {}
+        while process.poll() is None:
+            for pid in [process.pid, *children(process.pid)]:
+                peaks[pid] = max(peaks.get(pid, 0), peak(pid))
+            time.sleep(0.002)
+    heading("scan of 12 megapixels and 60 faces, one worker", "peak, MiB")
+    for pid, kib in sorted(peaks.items()):
+        row("parent" if pid == process.pid else "worker", kib >> 10)
+    row("both", sum(peaks.values()) >> 10)
+
+
+def children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def peak(pid: int) -> int:
+    """The most KiB that a process has ever held, by the kernel's count."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
+
+
+def growth(runs: int, plot: Path | None) -> None:
+    series: dict[str, list[tuple[float, float]]] = {}
+    with FakeImageDetector() as detector:
+        tasks = {}
+        for megapixels in (1, 3, 6, 12, 24, 48):
+            scale = (megapixels * 1e6 / (WIDTH * HEIGHT)) ** 0.5
+            tasks["megapixels", megapixels] = group(10, round(WIDTH * scale), round(HEIGHT * scale))
+        for faces in (0, 15, 30, 60, 90, 120):
+            tasks["faces", faces] = group(faces)
+        found = {key: len(detector.analyze(data).faces) for key, data in tasks.items()}
+        seconds = by_turns(
+            runs,
+            {str(key): (lambda data=data: detector.analyze(data)) for key, data in tasks.items()},  # type: ignore[misc]
+        )
+        for (what, value), count in found.items():
+            across = float(count) if what == "faces" else float(value)
+            series.setdefault(what, []).append((across, seconds[str((what, value))]))
+    with tempfile.TemporaryDirectory() as place:
+        folders = {n: str(folder_of_portraits(Path(place) / str(n), n)) for n in (25, 50, 100, 200, 400)}
+        timed = by_turns(
+            1,
+            {
+                str(n): (lambda path=path: python("-m", "facefake", "scan", path, "--json"))  # type: ignore[misc]
+                for n, path in folders.items()
+            },
+        )
+        series["pictures"] = [(float(n), timed[str(n)]) for n in folders]
+    heading("growth", "from", "to", "seconds", "a line's: at 0", "each", "R²")
+    lines = {}
+    for what, points in series.items():
+        x, y = np.array(points).T
+        slope, offset = np.polyfit(x, y, 1)
+        fit = 1 - ((y - offset - slope * x) ** 2).sum() / ((y - y.mean()) ** 2).sum()
+        lines[what] = (slope, offset)
+        span = " ".join(f"{value:.2f}" for value in y)
+        row(what, f"{x[0]:g}", f"{x[-1]:g}", span, f"{offset:.2f}", f"{slope:.4f}", f"{fit:.4f}")
+    if plot is not None:
+        draw(series, lines, plot)
+
+
+def draw(
+    series: dict[str, list[tuple[float, float]]], lines: dict[str, tuple[float, float]], target: Path
+) -> None:
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    titles = {
+        "megapixels": "megapixels, 10 faces",
+        "faces": "faces, 12 megapixels",
+        "pictures": "portraits in a folder",
+    }
+    figure, axes = pyplot.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
+    for axis, (what, points) in zip(axes, series.items(), strict=True):
+        x, y = np.array(points).T
+        slope, offset = lines[what]
+        axis.plot(x, offset + slope * x, color="#9aa5b1", linewidth=1.5, zorder=1)
+        axis.scatter(x, y, color="#1f5fa8", zorder=2)
+        axis.set(xlabel=titles[what], ylabel="seconds", xlim=(0, None), ylim=(0, None))
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(target, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART")
+    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--plot", type=Path, help="where the picture of the growth goes")
+    options = parser.parse_args()
+    parts: dict[str, Callable[[], None]] = {
+        "start": lambda: start(options.runs),
+        "picture": lambda: picture(options.runs),
+        "folder": lambda: folder(max(1, options.runs // 3)),
+        "memory": lambda: memory(options.runs),
+        "growth": lambda: growth(options.runs, options.plot),
+    }
+    unknown = set(options.parts) - set(parts)
+    if unknown:
+        parser.error(f"expected parts out of {', '.join(parts)}, got {', '.join(sorted(unknown))}")
+    print(
+        f"{usable_cores()} cores, {model_file(FULL_RANGE.file).name}, bundle {FakeImageDetector().bundle.label}"
+    )
+    for name, part in parts.items():
+        if name in options.parts or not options.parts:
+            part()
+
+
+if __name__ == "__main__":
+    main()
