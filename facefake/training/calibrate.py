@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -158,7 +159,6 @@ def _limits(scorer: Scorer, store: CropStore, numbers: Sequence[int], side: int,
     """
     measure = partial(auc_by_view, scorer, store, numbers, side, margin)
     by_side = measure({face: partial(small, face_side=face, tier="web") for face in FACE_SIDES})
-    unfit_sides = [face for face in FACE_SIDES if by_side[face] < LEAST_AUC]
     by_blur = measure({sigma: _blurred(sigma) for sigma in _BLURS})
     unfit = next((place for place, sigma in enumerate(_BLURS) if by_blur[sigma] < LEAST_AUC), len(_BLURS))
     worn = _blurred(_BLURS[min(unfit, len(_BLURS) - 1)])
@@ -170,10 +170,24 @@ def _limits(scorer: Scorer, store: CropStore, numbers: Sequence[int], side: int,
         for n in real
     ]
     return _Limits(
-        face_side=next((face for face in FACE_SIDES if face > max(unfit_sides, default=0)), FACE_SIDES[-1]),
+        face_side=_smallest(by_side),
         sharpness=float(np.quantile(measured, 0.5 if unfit < len(_BLURS) else 0.05)),
         blur=_BLURS[max(0, unfit - 1)],
     )
+
+
+def _smallest(by_side: Mapping[float, float]) -> int:
+    """From which side on, in whole pixels, the AUC is at least `LEAST_AUC`, on a line between those measured."""
+    sides = sorted(by_side)
+    unfit = [place for place, side in enumerate(sides) if by_side[side] < LEAST_AUC]
+    if not unfit:
+        return int(sides[0])
+    below = sides[unfit[-1]]
+    if below == sides[-1]:
+        return int(below)
+    above = sides[unfit[-1] + 1]
+    share = (LEAST_AUC - by_side[below]) / (by_side[above] - by_side[below])
+    return math.ceil(below + share * (above - below))
 
 
 def _blurred(sigma: float) -> Wear:

@@ -58,11 +58,19 @@ def portrait(number: int) -> Image.Image:
     return picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if number // len(PORTRAITS) % 2 else picture
 
 
+def backdrop(chance: np.random.Generator) -> Image.Image:
+    """Blotches of all sizes, as many as in photographs, so that no part is as flat as a wall."""
+    frequency = np.hypot(np.fft.fftfreq(750)[:, None], np.fft.rfftfreq(1000))
+    frequency[0, 0] = np.inf
+    phases = np.exp(2j * np.pi * chance.random(frequency.shape))
+    grey = np.fft.irfft2(phases / frequency, (750, 1000))
+    return Image.fromarray((128 + 40 * grey / grey.std()).clip(0, 255).astype(np.uint8)).convert("RGB")
+
+
 def group(faces: int, width: int = WIDTH, height: int = HEIGHT, grain: float = GRAIN) -> bytes:
     """A JPEG of so many people in rows; `faces` of 0 gives the backdrop alone."""
     chance = np.random.default_rng(faces)
-    backdrop = Image.open(SAMPLES / "group.jpg").convert("RGB").crop((0, 0, 600, 90))
-    picture = backdrop.resize((width, height), Image.Resampling.BICUBIC)
+    picture = backdrop(chance).resize((width, height), Image.Resampling.BICUBIC)
     columns = max(1, round((faces * width / height) ** 0.5))
     rows = max(1, -(-faces // columns))
     wide, high = width // columns, height // rows

@@ -74,7 +74,7 @@ def test_the_calibration_can_be_kept(fitted):
 
 
 @pytest.mark.parametrize(
-    ("unfit", "smallest"), [((), 16), ((16,), 24), ((16, 24, 32), 48), ((16, 32), 48), ((224,), 224)]
+    ("unfit", "smallest"), [((), 16), ((16,), 20), ((16, 24, 32), 40), ((16, 32), 40), ((224,), 224)]
 )
 def test_no_face_is_judged_below_a_size_that_the_network_fails_at(told_store, monkeypatch, unfit, smallest):
     def measured(scorer, store, numbers, side, margin, views):
