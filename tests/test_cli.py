@@ -11,6 +11,7 @@ import time
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -802,7 +803,9 @@ def test_ctrl_c_ends_a_real_process_with_130(tmp_path: Path) -> None:
         shutil.copy(SAMPLES / "group.jpg", tmp_path / f"{number}.jpg")
     results = tmp_path / "r.jsonl"
     arguments = [sys.executable, "-m", "facefake", "scan", str(tmp_path), "--jsonl", str(results)]
-    running = subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    # A shell without job control hands on an ignored SIGINT to what it runs in the background.
+    heeding = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    running = subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.PIPE, text=True, preexec_fn=heeding)
     deadline = time.monotonic() + 60
     while not (results.exists() and results.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.1)
