@@ -9,6 +9,21 @@ MOST_THREADS = 8
 """That one picture gets by itself: each has interpreters of its own, and more gain little."""
 
 
+def threads_of_one(threads: int | None) -> int:
+    """How many threads one picture gets: as many as are asked for, or with None one a core, at most `MOST_THREADS`.
+
+    Raises:
+        TypeError, ValueError: the number is none, or below 1.
+    """
+    if threads is None:
+        return min(MOST_THREADS, usable_cores())
+    if isinstance(threads, bool) or not isinstance(threads, int):
+        raise TypeError(f"expected threads to be a whole number or None, got {threads!r}")
+    if threads < 1:
+        raise ValueError(f"expected threads to be at least 1, got {threads!r}")
+    return threads
+
+
 def usable_cores() -> int:
     """How many cores this process may use: those that it may run on, and no more than its cgroup pays for."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

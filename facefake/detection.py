@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facefake.blazeface import FULL_RANGE, SHORT_RANGE, BlazeFace, Model
-from facefake.cores import MOST_THREADS, usable_cores
+from facefake.cores import threads_of_one
 from facefake.tiles import Face, Pyramid, View, average, merge, overlap, tile
 
 __all__ = ["Face", "FaceDetector"]
@@ -63,12 +63,7 @@ class FaceDetector:
             raise TypeError(f"expected min_face to be a number of pixels, got {min_face!r}")
         if not _LEAST_FACE <= min_face < math.inf:
             raise ValueError(f"expected min_face to be at least {_LEAST_FACE} pixels, got {min_face!r}")
-        if threads is None:
-            threads = min(MOST_THREADS, usable_cores())
-        if isinstance(threads, bool) or not isinstance(threads, int):
-            raise TypeError(f"expected threads to be a whole number or None, got {threads!r}")
-        if threads < 1:
-            raise ValueError(f"expected threads to be at least 1, got {threads!r}")
+        threads = threads_of_one(threads)
         self.min_face = float(min_face)
         # MediaPipe hands each look from thread to thread: with one more for every core, none of them waits.
         at_once = 2 * threads if threads > 1 else 1

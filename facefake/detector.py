@@ -12,7 +12,7 @@ import numpy as np
 from facefake.aggregator import Evidence, judge, sharpness, usability
 from facefake.alignment import align, native_side, outside_share
 from facefake.classifier import Classifier, Runtime
-from facefake.cores import MOST_THREADS, usable_cores
+from facefake.cores import threads_of_one
 from facefake.detection import Face, FaceDetector
 from facefake.errors import ModelError
 from facefake.images import EncodedFile, ImageLimits, Source, load_picture, read_source
@@ -49,7 +49,7 @@ class FakeImageDetector:
     Raises:
         ModelError: the bundle is missing, damaged, or computes other numbers than when it was made; or the rate is
             out of range.
-        ValueError: another argument is out of range.
+        TypeError, ValueError: another argument is not as described.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class FakeImageDetector:
     ) -> None:
         if max_faces < 1:
             raise ValueError(f"expected max_faces to be at least 1, got {max_faces!r}")
-        threads = min(MOST_THREADS, usable_cores()) if threads is None else threads
+        threads = threads_of_one(threads)
         self._classifier = Classifier(None if model is None else Path(model), runtime, threads)
         calibration = self._classifier.bundle.calibration
         if alarm_rate is not None:
