@@ -72,7 +72,8 @@ class RecordFolder:
         self._since = time.monotonic()
         self.known = KnownFiles(np.empty(0, f"S{DIGEST}"))
         with self._faults():
-            self._system, self._root, _ = resolved(folder)
+            self._system, root, _ = resolved(folder)
+            self._root = root.rstrip("/") or root  # object stores take no empty name between two slashes
             self._system.create_dir(self._root, recursive=True)
             names = self._parts()
             if force:
