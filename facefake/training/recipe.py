@@ -36,6 +36,7 @@ class Recipe:
         degradation: strength of the quality histories, 0 to 1; see `degrade.draw`.
         jitter_scale, jitter_degrees, jitter_shift: standard deviations of the crop's scale (logarithm), roll and
             place (share of the side).
+        styling: share of pairs, 0 to 1, that both get one style; see `styling.style`.
         masking: the largest share, 0 to 1, of a crop's squares of 16 pixels that are blanked.
         kind_share: how often a kind of fake of the dataset is drawn, relative to the others.
         other_kind_share: the same for kinds that `kind_share` does not name.
@@ -70,6 +71,7 @@ class Recipe:
     jitter_scale: float = 0.03
     jitter_degrees: float = 3.0
     jitter_shift: float = 0.015
+    styling: float = 0.0
     masking: float = 0.0
     kind_share: dict[str, float] = field(default_factory=dict)
     other_kind_share: float = 1.0
@@ -96,7 +98,7 @@ class Recipe:
         ):
             if not 0 < getattr(self, setting) < math.inf:
                 raise DatasetError(f"recipe: expected {setting} above 0, got {getattr(self, setting)}")
-        for setting in ("dropout", "degradation", "label_smoothing", "ema", "masking"):
+        for setting in ("dropout", "degradation", "label_smoothing", "ema", "styling", "masking"):
             if not 0 <= getattr(self, setting) <= 1:
                 raise DatasetError(f"recipe: expected {setting} from 0 to 1, got {getattr(self, setting)}")
         if not 1 <= self.margin <= STORE_MARGIN:

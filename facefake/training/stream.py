@@ -14,6 +14,8 @@ from facefake.alignment import resample
 from facefake.errors import DatasetError
 from facefake.training import degrade, forgery
 from facefake.training.crops import STORE_MARGIN, CropStore
+from facefake.training.styling import style
+from facefake.training.upsampling import redraw
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from facefake.training.recipe import Recipe
     from facefake.training.reconstruction import Reconstructions
 
-SELF_MADE = ("self-blend", "region-blend", "retouch", "swap", "reconstruction")
+SELF_MADE = ("self-blend", "region-blend", "retouch", "swap", "reconstruction", "upsampling")
 _MASKED_SQUARE = 16  # pixels of the crop
 _SWAP_CANDIDATES = 64  # enough for one of like pose and colouring
 
@@ -127,12 +129,16 @@ class PairStream:
     def _worn(
         self, fake: NDArray[np.uint8], real: NDArray[np.uint8], rng: np.random.Generator
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        styled = self._recipe.styling and rng.random() < self._recipe.styling
+        style_seed = rng.integers(2**32) if styled else None
         history = degrade.draw(rng, self._recipe.degradation)
         matrix_seed = rng.integers(2**32)
         colour_seed = rng.integers(2**32)
         mask = _mask(rng, self._recipe.side, self._recipe.masking)
         outputs = []
         for pixels in (fake, real):
+            if style_seed is not None:
+                pixels = style(pixels, np.random.default_rng(style_seed))
             worn = degrade.apply(pixels, history)
             matrix = self._jitter(len(worn), np.random.default_rng(matrix_seed))
             seen = resample(worn, matrix, self._recipe.side)
@@ -151,6 +157,8 @@ class PairStream:
         if name == "reconstruction":
             assert self._reconstructions is not None
             return forgery.reconstruction(crop, points, self._reconstructions.pixels(number), rng).pixels
+        if name == "upsampling":
+            return forgery.reconstruction(crop, points, redraw(crop, rng), rng).pixels
         if name == "swap":
             drawn = [self._forgeable.draw(rng) for _ in range(_SWAP_CANDIDATES)]
             sources = [source for source in drawn if self._group(source) != self._group(number)]

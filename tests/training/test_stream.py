@@ -11,6 +11,7 @@ import pytest
 from facefake.aggregator import sharpness
 from facefake.errors import DatasetError
 from facefake.training import degrade, forgery
+from facefake.training import stream as stream_module
 from facefake.training.crops import make_crops
 from facefake.training.dataset import read_dataset
 from facefake.training.metrics import area_under_curve
@@ -29,7 +30,11 @@ class Rebuilt:
         self._store = store
 
     def pixels(self, number):
-        made = self._store.pixels(number).copy()
+        return self.changed(self._store.pixels(number))
+
+    @staticmethod
+    def changed(crop, rng=None):
+        made = crop.copy()
         made[32:-32, 32:-32] ^= 15
         return made
 
@@ -53,6 +58,7 @@ def test_a_self_made_fake_and_its_real_one_differ_in_the_forged_place_only(toy_s
     histories = []
     apply = degrade.apply
     monkeypatch.setattr(degrade, "apply", lambda p, history: histories.append(history) or apply(p, history))
+    monkeypatch.setattr(stream_module, "redraw", Rebuilt.changed)
     # JPEG spreads a difference over its blocks, so the pictures go through without degradation here.
     recipe = replace(RECIPE, self_made_share={name: 1.0}, degradation=0.0, jitter_degrees=1.0)
     stream = PairStream(toy_store, range(len(toy_store)), recipe, Rebuilt(toy_store))
@@ -67,17 +73,29 @@ def test_a_self_made_fake_and_its_real_one_differ_in_the_forged_place_only(toy_s
     assert histories[0::2] == histories[1::2]
 
 
-def test_a_forgery_that_changes_nothing_gives_two_equal_crops(toy_store, monkeypatch):
+@pytest.mark.parametrize("styling", [0.0, 1.0])
+def test_a_forgery_that_changes_nothing_gives_two_equal_crops(toy_store, monkeypatch, styling):
     empty = forgery.Forgery
     monkeypatch.setattr(
         forgery, "self_blend", lambda crop, points, rng: empty(crop.copy(), np.zeros(crop.shape[:2]), "none")
     )
-    recipe = replace(RECIPE, self_made_share={"self-blend": 1.0}, degradation=1.0)
+    recipe = replace(RECIPE, self_made_share={"self-blend": 1.0}, degradation=1.0, styling=styling)
     stream, rng = PairStream(toy_store, range(len(toy_store)), recipe), np.random.default_rng(0)
     outputs = [stream.pairs(rng)[0] for _ in range(20)]
     for fake, real in outputs:
         np.testing.assert_array_equal(fake, real)
     assert len({real.tobytes() for _, real in outputs}) == 20  # but each pair is another one
+
+
+def test_styling_gives_a_style_to_so_many_pairs(toy_store, monkeypatch):
+    styled = []
+    monkeypatch.setattr(stream_module, "style", lambda pixels, rng: styled.append(rng.random()) or pixels)
+    recipe = replace(RECIPE, other_kind_share=1.0, styling=0.4)
+    stream, rng = PairStream(toy_store, range(len(toy_store)), recipe), np.random.default_rng(0)
+    for _ in range(100):
+        stream.pairs(rng)
+    assert 25 <= len(styled) / 2 <= 55
+    assert styled[0::2] == styled[1::2]  # one seed for both
 
 
 def test_masking_blanks_the_same_squares_of_both_and_no_more_than_the_recipe_says(toy_store):

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from facefake.training.styling import style
+
+SEEDS = range(40)
+
+
+@pytest.fixture
+def crop(face):
+    return face(0)[0]
+
+
+def test_a_seed_gives_one_style_and_another_another(crop):
+    before = crop.copy()
+    first, second = ([style(crop, np.random.default_rng(seed)).tobytes() for seed in SEEDS] for _ in range(2))
+    assert first == second
+    assert len(set(first)) > 0.9 * len(SEEDS)
+    np.testing.assert_array_equal(crop, before)
+
+
+def test_a_seed_draws_as_much_whatever_the_picture(crop):
+    """Or two pictures of a pair would part after the first edit that depends on what they show."""
+    for seed in SEEDS:
+        states = []
+        for picture in (crop, np.zeros((64, 64, 3), np.uint8)):
+            rng = np.random.default_rng(seed)
+            assert style(picture, rng).shape == picture.shape
+            states.append(rng.bit_generator.state)
+        assert states[0] == states[1]
+
+
+def test_a_style_is_an_edit_and_no_other_picture(crop):
+    """What is light stays light, and what is dark stays dark."""
+    greys = [style(crop, np.random.default_rng(seed)).mean(-1).ravel() for seed in SEEDS]
+    likeness = [np.corrcoef(crop.mean(-1).ravel(), grey)[0, 1] for grey in greys]
+    assert min(likeness) > 0.6
+    assert np.median(likeness) > 0.9
+
+
+def test_every_edit_is_made_and_left_out(crop):
+    changed = [np.abs(style(crop, np.random.default_rng(seed)).astype(int) - crop).mean() for seed in SEEDS]
+    assert min(changed) == 0 or sorted(changed)[1] < 6
+    assert max(changed) > 10
