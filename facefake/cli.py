@@ -354,7 +354,9 @@ def scan(
         journal = None
         if jsonl:
             settings = read_settings(model, **judging) if resume else None
-            journal = JsonLines(jsonl, force, resume=settings, retry_failures=retry_failures)
+            journal = JsonLines(
+                jsonl, force, resume=settings, sampling=sampling, retry_failures=retry_failures
+            )
             files.append(stack.enter_context(journal))
         if csv:
             files.append(stack.enter_context(CsvTable(csv, force)))

@@ -129,13 +129,22 @@ def scan(
         into: Any
         if place.endswith(".jsonl"):
             into = JsonLines(
-                Path(place), force, resume=job.settings if resume else None, retry_failures=retry_failures
+                Path(place),
+                force,
+                resume=job.settings if resume else None,
+                sampling=options.get("sampling"),
+                retry_failures=retry_failures,
             )
         else:
             from facefake.record_folder import RecordFolder
 
             into = RecordFolder(
-                place, job.settings, force=force, resume=resume, retry_failures=retry_failures
+                place,
+                job.settings,
+                sampling=options.get("sampling"),
+                force=force,
+                resume=resume,
+                retry_failures=retry_failures,
             )
         stack.enter_context(into)
         run = job.start(pictures, into.known if resume else None)

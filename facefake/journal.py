@@ -23,6 +23,7 @@ from facefake.results import FileState, valid_unicode
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from facefake.frames import Sampling
     from facefake.settings import Settings
 
 DIGEST = 16
@@ -141,11 +142,12 @@ class JsonLines(RecordFile):
         path: the file, which must not exist yet.
         force: write over an existing file.
         resume: go on with an existing file, if its records have these settings; None for a new file.
+        sampling: that videos' records must have for that; None for the usual one.
         retry_failures: drop the records of failures when resuming, so that `holds` does not know them.
 
     Raises:
         OutputError: the file exists, cannot be created, or another process writes to it; or it holds records with
-            other settings. `write` raises it when the disk is full.
+            other settings, or of videos with another sampling. `write` raises it when the disk is full.
         RecordError: the file that should be gone on with holds something else.
     """
 
@@ -155,6 +157,7 @@ class JsonLines(RecordFile):
         force: bool = False,
         *,
         resume: Settings | None = None,
+        sampling: Sampling | None = None,
         retry_failures: bool = False,
     ) -> None:
         super().__init__(path, force, resume is not None)
@@ -164,7 +167,7 @@ class JsonLines(RecordFile):
         if resume is None:
             return
         try:
-            self._tidy(asdict(resume), retry_failures)
+            self._tidy(conditions(resume, sampling), retry_failures)
         except BaseException:
             self.close()
             raise
@@ -183,11 +186,11 @@ class JsonLines(RecordFile):
         """Drop the records that were replaced by later ones, and free the file for others."""
         try:
             if self._outdated:
-                self._tidy(None, False)
+                self._tidy({}, False)
         finally:
             super().close()
 
-    def _tidy(self, settings: Mapping[str, Any] | None, drop_failures: bool) -> None:
+    def _tidy(self, expected: Mapping[str, Any], drop_failures: bool) -> None:
         """Mend the file's end, index it, and rewrite it if it holds records that are to be dropped."""
         paths, states, wanted, size, line = bytearray(), bytearray(), bytearray(), 0, b"\n"
         for number, (line, record) in enumerate(read_lines(self.path), 1):
@@ -195,8 +198,7 @@ class JsonLines(RecordFile):
                 self._cut(size)
                 break
             size += len(line)
-            if settings is not None and record.get("settings") != settings:
-                raise other_settings(f"{self.path}, line {number}", settings, record.get("settings"))
+            check_conditions(f"{self.path}, line {number}", expected, record)
             path, file = record["path"], record.get("file")
             paths += path_digest(path)
             states += state_digest(path, file)
@@ -238,12 +240,25 @@ def _line(values: Mapping[str, Any]) -> bytes:
     return (json.dumps(values, allow_nan=False) + "\n").encode("ascii")
 
 
-def other_settings(where: str, expected: Mapping[str, Any], got: object) -> OutputError:
-    """What is said of records that were made with other settings than those that are to join them."""
-    return OutputError(
-        f"{where}: expected a record made with {_told(expected)}, got one made with {_told(got)}: give the new "
-        "records a place of their own"
-    )
+def conditions(settings: Settings, sampling: Sampling | None) -> dict[str, Any]:
+    """What records must have in common with those that are to join them, by field; None is the usual sampling."""
+    from facefake.frames import Sampling
+
+    return {"settings": asdict(settings), "sampling": asdict(sampling or Sampling())}
+
+
+def check_conditions(where: str, expected: Mapping[str, Any], record: Mapping[str, Any]) -> None:
+    """Refuse a record under other conditions; only a video's has a sampling.
+
+    Raises:
+        OutputError: it was made with other settings, or with another sampling.
+    """
+    for field, value in expected.items():
+        if (field in record or field != "sampling") and record.get(field) != value:
+            raise OutputError(
+                f"{where}: expected a record made with {_told(value)}, got one made with {_told(record.get(field))}: "
+                "give the new records a place of their own"
+            )
 
 
 def path_digest(path: str | None) -> bytes:

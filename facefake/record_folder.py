@@ -5,27 +5,36 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from facefake.errors import OutputError
-from facefake.journal import DIGEST, KnownFiles, Recorded, latest, other_settings, path_digest, state_digest
+from facefake.journal import (
+    DIGEST,
+    KnownFiles,
+    Recorded,
+    check_conditions,
+    conditions,
+    latest,
+    path_digest,
+    state_digest,
+)
 from facefake.stores import resolved
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from facefake.frames import Sampling
     from facefake.settings import Settings
 
 _ROWS = 10_000  # of one file
 _SECONDS = 60.0  # after which what has come is written, so that little is lost with this process
-_SETTINGS = b"facefake.settings"
+_CONDITION = "facefake."  # before its name, in the metadata of a file
 _OBJECT_STORES = (
     "s3",
     "gcs",
@@ -43,8 +52,9 @@ class RecordFolder:
     Args:
         folder: a path or a URI; is made if it does not exist.
         settings: of all the records.
+        sampling: of those of videos; None for the usual one.
         force: remove the files of an earlier scan.
-        resume: go on with them, if they have these settings.
+        resume: go on with them, if they have these settings, and if videos among them have this sampling.
         retry_failures: drop the records of failures when resuming, so that `known` does not know them.
 
     Attributes:
@@ -59,16 +69,18 @@ class RecordFolder:
         folder: str,
         settings: Settings,
         *,
+        sampling: Sampling | None = None,
         force: bool = False,
         resume: bool = False,
         retry_failures: bool = False,
     ) -> None:
         self._folder = folder
-        self._settings = asdict(settings)
+        self._conditions = conditions(settings, sampling)
         # Names in the order of time, so that the later of two records of a path is known.
         self._run = f"{time.time_ns():020d}-{secrets.token_hex(4)}"
         self._written = 0
         self._waiting: list[dict[str, Any]] = []
+        self._named: set[str] = set()  # the conditions that those tell
         self._since = time.monotonic()
         self.known = KnownFiles(np.empty(0, f"S{DIGEST}"))
         with self._faults():
@@ -94,6 +106,7 @@ class RecordFolder:
         """
         values = record.to_dict()
         file = values["file"] or {}
+        self._named |= self._conditions.keys() & values.keys()
         self._waiting.append(
             {
                 "path": values["path"],
@@ -133,7 +146,7 @@ class RecordFolder:
                 [(name, pa.string()) for name in ("path", "verdict", "error")]
                 + [(name, pa.int64()) for name in ("size", "modified_ns")]
                 + [("record", pa.string())],
-                {_SETTINGS: json.dumps(self._settings)},
+                {_CONDITION + name: json.dumps(self._conditions[name]) for name in sorted(self._named)},
             )
             with self._faults():
                 self._put(
@@ -141,7 +154,7 @@ class RecordFolder:
                     f"{self._root}/part-{self._run}-{self._written:06d}.parquet",
                 )
             self._written += 1
-            self._waiting = []
+            self._waiting, self._named = [], set()
         self._since = time.monotonic()
 
     def _parts(self) -> list[str]:
@@ -162,9 +175,7 @@ class RecordFolder:
         paths, states, wanted, ends = bytearray(), bytearray(), bytearray(), []
         for name in names:
             with self._system.open_input_file(name) as stream, pq.ParquetFile(stream) as file:
-                told = json.loads((file.schema_arrow.metadata or {}).get(_SETTINGS, b"null"))
-                if told != self._settings:
-                    raise other_settings(name, self._settings, told)
+                check_conditions(name, self._conditions, _conditions_in(file.schema_arrow.metadata or {}))
                 for row in file.read(["path", "verdict", "size", "modified_ns"]).to_pylist():
                     paths += path_digest(row["path"])
                     states += state_digest(row["path"], row if row["size"] is not None else None)
@@ -202,3 +213,13 @@ class RecordFolder:
         except (OSError, ValueError) as error:  # those of Arrow among them
             got = (isinstance(error, OSError) and error.strerror) or str(error)
             raise OutputError(f"{self._folder}: expected a folder for records, got: {got}") from error
+
+
+def _conditions_in(metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
+    """The conditions of its records that a file tells."""
+    found = {name.decode("utf-8", "replace"): value for name, value in metadata.items()}
+    return {
+        name.removeprefix(_CONDITION): json.loads(value)
+        for name, value in found.items()
+        if name.startswith(_CONDITION)
+    }

@@ -23,12 +23,14 @@ from jsonschema import Draft202012Validator
 from PIL import Image
 
 from facefake.errors import OutputError, RecordError
+from facefake.frames import Sampling
 from facefake.journal import JsonLines
 from facefake.records import read_records
 from facefake.report import CsvTable
 from facefake.results import ErrorResult, FaceResult, FileState, ImageResult, schema
 from facefake.scanning import scan
 from facefake.settings import Settings
+from facefake.video import VideoResult
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = Settings("0123456789abcdef", "litert", 0.01, 32.0, 1000)
@@ -272,6 +274,41 @@ def test_settings_are_never_mixed_in_one_file(changes: dict[str, Any], path: Pat
         JsonLines(path, resume=replace(SETTINGS, **changes))
     assert path.read_bytes() == before
     JsonLines(path, resume=SETTINGS).close()  # and it was freed
+
+
+def test_samplings_of_videos_are_never_mixed_in_one_file(path: Path) -> None:
+    denser = Sampling(frames_per_second=5.0)
+    JsonLines(path, resume=SETTINGS, sampling=denser).close()  # nothing but pictures so far
+    clip = VideoResult(
+        "clip.mp4",
+        64,
+        48,
+        3.0,
+        6,
+        0.5,
+        Sampling(),
+        "not_applicable",
+        None,
+        None,
+        "no face found",
+        (),
+        (),
+        "test 1",
+        file=FileState(7, 5),
+        settings=SETTINGS,
+    )
+    with JsonLines(path, resume=SETTINGS) as file:
+        file.write(clip)
+    before = path.read_bytes()
+    with pytest.raises(
+        OutputError,
+        match=r"line 5: .*made with frames_per_second 5\.0, .*got one made with frames_per_second 2\.0",
+    ):
+        JsonLines(path, resume=SETTINGS, sampling=denser)
+    assert path.read_bytes() == before
+    for same in (None, Sampling()):
+        with JsonLines(path, resume=SETTINGS, sampling=same) as file:
+            assert file.holds("clip.mp4", FileState(7, 5))
 
 
 NO_RECORDS = {

@@ -9,9 +9,11 @@ import pytest
 
 from facefake import record_folder
 from facefake.errors import OutputError
+from facefake.frames import Sampling
 from facefake.record_folder import RecordFolder
 from facefake.results import ErrorResult, FileState, ImageResult
 from facefake.settings import Settings
+from facefake.video import VideoResult
 
 pq = pytest.importorskip("pyarrow.parquet", reason="needs facefake[ray]")
 fsspec = pytest.importorskip("fsspec", reason="needs facefake[ray]")
@@ -131,6 +133,36 @@ def test_records_with_other_settings_are_not_mixed(tmp_path: Path) -> None:
     write(tmp_path, good("a.jpg"))
     with pytest.raises(OutputError, match=r"alarm_rate 0\.5.*alarm_rate 0\.01"):
         RecordFolder(str(tmp_path), replace(SETTINGS, alarm_rate=0.5), resume=True)
+
+
+def test_samplings_of_videos_are_not_mixed(tmp_path: Path) -> None:
+    denser = Sampling(frames_per_second=5.0)
+    write(tmp_path, good("a.jpg"))
+    clip = VideoResult(
+        "clip.mp4",
+        64,
+        48,
+        3.0,
+        6,
+        0.5,
+        Sampling(),
+        "not_applicable",
+        None,
+        None,
+        "no face found",
+        (),
+        (),
+        "test 1",
+        file=FileState(7, 5),
+        settings=SETTINGS,
+    )
+    write(tmp_path, clip, sampling=denser, resume=True)  # what was there is no video
+    for sampling in (None, Sampling()):
+        with pytest.raises(OutputError, match=r"frames_per_second 2\.0.*frames_per_second 5\.0"):
+            RecordFolder(str(tmp_path), SETTINGS, sampling=sampling, resume=True)
+    assert RecordFolder(str(tmp_path), SETTINGS, sampling=denser, resume=True).known.holds(
+        "clip.mp4", FileState(7, 5)
+    )
 
 
 def test_what_fails_leaves_no_half_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
