@@ -20,6 +20,7 @@ from facefake.training.forgery import (
     retouch,
     self_blend,
     swap,
+    upsampling,
 )
 from facefake.training.landmarks import FaceMesh
 from facefake.training.reconstruction import reconstruct
@@ -66,7 +67,7 @@ def contact_sheet(
         others = [other for other in range(len(faces)) if other != number]
         source = faces[others[nearest_source(likenesses[number], likenesses[others])]]
         row = [("original", crop)]
-        for forge in (self_blend, region_blend, retouch):
+        for forge in (self_blend, region_blend, retouch, upsampling):
             row += _tiles(crop, forge(crop, landmarks, rng))
         row += [("source", source[0]), *_tiles(crop, swap(crop, landmarks, *source, rng))]
         if network is not None:

@@ -44,6 +44,7 @@ from facefake.training.landmarks import (
     RIGHT_EYE,
 )
 from facefake.training.retouching import TOOLS, expression
+from facefake.training.upsampling import redraw
 
 _BLEND_STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)
 _BROWS = (*RIGHT_BROW, *LEFT_BROW)
@@ -187,11 +188,23 @@ def reconstruction(crop: Pixels, landmarks: Points, made: Pixels, rng: np.random
     check_face(crop, landmarks)
     if made.shape != crop.shape:
         raise ValueError(f"expected a reconstruction of shape {crop.shape}, got {made.shape}")
+    return _drawn_anew(crop, landmarks, made, "reconstruction", rng)
+
+
+def upsampling(crop: Pixels, landmarks: Points, rng: np.random.Generator) -> Forgery:
+    """A face, or the whole crop, with the trace of an up-sampler that is drawn by lot; see `upsampling.redraw`."""
+    check_face(crop, landmarks)
+    return _drawn_anew(crop, landmarks, redraw(crop, rng), "upsampling", rng)
+
+
+def _drawn_anew(
+    crop: Pixels, landmarks: Points, made: Pixels, name: str, rng: np.random.Generator
+) -> Forgery:
     if rng.random() < 0.5:
-        return Forgery(made, np.ones(crop.shape[:2], np.float32), "reconstruction: whole")
+        return Forgery(made, np.ones(crop.shape[:2], np.float32), f"{name}: whole")
     hull = _FACE_HULLS[rng.integers(len(_FACE_HULLS))]
     mask = soft_mask(landmarks, [hull], hull_mask(len(crop), landmarks, [FACE_OVAL]), rng)
-    return Forgery(blend(crop, made, mask), mask, "reconstruction: face")
+    return Forgery(blend(crop, made, mask), mask, f"{name}: face")
 
 
 def likeness(crop: Pixels, landmarks: Points) -> NDArray[np.float32]:

@@ -15,7 +15,6 @@ from facefake.errors import DatasetError
 from facefake.training import degrade, forgery
 from facefake.training.crops import STORE_MARGIN, CropStore
 from facefake.training.styling import style
-from facefake.training.upsampling import redraw
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -158,7 +157,7 @@ class PairStream:
             assert self._reconstructions is not None
             return forgery.reconstruction(crop, points, self._reconstructions.pixels(number), rng).pixels
         if name == "upsampling":
-            return forgery.reconstruction(crop, points, redraw(crop, rng), rng).pixels
+            return forgery.upsampling(crop, points, rng).pixels
         if name == "swap":
             drawn = [self._forgeable.draw(rng) for _ in range(_SWAP_CANDIDATES)]
             sources = [source for source in drawn if self._group(source) != self._group(number)]

@@ -76,6 +76,8 @@ def main() -> None:
             *faces[at], reconstruct(network, faces[at][0]), rng
         )
 
+    made["up-sampling"] = lambda at: forgery.upsampling(*faces[at], rng)
+
     def logits(crops: list[np.ndarray]) -> dict[str, np.ndarray]:
         return {
             tier: np.array(

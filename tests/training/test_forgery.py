@@ -14,8 +14,10 @@ from facefake.training.forgery import (
     retouch,
     self_blend,
     swap,
+    upsampling,
 )
 from facefake.training.landmarks import FACE_OVAL, LEFT_EYE, LOWER_FACE, MOUTH, NOSE, RIGHT_EYE, FaceMesh
+from facefake.training.upsampling import redraw
 
 SEEDS = range(24)
 
@@ -113,26 +115,34 @@ def test_the_mask_lies_in_the_face(forge, face):
         assert not forgery.mask[~grown_oval(crop, landmarks, reach)].any()
 
 
-def test_a_reconstruction_takes_the_whole_crop_or_the_face_alone(face):
+@pytest.mark.parametrize("name", ["reconstruction", "upsampling"])
+def test_what_is_drawn_anew_is_the_whole_crop_or_the_face_alone(name, face):
     names = set()
     for seed in SEEDS:
         crop, landmarks = face(seed)
-        made = crop ^ 31
-        forgery, again = (
-            reconstruction(crop, landmarks, made, np.random.default_rng(seed)) for _ in range(2)
-        )
+        first, second = np.random.default_rng(seed), np.random.default_rng(seed)
+        if name == "upsampling":
+            made = redraw(crop, np.random.default_rng(seed))
+            forgery, again = (upsampling(crop, landmarks, rng) for rng in (first, second))
+        else:
+            made = crop ^ 31
+            forgery, again = (reconstruction(crop, landmarks, made, rng) for rng in (first, second))
         np.testing.assert_array_equal(forgery.pixels, again.pixels)
         names.add(forgery.name)
-        if forgery.name == "reconstruction: whole":
+        if forgery.name == f"{name}: whole":
             np.testing.assert_array_equal(forgery.pixels, made)
             assert (forgery.mask == 1).all()
         else:
             np.testing.assert_array_equal(forgery.pixels[forgery.mask == 0], crop[forgery.mask == 0])
             assert not forgery.mask[~grown_oval(crop, landmarks, 0.01)].any()
             assert (forgery.pixels != crop).any()
-    assert names == {"reconstruction: whole", "reconstruction: face"}
+    assert names == {f"{name}: whole", f"{name}: face"}
+
+
+def test_a_reconstruction_of_another_size_is_refused(face):
+    crop, landmarks = face(0)
     with pytest.raises(ValueError, match=r"expected a reconstruction of shape \(128, 128, 3\), got"):
-        reconstruction(crop, landmarks, made[:64], np.random.default_rng(0))
+        reconstruction(crop, landmarks, crop[:64], np.random.default_rng(0))
 
 
 def test_self_blend_uses_every_strength_of_the_paper(face):

@@ -58,7 +58,7 @@ def test_a_self_made_fake_and_its_real_one_differ_in_the_forged_place_only(toy_s
     histories = []
     apply = degrade.apply
     monkeypatch.setattr(degrade, "apply", lambda p, history: histories.append(history) or apply(p, history))
-    monkeypatch.setattr(stream_module, "redraw", Rebuilt.changed)
+    monkeypatch.setattr(forgery, "redraw", Rebuilt.changed)
     # JPEG spreads a difference over its blocks, so the pictures go through without degradation here.
     recipe = replace(RECIPE, self_made_share={name: 1.0}, degradation=0.0, jitter_degrees=1.0)
     stream = PairStream(toy_store, range(len(toy_store)), recipe, Rebuilt(toy_store))
