@@ -7,6 +7,11 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from facefake.frames import Sampling
+from facefake.results import FileState
+from facefake.settings import Settings
+from facefake.video import VideoResult
+
 # Deadlines of single examples only tell how busy the machine is.
 settings.register_profile("facefake", deadline=None)
 settings.load_profile("facefake")
@@ -27,6 +32,33 @@ def shared() -> Path:
     if not (folder / "groups").is_dir():
         pytest.skip("needs the development pictures in ../shared, which are not part of the project")
     return folder
+
+
+@pytest.fixture
+def video_record() -> Callable[[Settings], VideoResult]:
+    """A clip without faces, ``clip.mp4``, sampled as usual and judged with the settings that are given."""
+
+    def record(settings: Settings) -> VideoResult:
+        return VideoResult(
+            path="clip.mp4",
+            width=64,
+            height=48,
+            duration=3.0,
+            frames=6,
+            interval=0.5,
+            sampling=Sampling(),
+            verdict="not_applicable",
+            fake_probability=None,
+            false_alarm_rate=None,
+            reason="no face found",
+            persons=(),
+            warnings=(),
+            model="test 1",
+            file=FileState(7, 5),
+            settings=settings,
+        )
+
+    return record
 
 
 def _two_convolutions(name: str, side: int) -> Any:

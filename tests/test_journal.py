@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -276,27 +277,12 @@ def test_settings_are_never_mixed_in_one_file(changes: dict[str, Any], path: Pat
     JsonLines(path, resume=SETTINGS).close()  # and it was freed
 
 
-def test_samplings_of_videos_are_never_mixed_in_one_file(path: Path) -> None:
+def test_samplings_of_videos_are_never_mixed_in_one_file(
+    path: Path, video_record: Callable[[Settings], VideoResult]
+) -> None:
     denser = Sampling(frames_per_second=5.0)
     JsonLines(path, resume=SETTINGS, sampling=denser).close()  # nothing but pictures so far
-    clip = VideoResult(
-        "clip.mp4",
-        64,
-        48,
-        3.0,
-        6,
-        0.5,
-        Sampling(),
-        "not_applicable",
-        None,
-        None,
-        "no face found",
-        (),
-        (),
-        "test 1",
-        file=FileState(7, 5),
-        settings=SETTINGS,
-    )
+    clip = video_record(SETTINGS)
     with JsonLines(path, resume=SETTINGS) as file:
         file.write(clip)
     before = path.read_bytes()

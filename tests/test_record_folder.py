@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -135,27 +136,12 @@ def test_records_with_other_settings_are_not_mixed(tmp_path: Path) -> None:
         RecordFolder(str(tmp_path), replace(SETTINGS, alarm_rate=0.5), resume=True)
 
 
-def test_samplings_of_videos_are_not_mixed(tmp_path: Path) -> None:
+def test_samplings_of_videos_are_not_mixed(
+    tmp_path: Path, video_record: Callable[[Settings], VideoResult]
+) -> None:
     denser = Sampling(frames_per_second=5.0)
     write(tmp_path, good("a.jpg"))
-    clip = VideoResult(
-        "clip.mp4",
-        64,
-        48,
-        3.0,
-        6,
-        0.5,
-        Sampling(),
-        "not_applicable",
-        None,
-        None,
-        "no face found",
-        (),
-        (),
-        "test 1",
-        file=FileState(7, 5),
-        settings=SETTINGS,
-    )
+    clip = video_record(SETTINGS)
     write(tmp_path, clip, sampling=denser, resume=True)  # what was there is no video
     for sampling in (None, Sampling()):
         with pytest.raises(OutputError, match=r"frames_per_second 2\.0.*frames_per_second 5\.0"):
