@@ -109,9 +109,28 @@ def align(pixels: NDArray[np.uint8], face: Face, side: int, margin: float) -> ND
 
 def outside_share(face: Face, width: int, height: int, margin: float) -> float:
     """The share, 0 to 1, of a face's crop that lies beyond the edges of a picture of width × height pixels."""
-    import cv2
+    corners = crop_corners(face, margin)
+    seen = corners
+    for axis, sign, edge in ((0, 1, 0), (0, -1, width), (1, 1, 0), (1, -1, height)):
+        seen = _cut_off(seen, sign * (seen[:, axis] - edge))
+    return float(np.clip(1 - _area(seen) / _area(corners), 0.0, 1.0))
 
-    corners = crop_corners(face, margin).astype(np.float32)
-    picture = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
-    inside, _ = cv2.intersectConvexConvex(corners, picture)
-    return float(np.clip(1 - inside / cv2.contourArea(corners), 0.0, 1.0))
+
+def _cut_off(polygon: NDArray[np.float64], inside: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What of a convex polygon (n, 2) lies where `inside` (n,), which is linear in the plane, is not negative.
+
+    Sutherland & Hodgman, "Reentrant Polygon Clipping", CACM 1974; OpenCV's own is wrong where corners meet edges.
+    """
+    points = []
+    for at in range(len(polygon)):
+        here, before = inside[at], inside[at - 1]
+        if (here < 0) != (before < 0):
+            points.append(polygon[at] + (polygon[at - 1] - polygon[at]) * here / (here - before))
+        if here >= 0:
+            points.append(polygon[at])
+    return np.array(points).reshape(-1, 2)
+
+
+def _area(polygon: NDArray[np.float64]) -> float:
+    x, y = polygon.T
+    return abs(float(x @ np.roll(y, 1) - y @ np.roll(x, 1))) / 2

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from facefake.alignment import align, crop_corners, crop_matrix, native_side, outside_share, resample
@@ -120,6 +120,7 @@ def test_any_box_gives_a_crop_even_beyond_the_picture(x, y, side, roll):
 
 @settings(max_examples=150, deadline=None)
 @given(coordinates, coordinates, sides, rolls, st.integers(20, 300), st.integers(20, 300))
+@example(0.0, 32.0, 9.0, math.pi / 4, 20, 33)  # two corners of the crop on edges of the picture
 def test_the_share_outside_is_what_counting_gives(x, y, side, roll, width, height):
     face = face_at(x, y, side, roll)
     corners = crop_corners(face, 1.25)
