@@ -40,7 +40,9 @@ def test_a_style_is_an_edit_and_no_other_picture(crop):
     assert np.median(likeness) > 0.9
 
 
-def test_every_edit_is_made_and_left_out(crop):
-    changed = [np.abs(style(crop, np.random.default_rng(seed)).astype(int) - crop).mean() for seed in SEEDS]
-    assert min(changed) == 0 or sorted(changed)[1] < 6
+def test_styles_go_from_none_to_strong(crop):
+    changed = [
+        np.abs(style(crop, np.random.default_rng(seed)).astype(int) - crop).mean() for seed in range(200)
+    ]
+    assert 2 <= changed.count(0) <= 30  # about one in eighteen
     assert max(changed) > 10
