@@ -18,7 +18,7 @@ from facefake.calibration import (
     false_alarm_rate,
     probability,
 )
-from facefake.results import FaceResult, Verdict, percent
+from facefake.results import FaceResult, Verdict, percent, pixels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -125,7 +125,7 @@ def usability(evidence: Evidence, calibration: Calibration) -> str | None:
     """Why a face cannot be judged, as "fault: the numbers behind it", or None when it can."""
     side, sharp, outside = evidence.face.side, evidence.sharpness, evidence.outside
     if side < calibration.min_face:
-        return f"too small: {side:.3g} pixels, at least {calibration.min_face:.3g} are needed"
+        return f"too small: {pixels(side)} pixels, at least {pixels(calibration.min_face)} are needed"
     if outside > LARGEST_OUTSIDE:
         return (
             f"cut off: {percent(outside)} of the area around the face lies outside the picture, "
@@ -170,7 +170,7 @@ def judge(faces: Sequence[Evidence], calibration: Calibration) -> Judgement:
     calibration's uncertain_rate, and also where its fake_probability is `LEAST_DOUBT` or more; else it is real.
 
     Args:
-        faces: in reading order.
+        faces: from left to right.
 
     Raises:
         ModelError: a logit is not a finite number.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
@@ -15,7 +17,7 @@ from facefake.video import VideoResult, analyze_video, is_video, sheets, without
 if TYPE_CHECKING:
     from facefake.frames import Sampling
     from facefake.images import Source
-    from facefake.saving import AnnotatedFolder
+    from facefake.saving import AnnotatedFolder, CopyName
     from facefake.settings import Settings
 
 Record: TypeAlias = ImageResult | VideoResult | ErrorResult
@@ -31,13 +33,13 @@ class Job:
         number: in the order of the pictures, from 0.
         path: of the file, undecodable bytes as surrogates.
         file: the file's state when the picture's turn came, for its record.
-        copy: name of its annotated copy, without a suffix, if there is to be one.
+        copy: name of its annotated copy, if there is to be one.
     """
 
     number: int
     path: str
     file: FileState | None = None
-    copy: str | None = None
+    copy: CopyName | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,21 +141,34 @@ class Analyst:
     def _copy(self, result: ImageResult, job: Job) -> tuple[Path | OutputError, ...]:
         if self._annotate is None or job.copy is None:
             return ()
-        try:
-            return (self._annotate.save(result, job.copy),)
-        except OutputError as error:
-            return (error,)
+        return self._written(job.copy, [partial(self._annotate.save, result, job.copy)])
 
     def _sheets(self, result: VideoResult, job: Job) -> tuple[Path | OutputError, ...]:
         if self._annotate is None or job.copy is None:
             return ()
-        written: list[Path | OutputError] = []
-        for person, sheet in sheets(result):
+        name, put = job.copy, self._annotate.put
+        drawn = (
+            partial(put, sheet, name.of_person(person.number)) for person, sheet in sheets(result)
+        )
+        return self._written(name, drawn)
+
+    def _written(
+        self, name: CopyName, writers: Iterable[Callable[[], Path]]
+    ) -> tuple[Path | OutputError, ...]:
+        assert self._annotate is not None
+        written: list[Path] = []
+        faults: list[OutputError] = []
+        for write in writers:
             try:
-                written.append(self._annotate.put(sheet, f"{job.copy}-person-{person.number}"))
+                written.append(write())
             except OutputError as error:
-                written.append(error)
-        return tuple(written)
+                faults.append(error)
+        if not faults:
+            try:
+                self._annotate.drop(name, but=written)
+            except OutputError as error:
+                faults.append(error)
+        return (*written, *faults)
 
 
 def failed(job: Job, kind: str, expected: str, got: str) -> ErrorResult:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from io import BufferedReader, TextIOWrapper
@@ -17,8 +18,8 @@ import click
 
 from facefake import __version__
 from facefake.errors import FaceFakeError, OutputError
-from facefake.options import FILE, FOLDER, JSON, MODEL, examples
-from facefake.settings import MAX_FACES, TIMEOUT, WORKER_MEMORY
+from facefake.options import FILE, FOLDER, JSON, MODEL, Finite, examples
+from facefake.settings import LONGEST_TIMEOUT, MAX_FACES, MOST_WORKER_MEMORY, TIMEOUT, WORKER_MEMORY
 from facefake.training.commands import evaluate, train
 
 if TYPE_CHECKING:
@@ -29,7 +30,25 @@ if TYPE_CHECKING:
 _WIDE = 100
 
 
+_NOWHERE_TO_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
 class _Commands(click.Group):
+    def main(self, *args: Any, **options: Any) -> Any:
+        try:
+            try:
+                return super().main(*args, **options)
+            finally:
+                if sys.stdout is not None:
+                    sys.stdout.flush()
+        except OSError as error:
+            if error.errno not in _NOWHERE_TO_WRITE:
+                raise
+            # What is left in the buffer would raise once more when the process ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            click.echo(f"Error: expected to write to standard output, got: {error.strerror}", err=True)
+            sys.exit(1)
+
     def invoke(self, ctx: click.Context) -> Any:
         from facefake.native import naming_missing_libraries
         from facefake.terminal import printable
@@ -79,7 +98,7 @@ def main() -> None:
 @click.option(
     "--evidence",
     is_flag=True,
-    help="With --annotate, lay colours over each face: what in it speaks for a fake, and what against.",
+    help="With --annotate, lay colours over each face of a picture: what in it speaks for a fake, and what against.",
 )
 @JSON
 @click.option(
@@ -114,14 +133,14 @@ def main() -> None:
 @click.option("--retry-failures", is_flag=True, help="With --resume, try pictures that failed again.")
 @click.option(
     "--min-face",
-    type=click.FloatRange(8, 30_000),
+    type=Finite(8, 30_000),
     metavar="PX",
     help="Smallest face to look for, in pixels. Those that the model cannot judge are listed as such. "
     "Half as large takes four times as long.  [default: what the model can judge]",
 )
 @click.option(
     "--alarm",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=Finite(0, 1, min_open=True, max_open=True),
     metavar="RATE",
     help="Largest share of pictures without a fake that may be called fake.  [default: the model's, usually 0.01]",
 )
@@ -141,7 +160,7 @@ def main() -> None:
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(0, min_open=True),
+    type=Finite(0, LONGEST_TIMEOUT, min_open=True),
     default=TIMEOUT,
     show_default=True,
     metavar="SECONDS",
@@ -149,7 +168,7 @@ def main() -> None:
 )
 @click.option(
     "--worker-memory",
-    type=click.IntRange(1),
+    type=click.IntRange(1, MOST_WORKER_MEMORY >> 20),
     default=WORKER_MEMORY >> 20,
     show_default=True,
     metavar="MIB",
@@ -165,19 +184,19 @@ def main() -> None:
 )
 @click.option(
     "--max-megabytes",
-    type=click.FloatRange(0, min_open=True),
+    type=Finite(0, 1_000_000, min_open=True),
     metavar="N",
-    help="Refuse larger files.  [default: 200]",
+    help="Refuse larger files of pictures; a video's length is up to --timeout.  [default: 200]",
 )
 @click.option(
     "--max-megapixels",
-    type=click.FloatRange(0, min_open=True),
+    type=Finite(0, 1_000_000, min_open=True),
     metavar="N",
-    help="Refuse larger pictures.  [default: 150]",
+    help="Refuse larger pictures, and videos of larger frames.  [default: 150]",
 )
 @click.option(
     "--frames-per-second",
-    type=click.FloatRange(0, 1000, min_open=True),
+    type=Finite(0, 1000, min_open=True),
     default=2.0,
     show_default=True,
     metavar="N",
@@ -255,14 +274,17 @@ def scan(
     from facefake.images import ImageLimits
     from facefake.journal import JsonLines
     from facefake.report import CsvTable
-    from facefake.results import ErrorResult
+    from facefake.results import ErrorResult, pixels
     from facefake.saving import AnnotatedFolder
     from facefake.scanning import scan as analyses
     from facefake.settings import read_settings
     from facefake.video import VideoResult
 
-    if jsonl and csv and jsonl.absolute() == csv.absolute():
+    if jsonl and csv and _same(jsonl, csv):
         raise click.UsageError(f"expected two files, got {jsonl} for both --jsonl and --csv")
+    for file in filter(None, (jsonl, csv)):
+        if any(picture != "-" and _same(file, Path(picture)) for picture in pictures):
+            raise click.UsageError(f"expected another file than a picture's to write to, got {file}")
     if evidence and not annotate:
         raise click.UsageError("expected --evidence together with --annotate")
     if engine == "local" and (address or output):
@@ -277,6 +299,8 @@ def scan(
         raise click.UsageError(
             f"expected the file of --jsonl to end with .jsonl beside --engine ray, got {jsonl}"
         )
+    if output and output.endswith(".jsonl"):
+        raise click.UsageError(f"expected a folder for --output, got {output}; --jsonl writes such a file")
     if resume and ((jsonl or output) is None or csv or force):
         raise click.UsageError(
             "expected --resume with --jsonl or --output and without --csv and --force; facefake report makes the table"
@@ -349,13 +373,18 @@ def scan(
             )
         _end_scan(err, verdicts, fail_on_fake)
         return
+    settings = read_settings(model, **judging)  # complains before there is a file
+    _check_free([None if resume else jsonl, csv], force)
     with ExitStack() as stack:
         files: list[JsonLines | CsvTable] = []
         journal = None
         if jsonl:
-            settings = read_settings(model, **judging) if resume else None
             journal = JsonLines(
-                jsonl, force, resume=settings, sampling=sampling, retry_failures=retry_failures
+                jsonl,
+                force,
+                resume=settings if resume else None,
+                sampling=sampling,
+                retry_failures=retry_failures,
             )
             files.append(stack.enter_context(journal))
         if csv:
@@ -377,6 +406,7 @@ def scan(
             sampling=sampling,
             ordered=tables or as_json,
             skip=journal.holds if journal else lambda path, file: False,
+            known=journal.knows if journal and resume else None,
             progress=show_progress,
             copied=tell_of_copy,
         )
@@ -405,8 +435,27 @@ def scan(
             "Faces are numbered from left to right; --annotate DIR marks them on a copy of the picture."
         )
     if tables and smallest and min_face is None:
-        err.print(f"Faces of less than {smallest:.3g} pixels were not looked for; --min-face PX finds them.")
+        err.print(f"Faces of less than {pixels(smallest)} pixels were not looked for; --min-face PX finds them.")
     _end_scan(err, verdicts, fail_on_fake, unsaved)
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether two names are of one file, which need not exist."""
+    try:
+        return one.resolve() == other.resolve() or one.samefile(other)
+    except (OSError, ValueError, RuntimeError):
+        return False
+
+
+def _check_free(files: Iterable[Path | None], force: bool) -> None:
+    """Whether all files can be new, before any of them is made.
+
+    Raises:
+        OutputError: one is there.
+    """
+    for file in files:
+        if file and not force and os.path.lexists(file):
+            raise OutputError(f"{file}: expected a new file, found one of that name")
 
 
 def _end_scan(err: Console, verdicts: Counter[str], fail_on_fake: bool, unsaved: int = 0) -> None:
@@ -424,6 +473,8 @@ def _end_scan(err: Console, verdicts: Counter[str], fail_on_fake: bool, unsaved:
 def _from_standard_input(pictures: tuple[str, ...], null: bool) -> Iterator[str | bytes]:
     from facefake.sources import listed_paths
 
+    if sys.stdin is None:
+        raise click.UsageError("expected paths on standard input, which is closed")
     for picture in pictures:
         if picture == "-":
             yield from listed_paths(cast(BufferedReader, sys.stdin.buffer), null)
@@ -458,8 +509,12 @@ def report(records: Path, html: Path | None, csv: Path | None, force: bool) -> N
 
     if not (html or csv):
         raise click.UsageError("expected --html or --csv, got nothing to make")
-    if html and csv and html.absolute() == csv.absolute():
+    if html and csv and _same(html, csv):
         raise click.UsageError(f"expected two files, got {html} for both --html and --csv")
+    for file in filter(None, (html, csv)):
+        if _same(file, records):
+            raise click.UsageError(f"expected another file than the records' to write to, got {file}")
+    _check_free([html, csv], force)
     err = terminal.console(stderr=True)
 
     def warn(message: str) -> None:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from facefake.images import Picture
 
 
+_NO_SUSPICION = 0.5  # a false-alarm rate: what every other real picture reaches makes none uncertain
+
+
 class FakeImageDetector:
     """Finds every face in a picture and says which look fake, how surely, and what that makes of the picture.
 
@@ -72,9 +75,8 @@ class FakeImageDetector:
             factor = calibration.uncertain_rate / calibration.alarm_rate
             if not 0 < alarm_rate < 1:
                 raise ModelError(f"expected an alarm rate between 0 and 1, got {alarm_rate}")
-            calibration = replace(
-                calibration, alarm_rate=alarm_rate, uncertain_rate=min(1.0, alarm_rate * factor)
-            )
+            uncertain_rate = max(alarm_rate, min(_NO_SUSPICION, alarm_rate * factor))
+            calibration = replace(calibration, alarm_rate=alarm_rate, uncertain_rate=uncertain_rate)
         self._calibration = calibration
         self._limits = ImageLimits() if limits is None else limits
         self._faces = FaceDetector(
@@ -122,7 +124,8 @@ class FakeImageDetector:
         judgement = judge(self._evidence(picture, faces), self._calibration)
         warnings = picture.warnings
         if more:
-            warnings += (f"holds very many faces: only the {len(faces)} largest were judged",)
+            judged = "largest was" if len(faces) == 1 else f"{len(faces)} largest were"
+            warnings += (f"holds more faces: only the {judged} judged",)
         return ImageResult(
             path=picture.path,
             width=picture.width,

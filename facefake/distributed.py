@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Union, Unpack
 from facefake.errors import FaceFakeError, MissingLibraryError, ModelError
 from facefake.journal import JsonLines, KnownFiles
 from facefake.native import quiet
-from facefake.scanning import AnyPath
+from facefake.scanning import AnyPath, check_bounds
 from facefake.settings import MAX_FACES, TIMEOUT, WORKER_MEMORY, read_settings
 from facefake.workers import Bounds
 
@@ -190,8 +190,7 @@ class _Job:
         if self._workers is not None and self._workers < 1:
             raise ValueError(f"expected workers to be at least 1, got {self._workers!r}")
         self._bounds = Bounds(options.get("timeout", TIMEOUT), options.get("worker_memory", WORKER_MEMORY))
-        if self._bounds.seconds <= 0 or self._bounds.memory <= 0:
-            raise ValueError(f"expected positive limits, got {self._bounds}")
+        check_bounds(self._bounds.seconds, self._bounds.memory)
         model = options.get("model")
         judging: dict[str, Any] = {
             "min_face": options.get("min_face"),

@@ -220,6 +220,8 @@ def _checked_array(array: NDArray[Any], limits: ImageLimits) -> NDArray[np.uint8
 
 
 def _check_size(width: int, height: int, limits: ImageLimits) -> None:
+    if min(width, height) < 1:
+        raise Refusal("empty", "a picture with pixels in it", f"{width:,} × {height:,} pixels")
     if max(width, height) > limits.max_side or width * height > limits.max_pixels:
         expected = f"at most {limits.max_pixels:,} pixels and {limits.max_side:,} along a side"
         raise Refusal("too_large", expected, f"{width:,} × {height:,} pixels")

@@ -176,6 +176,10 @@ class JsonLines(RecordFile):
         """Whether there was a record of that file in that state when this was opened."""
         return self.known.holds(path, file)
 
+    def knows(self, path: str) -> bool:
+        """Whether there was a record of a file at that path, in whatever state, when this was opened."""
+        return _among(self._paths, path_digest(valid_unicode(path)))
+
     def write(self, record: Recorded) -> None:
         """Add a record."""
         values = record.to_dict()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,6 +19,17 @@ MODEL = click.option(
 JSON = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON on standard output instead of tables."
 )
+
+
+class Finite(click.FloatRange):
+    """A number within bounds; neither ``inf`` nor ``nan``, which pass for one elsewhere."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number, or a `click.UsageError`."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"expected a finite number, got {value}", param, ctx)
+        return number
 
 
 def examples(*lines: str) -> str:

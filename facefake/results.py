@@ -39,7 +39,7 @@ class FaceResult:
     """What is said of one face.
 
     Attributes:
-        index: position among the picture's faces in reading order, from 0.
+        index: position among the picture's faces from left to right, from 0.
         box: (left, top, right, bottom) in pixels of the upright picture; may lie partly outside it.
         keypoints: six (x, y) in pixels: right eye, left eye, nose tip, mouth centre, right and left ear
             tragion (the subject's right).
@@ -117,13 +117,13 @@ class ImageResult:
         false_alarm_rate: share of pictures with as many judged faces, all of them real, that would look at
             least as fake as this one; None when no face was judged.
         reason: why the picture is uncertain or could not be judged, in plain English; None otherwise.
-        faces: in reading order.
+        faces: from left to right.
         warnings: what was odd about the file, one sentence each.
         model: name and version of the model bundle.
         crop_margin: side of the aligned square that a face's evidence is of, as a multiple of its box's longer
             side (see `facefake.alignment`); None in a result without evidence.
         provenance: what the file says of its own origin, which is no part of the verdict; None where nobody asked.
-        file: the file's state before it was read; None when the picture was no file.
+        file: the file's state before a scan read it; None otherwise, and when the picture was no file.
         settings: what the verdict depends on beside the picture.
         picture: the pixels that `annotated` draws on; not part of the record.
     """
@@ -155,7 +155,7 @@ class ImageResult:
     def summary(self) -> str:
         """One plain English sentence for a person."""
         if not self.faces:
-            least = "" if self.settings is None else f" of {self.settings.min_face:.3g} pixels or more"
+            least = "" if self.settings is None else f" of {pixels(self.settings.min_face)} pixels or more"
             return f"No face{least} found, so there is nothing to judge."
         if len(self.faces) == 1:
             return _sentence_for_one(self.faces[0])
@@ -281,6 +281,11 @@ def percent(share: float) -> str:
         if value >= 10 or value == 0
         else f"{float(f'{value:.2g}'):f}".rstrip("0").rstrip(".") + " %"
     )
+
+
+def pixels(length: float) -> str:
+    """A length in pixels for people, such as ``"47"``, ``"47.3"`` or ``"1500"``."""
+    return f"{length:.3g}" if length < 999.5 else f"{length:.0f}"
 
 
 def clock(seconds: float, tenths: bool = False) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import glob
 import io
 import os
 import secrets
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from facefake.errors import OutputError
 
@@ -21,22 +24,64 @@ if TYPE_CHECKING:
 _LOSSLESS = ("PNG", "GIF", "BMP", "TIFF")
 
 
-class CopyNames:
-    """Gives pictures' copies their names, ``NAME-annotated``, without a suffix.
+class CopyName(NamedTuple):
+    """What a picture's copy is to be called.
 
-    Pictures of the same name get ``-2``, ``-3`` and so on, in the order of their coming, which is why one hand
-    gives all names, however many draw the copies.
+    Attributes:
+        name: of the file, without its suffix.
+        replace: whether what has that name is the copy of the same picture as it was before.
+        otherwise: the name that is certainly no other picture's, for when a different file has the first one.
     """
 
-    def __init__(self) -> None:
-        self._taken: dict[str, int] = {}
+    name: str
+    replace: bool = False
+    otherwise: str | None = None
 
-    def name(self, path: str) -> str:
-        """The name for the copy of the picture at that path."""
+    def of_person(self, number: int) -> CopyName:
+        """The name of the sheet of one of a video's people."""
+        otherwise = None if self.otherwise is None else f"{self.otherwise}-person-{number}"
+        return CopyName(f"{self.name}-person-{number}", self.replace, otherwise)
+
+
+class CopyNames:
+    """Gives pictures' copies their names: ``NAME-annotated``, without a suffix.
+
+    Of pictures of the same name only the first to come is called that; the others' have a digest of their whole path
+    besides. So one hand gives all names, however many draw the copies, and a picture that is added between two scans
+    moves no other's name.
+
+    Args:
+        folder: where copies of an earlier scan may lie, if that is gone on with.
+        known: is told a picture's path, and whether that scan has a record of it.
+    """
+
+    def __init__(
+        self, folder: Path | None = None, known: Callable[[str], bool] = lambda path: False
+    ) -> None:
+        self._folder = folder
+        self._known = known
+        self._taken: set[str] = set()
+
+    def name(self, path: str, left_out: bool = False) -> CopyName:
+        """The name for the copy of the picture at that path; none is looked for where a picture is left out."""
         stem = Path(path).stem or "picture"
         key = stem.casefold()  # some file systems take capital letters for small ones
-        self._taken[key] = number = self._taken.get(key, 0) + 1
-        return f"{stem}-annotated" if number == 1 else f"{stem}-annotated-{number}"
+        first = key not in self._taken
+        self._taken.add(key)
+        name = f"{stem}-annotated"
+        own = f"{name}-{blake2b(os.fsencode(os.path.abspath(path)), digest_size=5).hexdigest()}"
+        if left_out or self._folder is None:
+            return CopyName(name if first else own)
+        if not first or copies_of(self._folder, own):
+            return CopyName(own, replace=True)
+        # Without a record of this picture, another copy of that name is of one that came first when it was made.
+        return CopyName(name, replace=True) if self._known(path) else CopyName(name, otherwise=own)
+
+
+def copies_of(folder: Path, name: str) -> list[Path]:
+    """The files in a folder that hold a copy of that name: of a picture, or of a video's people."""
+    start = glob.escape(name)
+    return [path for end in (".jpg", ".png", "-person-*.jpg") for path in folder.glob(start + end)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,39 +101,60 @@ class AnnotatedFolder:
     force: bool = False
     evidence: bool = False
 
-    def save(self, result: ImageResult, name: str) -> Path:
+    def save(self, result: ImageResult, copy: CopyName) -> Path:
         """Draw a result's verdicts on its picture and write it; its path.
 
         A file that is there already and is what would be written, as after an interrupted scan, is left alone.
 
         Args:
             result: with its picture.
-            name: of the file, without its suffix.
+            copy: the name.
 
         Raises:
             OutputError: another file of that name was there before, the folder cannot be written, or the result was
                 kept without its picture.
         """
         image = result.annotated(self.evidence)
-        return self.put(image, name, result.picture is not None and result.picture.format in _LOSSLESS)
+        return self.put(image, copy, result.picture is not None and result.picture.format in _LOSSLESS)
 
-    def put(self, image: PIL.Image.Image, name: str, lossless: bool = False) -> Path:
+    def put(self, image: PIL.Image.Image, copy: CopyName, lossless: bool = False) -> Path:
         """Write a picture that is drawn already; otherwise as `save`.
 
         Raises:
             OutputError: as there.
         """
-        target = self.folder / f"{name}.{'png' if lossless else 'jpg'}"
+        suffix = ".png" if lossless else ".jpg"
+        target = self.folder / f"{copy.name}{suffix}"
         content = _encoded(image, lossless)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            if target.is_symlink() or not target.is_file() or target.read_bytes() != content:
-                with whole_file(target, self.force) as file:
+            if copy.otherwise and os.path.lexists(target) and not _holds(target, content):
+                copy = CopyName(copy.otherwise, replace=True)
+                target = self.folder / f"{copy.name}{suffix}"
+            if not _holds(target, content):
+                with whole_file(target, self.force or copy.replace) as file:
                     file.write(content)
         except OSError as error:
             got = error.strerror or str(error)
             raise OutputError(f"{target}: expected a file that can be written, got: {got}") from error
         return target
+
+    def drop(self, copy: CopyName, but: Sequence[Path]) -> None:
+        """Remove what a replaced copy left behind under other suffixes or other people's numbers.
+
+        Raises:
+            OutputError: a file cannot be removed.
+        """
+        for path in copies_of(self.folder, copy.name) if copy.replace else []:
+            if path not in but:
+                try:
+                    path.unlink(missing_ok=True)
+                except OSError as error:
+                    raise OutputError(f"{path}: expected to remove it, got: {error.strerror}") from error
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    return path.is_file() and not path.is_symlink() and path.read_bytes() == content
 
 
 def _encoded(image: PIL.Image.Image, lossless: bool) -> bytes:
@@ -105,6 +171,8 @@ def _encoded(image: PIL.Image.Image, lossless: bool) -> bytes:
 def whole_file(path: Path, force: bool = False) -> Iterator[BinaryIO]:
     """A file that is to be written: it appears when all of it is there, and not at all when that fails.
 
+    A device or a pipe cannot be put in its place, so it gets what is written as it comes.
+
     Args:
         path: the file, in a folder that exists.
         force: put it in the place of an existing file.
@@ -116,6 +184,10 @@ def whole_file(path: Path, force: bool = False) -> Iterator[BinaryIO]:
     try:
         if not force and os.path.lexists(path):
             raise OutputError(f"{path}: expected a new file, found one of that name")
+        if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
+            with path.open("wb") as file:
+                yield file
+            return
         try:
             with partial.open("xb") as file:
                 yield file

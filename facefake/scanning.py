@@ -17,7 +17,15 @@ from facefake.cores import MOST_THREADS, usable_cores
 from facefake.errors import OutputError
 from facefake.results import ErrorResult, FileState
 from facefake.saving import AnnotatedFolder, CopyNames
-from facefake.settings import MAX_FACES, TIMEOUT, WORKER_MEMORY, Settings, read_settings
+from facefake.settings import (
+    LONGEST_TIMEOUT,
+    MAX_FACES,
+    MOST_WORKER_MEMORY,
+    TIMEOUT,
+    WORKER_MEMORY,
+    Settings,
+    read_settings,
+)
 from facefake.sources import find_pictures
 from facefake.video import is_video
 from facefake.workers import Bounds, Failure, run
@@ -49,6 +57,7 @@ def scan(
     sampling: Sampling | None = None,
     ordered: bool = False,
     skip: Callable[[str, FileState], bool] = lambda path, file: False,
+    known: Callable[[str], bool] | None = None,
     progress: Callable[[int, int | None], None] = lambda done, total: None,
     copied: Callable[[Path | OutputError], None] = lambda copy: None,
 ) -> Generator[Record]:
@@ -72,6 +81,8 @@ def scan(
         sampling: which frames of videos are looked at; None for two a second, at most 300 a clip.
         ordered: yield in the order of `find_pictures`, which holds back the records that overtake others.
         skip: is told the path and the state of each file, and whether it answers True that one is left out.
+        known: where an earlier scan is gone on with, tells whether it has a record of the picture at a path, whose
+            annotated copy is then replaced; None for a scan of its own.
         progress: is told, before each record and at the end, how many pictures are done, those left out among
             them, and how many there are, or None while they are being counted.
         copied: is told, before its record, of each annotated copy, or why it could not be written.
@@ -86,14 +97,15 @@ def scan(
     """
     if workers is not None and workers < 0:
         raise ValueError(f"expected workers to be at least 0, got {workers!r}")
-    if timeout <= 0 or worker_memory <= 0:
-        raise ValueError(f"expected positive limits, got {timeout!r} seconds and {worker_memory!r} bytes")
+    check_bounds(timeout, worker_memory)
     judging: dict[str, Any] = {"min_face": min_face, "alarm_rate": alarm_rate, "runtime": runtime}
     judging["max_faces"] = max_faces
     settings = read_settings(model, **judging)
     given: Iterable[AnyPath] = [paths] if isinstance(paths, (str, bytes, os.PathLike)) else paths
-    count = _Count(given)
-    jobs = _Jobs(given, skip, None if annotate is None else CopyNames())
+    copies = None if annotate is None else annotate.folder
+    count = _Count(given, copies)
+    names = None if copies is None else CopyNames() if known is None else CopyNames(copies, known)
+    jobs = _Jobs(given, copies, skip, names)
     most = usable_cores() if workers is None else workers
     if count.total is not None:
         most = min(most, max(1, count.total))
@@ -123,9 +135,10 @@ class _Count(threading.Thread):
 
     total: int | None = None
 
-    def __init__(self, paths: Iterable[AnyPath]) -> None:
+    def __init__(self, paths: Iterable[AnyPath], copies: Path | None) -> None:
         super().__init__(name="facefake-count", daemon=True)
         self._paths = paths
+        self._copies = copies
         self._closed = False
         if iter(paths) is not paths:
             self.start()
@@ -134,7 +147,7 @@ class _Count(threading.Thread):
     def run(self) -> None:
         counted = 0
         with suppress(TypeError):  # something that is no path, as the scan itself will say
-            for _ in find_pictures(self._paths):
+            for _ in find_pictures(self._paths, self._copies):
                 if self._closed:
                     return
                 counted += 1
@@ -149,26 +162,32 @@ class _Jobs:
     """The pictures that are to be analysed, numbered from 0, and what was met on the way to them."""
 
     def __init__(
-        self, paths: Iterable[AnyPath], skip: Callable[[str, FileState], bool], names: CopyNames | None
+        self,
+        paths: Iterable[AnyPath],
+        copies: Path | None,
+        skip: Callable[[str, FileState], bool],
+        names: CopyNames | None,
     ) -> None:
         self.found = 0
         self.left_out = 0
         self._paths = paths
+        self._copies = copies
         self._skip = skip
         self._names = names
         self._aside: deque[tuple[int, ErrorResult]] = deque()
 
     def __iter__(self) -> Iterator[Job]:
-        for found in find_pictures(self._paths):
+        for found in find_pictures(self._paths, self._copies):
             self.found += 1
             number = self.found - self.left_out - 1
             if isinstance(found, ErrorResult):
                 self._aside.append((number, found))
                 continue
             file = file_state(found)
+            left_out = file is not None and self._skip(found, file)
             # A copy has the same name whether or not the pictures before it are left out.
-            copy = self._names.name(found) if self._names else None
-            if file is not None and self._skip(found, file):
+            copy = self._names.name(found, left_out) if self._names else None
+            if left_out:
                 self.left_out += 1
             else:
                 yield Job(number, found, file, copy)
@@ -177,6 +196,20 @@ class _Jobs:
         """The records of what is no picture, each once."""
         while self._aside:
             yield self._aside.popleft()
+
+
+def check_bounds(timeout: float, worker_memory: int) -> None:
+    """Whether a worker can be held to these.
+
+    Raises:
+        ValueError: they are not above 0, or larger than any system can count.
+    """
+    if not 0 < timeout <= LONGEST_TIMEOUT:
+        raise ValueError(f"expected a timeout above 0 and at most {LONGEST_TIMEOUT:,} seconds, got {timeout!r}")
+    if not 0 < worker_memory <= MOST_WORKER_MEMORY:
+        raise ValueError(
+            f"expected worker_memory above 0 and at most {MOST_WORKER_MEMORY:,} bytes, got {worker_memory!r}"
+        )
 
 
 def patience(job: Job) -> float:

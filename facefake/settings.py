@@ -17,8 +17,14 @@ MAX_FACES = 1000
 TIMEOUT = 120.0
 """Seconds that one picture may take."""
 
+LONGEST_TIMEOUT = 1_000_000
+"""Seconds that `timeout` may be: eleven days, far from what the system's clocks overflow at."""
+
 WORKER_MEMORY = 4 << 30
 """Bytes of memory that a worker process may use, its models included; the largest pictures take two thirds of it."""
+
+MOST_WORKER_MEMORY = 1 << 50
+"""Bytes that `worker_memory` may be: more than any machine has."""
 
 
 @dataclass(frozen=True, slots=True)

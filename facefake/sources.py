@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import fnmatch
 import glob
 import io
 import os
+import pathlib
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 
@@ -23,7 +25,9 @@ _KINDS = {errno.ENOENT: "not_found", errno.EACCES: "no_permission", errno.EPERM:
 _LONGEST_PATH = 1 << 16  # bytes: more is a path on no system
 
 
-def find_pictures(paths: Iterable[str | bytes | os.PathLike[str]]) -> Iterator[str | ErrorResult]:
+def find_pictures(
+    paths: Iterable[str | bytes | os.PathLike[str]], copies: str | os.PathLike[str] | None = None
+) -> Iterator[str | ErrorResult]:
     """The pictures among files and folders, each once, in the order of the paths and by name within a folder.
 
     A folder stands for the files in it and in its sub-folders that end with one of `SUFFIXES` or
@@ -33,9 +37,15 @@ def find_pictures(paths: Iterable[str | bytes | os.PathLike[str]]) -> Iterator[s
     that is reached twice, as through a link to its own parent, is read once.
 
     A str that names nothing, and holds one of ``*?[``, is a pattern as the shell knows them, in which ``**``
-    stands for any folders; what matches comes by name. Bytes and path objects only ever mean themselves.
+    stands for any folders, none of them reached through a link; what matches comes by name. Bytes and path objects only
+    ever mean themselves.
 
-    The names of one folder are held in memory, and 16 bytes for each path that did not come from a folder.
+    The names of one folder, or all that one pattern matches, are held in memory, and 16 bytes for each path that did
+    not come from a folder.
+
+    Args:
+        paths: of files and folders.
+        copies: a folder of annotated copies, which is not looked into unless it is one of the paths.
 
     Yields:
         A path, or the record of a folder that cannot be listed or holds no picture, or of a pattern without match.
@@ -49,7 +59,7 @@ def find_pictures(paths: Iterable[str | bytes | os.PathLike[str]]) -> Iterator[s
             if isinstance(match, ErrorResult):
                 yield match
             elif os.path.isdir(match):
-                for found in _inside(match, folders):
+                for found in _inside(match, folders, copies):
                     if isinstance(found, ErrorResult) or not named or _digest(found) not in named:
                         yield found
             elif _digest(match) not in named and not _was_inside(match, folders):
@@ -85,13 +95,31 @@ def _matches(pattern: str) -> Iterator[str | ErrorResult]:
     if not glob.has_magic(pattern):
         yield pattern
         return
-    found = sorted(glob.iglob(pattern, recursive=True))
+    found = sorted(_below(pattern) if "**" in pattern.split(os.sep) else glob.iglob(pattern))
     yield from found
     if not found:
         yield no_pictures(pattern, by_pattern=True)
 
 
-def _inside(root: str, seen: set[tuple[int, int]]) -> Iterator[str | ErrorResult]:
+def _below(pattern: str) -> Iterator[str]:
+    """What a pattern with ``**`` matches. `glob` would go through links, round and round for ever."""
+    parts = pattern.split(os.sep)
+    fixed = next(place for place, part in enumerate(parts) if glob.has_magic(part))
+    root, below = os.sep.join(parts[:fixed]), [part for part in parts[fixed:] if part]
+    start = pathlib.Path(root or (os.sep if fixed else os.curdir))
+    wanted = [part for part in below if part.startswith(".")]
+    # pathlib refuses two stars within a name, where they mean no more than one.
+    matches = start.glob(os.sep.join(part if part == "**" else part.replace("**", "*") for part in below))
+    for match in matches:
+        inner = match.relative_to(start).parts
+        hidden = (part for part in inner if part.startswith("."))
+        if all(any(fnmatch.fnmatchcase(part, shown) for shown in wanted) for part in hidden):
+            yield os.path.join(root + os.sep if fixed else "", *inner)
+
+
+def _inside(
+    root: str, seen: set[tuple[int, int]], copies: str | os.PathLike[str] | None
+) -> Iterator[str | ErrorResult]:
     empty = True
     waiting = [iter([(root, True)])]
     while waiting:
@@ -104,14 +132,16 @@ def _inside(root: str, seen: set[tuple[int, int]]) -> Iterator[str | ErrorResult
         else:
             try:
                 key = _identity(path)
-                entries = [] if key in seen else _entries(path)
+                left_out = key in seen or (path != root and copies is not None and _is(key, copies))
+                entries = [] if left_out else _entries(path)
             except OSError as error:
                 kind = _KINDS.get(error.errno or 0, "unreadable")
                 yield _error(path, kind, "a folder to look into", error.strerror)
                 empty = False
                 continue
             empty = empty and key not in seen
-            seen.add(key)
+            if not left_out:
+                seen.add(key)
             waiting.append(iter(entries))
     if empty:
         yield no_pictures(root, by_pattern=False)
@@ -144,7 +174,15 @@ def _was_inside(path: str, seen: set[tuple[int, int]]) -> bool:
         return False
 
 
-def _identity(folder: str) -> tuple[int, int]:
+def _is(key: tuple[int, int], folder: str | os.PathLike[str]) -> bool:
+    """Whether that is the identity of a folder, which may not exist yet."""
+    try:
+        return _identity(folder) == key
+    except OSError:
+        return False
+
+
+def _identity(folder: str | os.PathLike[str]) -> tuple[int, int]:
     status = os.stat(folder)
     return status.st_dev, status.st_ino
 

@@ -99,7 +99,8 @@ def picture(result: ImageResult, heading: str, wide: bool) -> RenderableType:
 
 def video(result: VideoResult, heading: str) -> RenderableType:
     """A clip's heading, its people as a table, what is to be said of each, and the sentence on the whole."""
-    size = f"  {result.width} × {result.height} pixels, {clock(result.duration)}, {result.frames} frames looked at"
+    frames = "1 frame" if result.frames == 1 else f"{result.frames} frames"
+    size = f"  {result.width} × {result.height} pixels, {clock(result.duration)}, {frames} looked at"
     parts: list[RenderableType] = [Text.assemble((printable(heading), "bold"), Text(size, style="dim"))]
     if result.persons:
         headers = ["Person", "Seen", "Judged in", "Verdict", "Fake probability", "False-alarm rate"]

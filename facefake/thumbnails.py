@@ -14,7 +14,8 @@ from PIL import Image
 
 from facefake.alignment import align
 from facefake.errors import ImageError
-from facefake.images import load_picture
+from facefake.images import ImageLimits, load_picture
+from facefake.stores import is_uri
 from facefake.tiles import Face
 
 if TYPE_CHECKING:
@@ -63,13 +64,21 @@ def make_thumbnails(
     """
     if record["path"] is None:
         return Thumbnails(gone="The picture was no file.")
+    if is_uri(record["path"]):
+        return Thumbnails(gone="The picture lies in a store; small copies are made of this machine's files alone.")
     path = _file_name(record["path"])
+    limits = ImageLimits()
     try:
         status = os.stat(path)
         state = {"size": status.st_size, "modified_ns": status.st_mtime_ns}
         if record.get("file") not in (None, state):
             return Thumbnails(gone="The file was changed since it was judged.")
-        picture = load_picture(path)
+        if record.get("file") == state:  # a scan may allow more than is usual, and this one did
+            limits = ImageLimits(
+                max_bytes=max(limits.max_bytes, status.st_size),
+                max_pixels=max(limits.max_pixels, record["width"] * record["height"]),
+            )
+        picture = load_picture(path, limits)
     except (OSError, ValueError) as error:
         return Thumbnails(gone=f"The file cannot be read any more: {getattr(error, 'strerror', error)}.")
     except ImageError as error:

@@ -293,13 +293,105 @@ def test_exit_status(
     assert run("scan", *names, *options).exit_code == status
 
 
+def test_resumed_copies_follow_their_records(pictures: Callable[..., Path]) -> None:
+    def scan(*names: str) -> tuple[Result, dict[Path, bytes]]:
+        for name in names:
+            Path(name).parent.mkdir(exist_ok=True)
+            Image.fromarray(np.full((48, 64, 3), rng.integers(256), np.uint8)).save(name)
+        result = run("scan", "in", "--annotate", "out", "--jsonl", "r.jsonl", "--resume")
+        assert result.exit_code == 0, result.stderr
+        return result, {path: path.read_bytes() for path in Path("out").iterdir()}
+
+    rng = np.random.default_rng(3)
+    Path("in").mkdir()
+    _, before = scan("in/b/fake.png", "in/c/fake.png")
+    _, added = scan("in/a/fake.png")
+    assert len(added) == 3
+    assert added.items() > before.items()
+    _, changed = scan("in/c/fake.png")
+    assert changed.keys() == added.keys()
+    assert len(changed.items() - added.items()) == 1
+    assert changed[Path("out/fake-annotated.png")] == before[Path("out/fake-annotated.png")]
+    assert scan()[1] == changed
+
+
+def test_the_copies_are_no_pictures_of_the_next_scan(pictures: Callable[..., Path]) -> None:
+    pictures("fake.png", "real.png")
+    for _ in range(2):
+        result = run("scan", ".", "--annotate", "out", "--json", "--force")
+        assert [record["path"] for record in json.loads(result.stdout)] == ["./fake.png", "./real.png"]
+    named = run("scan", ".", "out", "--annotate", "out", "--json", "--force")
+    assert len(json.loads(named.stdout)) == 4
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--timeout", "inf"),
+        ("--timeout", "1e18"),
+        ("--min-face", "nan"),
+        ("--alarm", "nan"),
+        ("--max-megabytes", "inf"),
+        ("--max-megapixels", "nan"),
+        ("--frames-per-second", "nan"),
+        ("--worker-memory", "99999999999999"),
+    ],
+)
+def test_numbers_without_end_are_wrong_use(option: str, value: str, pictures: Callable[..., Path]) -> None:
+    pictures("real.png")
+    result = run("scan", "real.png", option, value)
+    assert result.exit_code == 2
+    assert option in result.stderr
+
+
+def test_no_output_is_a_picture_or_the_records(pictures: Callable[..., Path]) -> None:
+    pictures("real.png")
+    before = Path("real.png").read_bytes()
+    for option in ("--jsonl", "--csv"):
+        assert run("scan", "real.png", option, "./real.png", "--force").exit_code == 2
+    assert Path("real.png").read_bytes() == before
+    assert run("scan", "real.png", "--jsonl", "r.jsonl").exit_code == 0
+    records = Path("r.jsonl").read_bytes()
+    Path("link.jsonl").symlink_to("r.jsonl")
+    for option in ("--csv", "--html"):
+        assert run("report", "r.jsonl", option, "link.jsonl", "--force").exit_code == 2
+    assert Path("r.jsonl").read_bytes() == records
+    Path("q").mkdir()
+    assert run("scan", "real.png", "--csv", "s", "--jsonl", "q/../s").exit_code == 2
+
+
+def test_nothing_is_begun_that_cannot_be_ended(pictures: Callable[..., Path]) -> None:
+    pictures("real.png")
+    assert run("scan", "real.png", "--jsonl", "r.jsonl", "--model", "missing").exit_code != 0
+    Path("old.csv").touch()
+    assert run("scan", "real.png", "--jsonl", "r.jsonl", "--csv", "old.csv").exit_code == 1
+    assert not Path("r.jsonl").exists()
+    assert run("scan", "real.png", "--jsonl", "r.jsonl").exit_code == 0
+    assert run("report", "r.jsonl", "--csv", "new.csv", "--html", "old.csv").exit_code == 1
+    assert not Path("new.csv").exists()
+
+
+def test_an_output_on_a_full_disk_is_one_line_of_error() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "facefake", "--version"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 1
+    assert done.stderr == "Error: expected to write to standard output, got: No space left on device\n"
+
+
 def test_annotated_copies_are_written_and_existing_ones_kept(pictures: Callable[..., Path]) -> None:
     pictures("a/fake.png", "b/fake.jpg", "b/fake.png")
     result = run("scan", "a", "b", "--annotate", "out")
     assert result.exit_code == 0
-    written = ["fake-annotated-2.jpg", "fake-annotated-3.png", "fake-annotated.png"]
-    assert sorted(path.name for path in Path("out").iterdir()) == written
-    assert "Annotated: out/fake-annotated-3.png" in result.stderr
+    written = sorted(path.name for path in Path("out").iterdir())
+    assert [Path(name).suffix for name in written if name != "fake-annotated.png"] in (
+        [".jpg", ".png"],
+        [".png", ".jpg"],
+    )
+    assert all(f"Annotated: out/{name}" in result.stderr for name in written)
     Path("out/fake-annotated.png").write_text("precious")
     again = run("scan", "a", "real.png", "--annotate", "out", "--json")
     assert again.exit_code == 1

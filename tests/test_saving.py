@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from PIL import Image
 from facefake.errors import OutputError
 from facefake.images import Picture
 from facefake.results import FaceResult, ImageResult
-from facefake.saving import AnnotatedFolder, CopyNames
+from facefake.saving import AnnotatedFolder, CopyName, CopyNames, whole_file
 
 FACE = FaceResult(0, (-3.5, 4.0, 20.0, 30.0), ((20.0, 20.0),) * 6, 0.9, "fake", 0.97, 0.0002, None)
 RESULT = ImageResult("x.jpg", 64, 48, "fake", 0.97, 0.0002, None, (FACE,), (), "test 1")
@@ -58,21 +60,75 @@ def test_annotated_copies_hold_the_colour_profile_and_no_other_metadata(
             assert set(image.info) <= {"icc_profile", "jfif", "jfif_version", "jfif_unit", "jfif_density"}
 
 
-def test_pictures_of_one_name_get_numbers() -> None:
-    names = CopyNames()
-    given = [names.name(path) for path in ("a/x.jpg", "b/x.png", "b/X.jpg", "y.jpg")]
-    assert given == ["x-annotated", "x-annotated-2", "X-annotated-3", "y-annotated"]
+def named(*paths: str, names: CopyNames | None = None) -> dict[str, str]:
+    names = names or CopyNames()
+    return {path: names.name(path).name for path in paths}
+
+
+def test_pictures_of_one_name_get_a_digest_of_their_path() -> None:
+    given = named("a/x.jpg", "b/x.png", "b/X.jpg", "y.jpg")
+    assert [given["a/x.jpg"], given["y.jpg"]] == ["x-annotated", "y-annotated"]
+    assert re.fullmatch(r"x-annotated-[0-9a-f]{10}", given["b/x.png"])
+    assert re.fullmatch(r"X-annotated-[0-9a-f]{10}", given["b/X.jpg"])
+    assert named("a/x.jpg", "a/y/x.jpg", "b/x.png", "b/X.jpg").items() >= given.items() - {
+        ("y.jpg", "y-annotated")
+    }
 
 
 @given(
     st.lists(
-        st.text(st.sampled_from("xX-2annoted."), min_size=1, max_size=14).map(lambda name: f"{name}.jpg")
+        st.text(st.sampled_from("xX-2annoted."), min_size=1, max_size=14).map(lambda name: f"{name}.jpg"),
+        unique=True,
     )
 )
 def test_no_two_copies_have_one_name(paths: list[str]) -> None:
-    names = CopyNames()
-    given = [names.name(path).casefold() for path in paths]
-    assert len(set(given)) == len(given)
+    given = {name.casefold() for name in named(*paths).values()}
+    assert len(given) == len(paths)
+
+
+def test_a_copy_of_an_earlier_scan_is_replaced_by_its_own_picture_alone(tmp_path: Path) -> None:
+    first = named("b/x.jpg", "c/x.jpg")
+    for name in first.values():
+        (tmp_path / f"{name}.jpg").touch()
+
+    def again(*paths: str) -> dict[str, CopyName]:
+        names = CopyNames(tmp_path, known=first.__contains__)
+        return {path: names.name(path) for path in paths}
+
+    given = again("a/x.jpg", "b/x.jpg", "c/x.jpg")
+    assert given["c/x.jpg"] == CopyName(first["c/x.jpg"], replace=True)
+    assert again("b/x.jpg")["b/x.jpg"] == CopyName("x-annotated", replace=True)
+
+    folder = AnnotatedFolder(tmp_path)
+    added = folder.save(with_picture("a/x.jpg"), given["a/x.jpg"])
+    assert added.stem not in first.values()
+    assert (tmp_path / "x-annotated.jpg").read_bytes() == b""
+    assert again("a/x.jpg")["a/x.jpg"] == CopyName(added.stem, replace=True)
+    other = again("d/y.jpg")["d/y.jpg"]
+    assert folder.save(with_picture("d/y.jpg"), other).stem == "y-annotated"
+    assert folder.save(with_picture("d/y.jpg"), other).stem == "y-annotated"
+
+
+def test_what_a_replaced_copy_left_behind_goes(tmp_path: Path) -> None:
+    for name in ("x-annotated.png", "x-annotated-person-3.jpg", "x-annotated-5.jpg", "xx-annotated.jpg"):
+        (tmp_path / name).touch()
+    folder, copy = AnnotatedFolder(tmp_path), CopyName("x-annotated", replace=True)
+    folder.drop(copy, but=[folder.save(with_picture("x.jpg"), copy)])
+    left = ["x-annotated-5.jpg", "x-annotated.jpg", "xx-annotated.jpg"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == left
+    folder.drop(CopyName("x-annotated"), but=[])
+    assert sorted(path.name for path in tmp_path.iterdir()) == left
+
+
+def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with whole_file(pipe, force=True) as file:
+        file.write(b"all of it")
+    assert os.read(reader, 100) == b"all of it"
+    os.close(reader)
+    assert pipe.is_fifo()
 
 
 @pytest.mark.parametrize("path", ["../x.jpg", "/etc/x.jpg", "a/..", "..", "", "a/b/../../../x.jpg"])

@@ -174,3 +174,25 @@ def test_memory_holds_one_folder_and_not_all(tmp_path: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 4000 * 100
     finally:
         tracemalloc.stop()
+
+
+def test_two_stars_do_not_go_through_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touched(tmp_path, "d/a.jpg", "d/e/b.jpg", "d/.hidden/c.jpg", "d/.x.jpg", "d/.shown/d.jpg")
+    for link in ("l", "m"):
+        (tmp_path / "d" / link).symlink_to(tmp_path / "d", target_is_directory=True)
+    monkeypatch.chdir(tmp_path)
+    for root in ("d", "./d", f"{tmp_path}/d", "e/../d"):
+        (tmp_path / "e").mkdir(exist_ok=True)
+        assert list(find_pictures([f"{root}/**/*.jpg"])) == [f"{root}/a.jpg", f"{root}/e/b.jpg"]
+    assert list(find_pictures(["**/e/*.jpg"])) == ["d/e/b.jpg"]
+    assert list(find_pictures(["d/**/.shown/*"])) == ["d/.shown/d.jpg"]
+    assert list(find_pictures(["d/**/a**.jpg"])) == ["d/a.jpg"]
+    assert error(*find_pictures(["d/**/*.png"])).kind == "not_found"
+
+
+def test_the_folder_of_copies_is_left_out_unless_it_is_named(tmp_path: Path) -> None:
+    picture, copy = touched(tmp_path, "a.jpg", "out/a-annotated.jpg")
+    assert list(find_pictures([tmp_path], tmp_path / "out")) == [picture]
+    assert list(find_pictures([tmp_path, copy], tmp_path / "out")) == [picture, copy]
+    assert list(find_pictures([tmp_path, tmp_path / "out"], tmp_path / "out")) == [picture, copy]
+    assert list(find_pictures([tmp_path], tmp_path / "missing")) == [picture, copy]
