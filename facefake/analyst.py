@@ -147,9 +147,7 @@ class Analyst:
         if self._annotate is None or job.copy is None:
             return ()
         name, put = job.copy, self._annotate.put
-        drawn = (
-            partial(put, sheet, name.of_person(person.number)) for person, sheet in sheets(result)
-        )
+        drawn = (partial(put, sheet, name.of_person(person.number)) for person, sheet in sheets(result))
         return self._written(name, drawn)
 
     def _written(

@@ -26,6 +26,7 @@ FORMAT = 1
 DESCRIPTION = "bundle.json"
 LITERT_FILE = "model.tflite"
 KERAS_FILE = "model.keras"
+LEAST_SIDE, LARGEST_SIDE = 32, 1024  # pixels of a network's input
 _LARGEST = {DESCRIPTION: 4 << 20, LITERT_FILE: 1 << 30, KERAS_FILE: 1 << 30}  # bytes
 _DEEPEST = 20  # levels of lists and objects in a description; what writes it out again may be recursive
 _MOST_DIGITS = 19  # of a whole number, as 64 bits have
@@ -262,7 +263,7 @@ def _described(folder: Path, fields: _Fields) -> Bundle:
         folder=folder,
         name=name,
         version=version,
-        side=fields.within("side", int, 32, 1024),
+        side=fields.within("side", int, LEAST_SIDE, LARGEST_SIDE),
         margin=fields.within("margin", float, 1.0, 3.0),
         bias=fields.take("bias", float),
         calibration=Calibration.from_dict(fields.take("calibration", dict)),

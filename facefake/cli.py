@@ -435,7 +435,9 @@ def scan(
             "Faces are numbered from left to right; --annotate DIR marks them on a copy of the picture."
         )
     if tables and smallest and min_face is None:
-        err.print(f"Faces of less than {pixels(smallest)} pixels were not looked for; --min-face PX finds them.")
+        err.print(
+            f"Faces of less than {pixels(smallest)} pixels were not looked for; --min-face PX finds them."
+        )
     _end_scan(err, verdicts, fail_on_fake, unsaved)
 
 

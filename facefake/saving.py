@@ -55,9 +55,7 @@ class CopyNames:
         known: is told a picture's path, and whether that scan has a record of it.
     """
 
-    def __init__(
-        self, folder: Path | None = None, known: Callable[[str], bool] = lambda path: False
-    ) -> None:
+    def __init__(self, folder: Path | None = None, known: Callable[[str], bool] = lambda path: False) -> None:
         self._folder = folder
         self._known = known
         self._taken: set[str] = set()

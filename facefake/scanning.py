@@ -205,7 +205,9 @@ def check_bounds(timeout: float, worker_memory: int) -> None:
         ValueError: they are not above 0, or larger than any system can count.
     """
     if not 0 < timeout <= LONGEST_TIMEOUT:
-        raise ValueError(f"expected a timeout above 0 and at most {LONGEST_TIMEOUT:,} seconds, got {timeout!r}")
+        raise ValueError(
+            f"expected a timeout above 0 and at most {LONGEST_TIMEOUT:,} seconds, got {timeout!r}"
+        )
     if not 0 < worker_memory <= MOST_WORKER_MEMORY:
         raise ValueError(
             f"expected worker_memory above 0 and at most {MOST_WORKER_MEMORY:,} bytes, got {worker_memory!r}"

@@ -65,7 +65,9 @@ def make_thumbnails(
     if record["path"] is None:
         return Thumbnails(gone="The picture was no file.")
     if is_uri(record["path"]):
-        return Thumbnails(gone="The picture lies in a store; small copies are made of this machine's files alone.")
+        return Thumbnails(
+            gone="The picture lies in a store; small copies are made of this machine's files alone."
+        )
     path = _file_name(record["path"])
     limits = ImageLimits()
     try:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 STORE_MARGIN = 1.35  # wider than any network's margin, so that crops can be shifted and turned in training
 STORE_SIDE = 256
+THUMBNAILS = "thumbnails.npy"
 _FORMAT = 1
 
 
@@ -52,6 +53,7 @@ class CropStore:
             StoredCrop(Example(Path(path), *rest), offset, side, face_side)
             for path, *rest, offset, side, face_side in index["crops"]
         ]
+        self._folder = folder
         self.fingerprint: str = index["fingerprint"]
         self.skipped: list[tuple[str, str]] = [tuple(row) for row in index["skipped"]]
         self._pixels = np.memmap(folder / "pixels.bin", np.uint8, "r")
@@ -70,6 +72,22 @@ class CropStore:
         """Landmarks of crop `number`, float32 (468, 2), pixels of the crop; None for a fake or where none were found."""
         points = np.asarray(self._landmarks[number], np.float32)
         return None if np.isnan(points[0, 0]) else points
+
+    def thumbnails(self) -> NDArray[np.uint8]:
+        """All crops in grey, uint8 (n, 32, 32); made when somebody asks first, and kept beside them."""
+        import cv2
+
+        path = self._folder / THUMBNAILS
+        if not path.is_file():
+            small = np.empty((len(self), 32, 32), np.uint8)
+            for number in range(len(self)):
+                grey = cv2.cvtColor(self.pixels(number), cv2.COLOR_RGB2GRAY)
+                cv2.resize(grey, (32, 32), small[number], interpolation=cv2.INTER_AREA)
+            partial = path.with_suffix(".partial")
+            with partial.open("wb") as file:
+                np.save(file, small)
+            partial.replace(path)
+        return np.asarray(np.load(path), np.uint8)
 
 
 def make_crops(
@@ -91,6 +109,7 @@ def make_crops(
         return CropStore(folder)
     folder.mkdir(parents=True, exist_ok=True)
     index.unlink(missing_ok=True)
+    (folder / THUMBNAILS).unlink(missing_ok=True)
     rows: list[list[object]] = []
     skipped: list[tuple[str, str]] = []
     landmarks = []

@@ -44,11 +44,12 @@ def read_dataset(folder: Path) -> list[Example]:
 
     Args:
         folder: either holds a ``manifest.csv`` with the columns path (relative to the folder), label, kind,
-            source, group, split; or holds ``real/`` and ``fake/``, whose subfolders, if any, are the sources.
-            In the second form a tenth of the files, chosen by a hash of their names, is the val split.
+            source, group, split, where a row without a group is one of its own; or holds ``real/`` and ``fake/``,
+            whose subfolders, if any, are the sources. In the second form a tenth of the files, chosen by a hash of
+            their names, is the val split.
 
     Raises:
-        DatasetError: the folder has neither form, a row is wrong, or a label is missing.
+        DatasetError: the folder has neither form, a row is wrong, a group crosses the splits, or a label is missing.
     """
     manifest = folder / "manifest.csv"
     if manifest.is_file():
@@ -92,9 +93,15 @@ def _read_manifest(manifest: Path) -> list[Example]:
                     cast(Label, row["label"]),
                     row["kind"],
                     row["source"],
-                    row["group"],
+                    row["group"] or row["path"],
                     cast(Split, row["split"]),
                 )
+            )
+    splits: dict[str, Split] = {}
+    for example in examples:
+        if splits.setdefault(example.group, example.split) != example.split:
+            raise DatasetError(
+                f"{manifest}: expected all pictures of a group in one split, got the group {example.group!r} in both"
             )
     return examples
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -174,11 +174,11 @@ def evaluate_crops(
     ]
     mixed = np.random.default_rng(0).permutation(numbers).tolist()
     steady = stability(scorer, bundle, store, first_of_each(store, mixed, _STEADY_A_SOURCE), viewed)
-    held_out = set(bundle.card.get("recipe", {}).get("held_out", []))
+    trained = trained_sources(bundle.card)
     evaluation = Evaluation(
         model=bundle.label,
         split=split,
-        sources=tuple(row for tier in TIERS for row in _source_rows(tiers[tier], tier, held_out)),
+        sources=tuple(row for tier in TIERS for row in _source_rows(tiers[tier], tier, trained)),
         kinds=tuple(_kind_row(tiers[tier], tier, kind) for tier in TIERS for kind in _kinds(tiers[tier])),
         tiers=tuple(_tier_rows(tiers, bundle)),
         sizes=tuple(sizes),
@@ -205,7 +205,13 @@ def _judge(bundle: Bundle, store: CropStore, numbers: Sequence[int], logits: NDA
     )
 
 
-def _source_rows(judged: Judged, tier: Tier, held_out: set[str]) -> list[SourceRow]:
+def trained_sources(card: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """Label and name of the sources that a bundle was trained on, by its card, those before a fine-tuning included."""
+    here = {(row["label"], row["source"]) for row in card.get("data", []) if row["trained"]}
+    return here | {(label, source) for label, source in card.get("trained_before", [])}
+
+
+def _source_rows(judged: Judged, tier: Tier, trained: set[tuple[str, str]]) -> list[SourceRow]:
     rows = []
     keys = zip(judged.fake.tolist(), judged.kind.tolist(), judged.source.tolist(), strict=True)
     for fake, kind, source in sorted(set(keys), key=lambda key: (_LABELS[key[0]], *key[1:])):
@@ -227,7 +233,7 @@ def _source_rows(judged: Judged, tier: Tier, held_out: set[str]) -> list[SourceR
                 kind=kind,
                 source=source,
                 tier=tier,
-                trained_on=source not in held_out,
+                trained_on=(_LABELS[fake], source) in trained,
                 count=int(own.sum()),
                 called_fake=float(judged.called_fake[own].mean()),
                 called_uncertain=float(judged.called_uncertain[own].mean()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,13 +61,18 @@ def fit(
     import keras
 
     keras.utils.set_random_seed(recipe.seed)
+    epochs = -(-recipe.steps // recipe.steps_an_epoch)
+    # Epochs of one length, so that the run is no longer than was asked for but for less than a step in each.
+    recipe = replace(recipe, steps_an_epoch=-(-recipe.steps // epochs))
+    steps = epochs * recipe.steps_an_epoch
+    warmup_steps = min(recipe.warmup_steps, steps // 2)
     optimizer = keras.optimizers.AdamW(
         keras.optimizers.schedules.CosineDecay(
             initial_learning_rate=recipe.learning_rate / 50,
-            decay_steps=max(1, recipe.steps - recipe.warmup_steps),
+            decay_steps=steps - warmup_steps,
             alpha=0.02,
             warmup_target=recipe.learning_rate,
-            warmup_steps=recipe.warmup_steps,
+            warmup_steps=warmup_steps,
         ),
         weight_decay=recipe.weight_decay,
         use_ema=True,
@@ -80,17 +86,20 @@ def fit(
     checkpoint = folder / "checkpoint"
     if not checkpoint.exists():
         (folder / LOG).unlink(missing_ok=True)
-    epochs = -(-recipe.steps // recipe.steps_an_epoch)
+
+    def begin(epoch: int) -> None:
+        batches.epoch = epoch
+        _reseed(network, recipe.seed, epoch)
 
     def count(batch: int) -> None:
-        stepped(batches.epoch * recipe.steps_an_epoch + batch + 1, epochs * recipe.steps_an_epoch)
+        stepped(batches.epoch * recipe.steps_an_epoch + batch + 1, steps)
 
     history = network.fit(
         batches,
         epochs=epochs,
         callbacks=[
             keras.callbacks.LambdaCallback(
-                on_epoch_begin=lambda epoch, logs: setattr(batches, "epoch", epoch),
+                on_epoch_begin=lambda epoch, logs: begin(epoch),
                 on_train_batch_end=lambda batch, logs: count(batch),
             ),
             # Before the validation, so that an epoch in the log is an epoch in the checkpoint.
@@ -106,6 +115,13 @@ def fit(
             f"{recipe.learning_rate} may help"
         )
     optimizer.finalize_variable_values(network.trainable_variables)
+
+
+def _reseed(network: keras.Model, seed: int, epoch: int) -> None:
+    """Dropout of an epoch by the seed and the epoch alone, as the batches are: a checkpoint does not hold its state."""
+    for layer in network.layers:
+        if generator := getattr(layer, "seed_generator", None):
+            generator.state.assign(np.array([seed, epoch], generator.state.dtype))
 
 
 def _loss(recipe: Recipe) -> Any:

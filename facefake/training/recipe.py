@@ -8,9 +8,13 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from facefake.bundle import LARGEST_SIDE, LEAST_SIDE
 from facefake.errors import DatasetError
 from facefake.training.crops import STORE_MARGIN
 from facefake.training.reconstruction import UPSAMPLERS
+
+SELF_MADE = ("self-blend", "region-blend", "retouch", "swap", "reconstruction", "upsampling")
+"""The fakes that are made of real faces; what each is, `forgery` says."""
 
 _COMMON = ("margin", "held_out", "seed", "stage")  # what cannot differ between stages
 
@@ -24,10 +28,10 @@ class Recipe:
         margin: side of the crop as a multiple of the face box's longer side, at most `crops.STORE_MARGIN`.
         dropout: share of feature channels dropped before the head.
         batch: crops a step, half of them fake.
-        steps: how many steps in all.
-        steps_an_epoch: after so many steps the network is checkpointed and validated.
+        steps: how many steps in all, rounded up to a multiple of the number of epochs.
+        steps_an_epoch: after at most so many steps the network is checkpointed and validated.
         learning_rate: the highest one, after the warm-up and before the cosine decay.
-        warmup_steps: steps of linear warm-up.
+        warmup_steps: steps of linear warm-up, at most half of all.
         weight_decay: of AdamW.
         consistency: weight of the loss between two views of a face, which differ by quality and geometry; above 0, a batch
             holds half as many faces, each twice.
@@ -109,12 +113,32 @@ class Recipe:
                     raise DatasetError(
                         f"recipe: expected {setting} of {name} to be at least 0, got {share!r}"
                     )
-        if not 0 <= self.consistency < math.inf:
-            raise DatasetError(f"recipe: expected consistency of at least 0, got {self.consistency}")
-        if not set(self.upsamplers) <= set(UPSAMPLERS):
+        for setting in (
+            *(
+                "consistency",
+                "other_kind_share",
+                "weight_decay",
+                "warmup_steps",
+                "seed",
+                "reconstruction_seed",
+            ),
+            *("jitter_scale", "jitter_degrees", "jitter_shift"),
+        ):
+            if not 0 <= getattr(self, setting) < math.inf:
+                raise DatasetError(f"recipe: expected {setting} of at least 0, got {getattr(self, setting)}")
+        if max(self.seed, self.reconstruction_seed) >= 2**32:
             raise DatasetError(
-                f"recipe: expected upsamplers out of {', '.join(UPSAMPLERS)}, got {self.upsamplers}"
+                f"recipe: expected seeds below 2^32, got {self.seed} and {self.reconstruction_seed}"
             )
+        if not LEAST_SIDE <= self.side <= LARGEST_SIDE:
+            raise DatasetError(f"recipe: expected side from {LEAST_SIDE} to {LARGEST_SIDE}, got {self.side}")
+        for setting, known in (("upsamplers", tuple(UPSAMPLERS)), ("self_made_share", SELF_MADE)):
+            if unknown := [name for name in getattr(self, setting) if name not in known]:
+                raise DatasetError(
+                    f"recipe: expected {setting} out of {', '.join(known)}, got {unknown[0]!r}"
+                )
+        if self.self_made_share.get("reconstruction") and not self.upsamplers:
+            raise DatasetError("recipe: expected upsamplers, which reconstructions need; got none")
         for name in (*self.held_out, *self.counterpart.values()):
             if type(name) is not str:
                 raise DatasetError(f"recipe: expected names in held_out and counterpart, got {name!r}")

@@ -39,7 +39,7 @@ _MULTIPLE = 8  # what a side must be a multiple of to be halved three times
 _OWN_SHADING = (
     4.0  # pixels: standard deviation of the Gaussian above which nothing of a reconstruction is kept
 )
-_FORMAT = 1
+_FORMAT = 2
 
 
 def autoencoder(upsampler: str) -> keras.Model:
@@ -202,7 +202,7 @@ def make_reconstructions(
         store: the crops.
         numbers: real crops to learn from and to reconstruct.
         folder: where the reconstructions lie or will lie, in a sub-folder for these settings.
-        upsamplers: which auto-encoders; they take turns.
+        upsamplers: which auto-encoders; they take turns in every source.
         count: how many crops are reconstructed, each by one of them; drawn so that all sources take turns, too.
         steps: of each auto-encoder's training.
         seed: of everything random.
@@ -212,6 +212,7 @@ def make_reconstructions(
         ModelError: there is no crop to learn from.
     """
     chosen = _in_turns(store, numbers, np.random.default_rng(seed))[:count]
+    dealt = _dealt(store, chosen, len(upsamplers))
     settings = [_FORMAT, store.fingerprint, list(upsamplers), chosen, sorted(numbers), steps, seed]
     fingerprint = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
     folder /= fingerprint[:16]  # so that runs with different settings can share a cache
@@ -228,7 +229,7 @@ def make_reconstructions(
                 progress("auto-encoder steps trained", at * total + done, len(upsamplers) * total)
 
             network = train_autoencoder(upsampler, store, numbers, seed + at, steps, stepped)
-            for number in chosen[at :: len(upsamplers)]:
+            for number in dealt[at]:
                 made = reconstruct(network, store.pixels(number))
                 pixels.write(made.tobytes())
                 places[number] = offset, len(made), upsampler
@@ -238,6 +239,18 @@ def make_reconstructions(
     partial.write_text(json.dumps({"crops": places}), encoding="utf-8")
     partial.replace(index)  # so that a run that is cut short leaves no half an index
     return Reconstructions(folder)
+
+
+def _dealt(store: CropStore, numbers: Sequence[int], hands: int) -> list[list[int]]:
+    """The numbers in so many hands; those of one source go round, each source's from another hand on."""
+    dealt: list[list[int]] = [[] for _ in range(hands)]
+    turns: dict[str, int] = {}
+    for number in numbers:
+        source = store.crops[number].example.source
+        hand = turns.setdefault(source, len(turns))
+        dealt[hand % hands].append(number)
+        turns[source] = hand + 1
+    return dealt
 
 
 def _in_turns(store: CropStore, numbers: Sequence[int], rng: np.random.Generator) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -16,8 +17,8 @@ from facefake.errors import DatasetError
 from facefake.keras_archive import load_keras
 from facefake.training.calibrate import calibrate, check_enough
 from facefake.training.crops import CropStore, make_crops
-from facefake.training.dataset import Example, read_dataset
-from facefake.training.evaluate import evaluate_crops
+from facefake.training.dataset import read_dataset
+from facefake.training.evaluate import evaluate_crops, trained_sources
 from facefake.training.export import Precision, write_description, write_networks
 from facefake.training.fit import fit
 from facefake.training.network import build, fold_scale
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     import keras
 
     from facefake.bundle import Bundle
+
+_CLAIM = "run.json"
 
 
 def train(
@@ -67,7 +70,8 @@ def train(
         report: called with each epoch's line of the log.
 
     Raises:
-        DatasetError: the dataset is not as described, or too small to calibrate on.
+        DatasetError: the dataset is not as described, or too small to calibrate on; or in `out` lies a run that was cut
+            short, of other settings or pictures.
         ModelError: the backbone or the bundle to start from is not to be had, or the training diverged.
     """
     import keras
@@ -77,13 +81,13 @@ def train(
     network: keras.Model
     if start is None:
         network = build(backbone, recipe.side, recipe.dropout)
-        origin = backbone
+        origin, before = backbone, []
     else:
         bundle = read_bundle(start)
         network = load_keras(checked_file(bundle, KERAS_FILE), str(start / KERAS_FILE))
         tables = [{name: value for name, value in table.items() if name != "side"} for table in recipe.stage]
         recipe = replace(recipe, side=bundle.side, margin=bundle.margin, stage=tables)
-        origin = bundle.label
+        origin, before = bundle.label, sorted(map(list, trained_sources(bundle.card)))
     store = make_crops(
         examples, out / "crops" if cache is None else cache, partial(progress, "pictures cut out")
     )
@@ -96,10 +100,11 @@ def train(
     check_enough(store, halves(store, hidden)[0])
     out.mkdir(parents=True, exist_ok=True)
     stages = recipe.stages()
+    _claim(out, {"recipe": recipe.to_dict(), "crops": store.fingerprint, "from": origin})
     finished = [out / f"trained-{number}.keras" for number in range(1, len(stages) + 1)]
     for number, (stage, file) in enumerate(zip(stages, finished, strict=True), 1):
         if not file.exists():
-            network = _at_side(network, stage.side, backbone, recipe.dropout)
+            network = _with_dropout(_at_side(network, stage.side, backbone, stage.dropout), stage.dropout)
             made = None
             if stage.self_made_share.get("reconstruction"):
                 made = make_reconstructions(
@@ -135,11 +140,48 @@ def train(
         name=name,
         version=version,
         precision=precision,
-        card={"trained_from": origin, "recipe": recipe.to_dict(), "data": _counts(examples, recipe)},
+        card={
+            "trained_from": origin,
+            "trained_before": before,
+            "recipe": recipe.to_dict(),
+            "data": _counts(store, recipe),
+        },
     )
-    for file in finished:
+    for file in (*finished, out / _CLAIM):
         file.unlink()
     return bundle
+
+
+def _claim(out: Path, settings: dict[str, Any]) -> None:
+    """Note what a run is made of, in the folder where it may be cut short and gone on with.
+
+    Raises:
+        DatasetError: there lies a run of something else.
+    """
+    content = json.dumps(settings, indent=1, sort_keys=True) + "\n"
+    claim = out / _CLAIM
+    if claim.is_file() and claim.read_text(encoding="utf-8") != content:
+        raise DatasetError(
+            f"{claim}: expected the settings, crops and start of the run that was cut short there, got others: give them "
+            "again, or another folder"
+        )
+    claim.write_text(content, encoding="utf-8")
+
+
+def _with_dropout(network: keras.Model, rate: float) -> keras.Model:
+    """The same network with that dropout before the head; rebuilt, since at 0 a layer has no chance of its own."""
+    import keras
+
+    if network.get_layer("dropout").rate == rate:
+        return network
+
+    def clone(layer: Any) -> Any:
+        config = layer.get_config()
+        return type(layer).from_config({**config, "rate": rate} if layer.name == "dropout" else config)
+
+    changed = keras.models.clone_model(network, clone_function=clone)
+    changed.set_weights(network.get_weights())
+    return changed
 
 
 def _at_side(network: keras.Model, side: int, backbone: str, dropout: float) -> keras.Model:
@@ -193,13 +235,16 @@ def _check_labels(store: CropStore, numbers: list[int], use: str) -> None:
             raise DatasetError(f"expected {label} faces to {use} on, got none among {len(numbers)} crops")
 
 
-def _counts(examples: list[Example], recipe: Recipe) -> list[dict[str, Any]]:
-    """Pictures by source: how many were trained on, and how many were kept unseen."""
+def _counts(store: CropStore, recipe: Recipe) -> list[dict[str, Any]]:
+    """Crops by source: how many were trained on, and how many were kept unseen."""
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
-    for example in examples:
-        key = (example.label, example.kind, example.source)
-        row = rows.setdefault(
-            key, {**dict(zip(("label", "kind", "source"), key, strict=True)), "trained": 0, "unseen": 0}
-        )
-        row["unseen" if example.split == "val" or example.source in recipe.held_out else "trained"] += 1
-    return list(rows.values())
+    for use, numbers in (
+        ("trained", seen(store, recipe.held_out)),
+        ("unseen", unseen(store, recipe.held_out)),
+    ):
+        for number in numbers:
+            example = store.crops[number].example
+            key = (example.label, example.kind, example.source)
+            named = dict(zip(("label", "kind", "source"), key, strict=True))
+            rows.setdefault(key, {**named, "trained": 0, "unseen": 0})[use] += 1
+    return [rows[key] for key in sorted(rows)]

@@ -14,6 +14,7 @@ from facefake.alignment import resample
 from facefake.errors import DatasetError
 from facefake.training import degrade, forgery
 from facefake.training.crops import STORE_MARGIN, CropStore
+from facefake.training.recipe import SELF_MADE
 from facefake.training.styling import style
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from facefake.training.recipe import Recipe
     from facefake.training.reconstruction import Reconstructions
 
-SELF_MADE = ("self-blend", "region-blend", "retouch", "swap", "reconstruction", "upsampling")
 _MASKED_SQUARE = 16  # pixels of the crop
 _SWAP_CANDIDATES = 64  # enough for one of like pose and colouring
 
@@ -85,6 +85,8 @@ class PairStream:
             raise DatasetError(
                 "expected reconstructions of real faces, which the recipe has a share of; got none"
             )
+        if not any(True for _ in self._reals.members()):
+            raise DatasetError("expected real faces of a source with a source_share above 0, got none")
         shares = [recipe.kind_share.get(kind, recipe.other_kind_share) for kind in kinds]
         made = [recipe.self_made_share.get(name, 0.0) for name in SELF_MADE]
         if sum(made) and not any(True for _ in self._forgeable.members()):
@@ -200,7 +202,8 @@ class _Sources:
     def __init__(self, members: Mapping[int, str], shares: Mapping[str, float]) -> None:
         self._members: dict[str, list[int]] = {}
         for number, source in members.items():
-            self._members.setdefault(source, []).append(number)
+            if shares.get(source, 1.0):
+                self._members.setdefault(source, []).append(number)
         self._names = list(self._members)
         weights = [math.sqrt(len(self._members[name])) * shares.get(name, 1.0) for name in self._names]
         self._shares = np.array(weights) / sum(weights)

@@ -37,16 +37,16 @@ def redraw(crop: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint
     Returns:
         uint8 (n, n, 3).
     """
-    import cv2
-
     side = len(crop)
     doublings = int(rng.choice(_DOUBLINGS, p=_DOUBLINGS_SHARE))
     step = 2**doublings
     padded = np.pad(crop, ((0, -side % step), (0, -side % step), (0, 0)), "reflect").astype(np.float32)
-    size = padded.shape[1] // step, padded.shape[0] // step
-    traced = smooth = np.asarray(cv2.resize(padded, size, interpolation=cv2.INTER_AREA), np.float32)
-    for _ in range(doublings):
-        kernel = _kernel(rng)
+    kernels = [_kernel(rng) for _ in range(doublings)]
+    small = padded
+    for kernel in reversed(kernels):
+        small = _halved(small, kernel)
+    traced = smooth = small
+    for kernel in kernels:
         traced = _doubled(traced, _noisy(kernel, rng))
         smooth = _doubled(smooth, kernel)
     kept = 1.0 if rng.random() < 0.4 else rng.uniform(0.0 if doublings == 1 else 0.6, 1.0)
@@ -62,7 +62,7 @@ def _kernel(rng: np.random.Generator) -> NDArray[np.float32]:
 def _noisy(kernel: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
     """The kernel with other values, whose sum is as before."""
     noise = rng.normal(0, rng.uniform(*_NOISE), kernel.shape)
-    changed = kernel * (1 + noise)
+    changed = kernel * np.maximum(1 + noise, 0.1)
     if rng.random() < _EVENED:
         for across in (0, 1):
             for down in (0, 1):
@@ -70,6 +70,21 @@ def _noisy(kernel: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.
                 values = changed[down::2, across::2]
                 values *= (1 / values.sum()) ** (1 - _LEFT_UNEVEN)
     return np.asarray(changed * (kernel.sum() / changed.sum()), np.float32)
+
+
+def _halved(picture: NDArray[np.float32], kernel: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A picture of half the side, whose values lie where the kernel takes them from: one of odd length has its middle on
+    a pixel, one of even length between two.
+    """
+    import cv2
+
+    if len(kernel) % 2:
+        row = np.array([0.25, 0.5, 0.25], np.float32)
+        return np.asarray(cv2.sepFilter2D(picture, -1, row, row)[::2, ::2], np.float32)
+    height, width = picture.shape[:2]
+    return np.asarray(
+        cv2.resize(picture, (width // 2, height // 2), interpolation=cv2.INTER_AREA), np.float32
+    )
 
 
 def _doubled(picture: NDArray[np.float32], kernel: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -178,3 +178,27 @@ def test_what_is_trained_on_is_never_what_is_judged_on(toy_store):
     assert sorted(first + second) == hidden
     groups = [{toy_store.crops[n].example.group for n in half} for half in (first, second)]
     assert groups[0] and groups[1] and not groups[0] & groups[1]
+
+
+def test_one_photograph_is_judged_on_once_and_not_if_it_was_trained_on(store_of, face):
+    def crop(seed, split, label="real", change=lambda pixels: pixels):
+        return {"label": label, "split": split}, change(face(seed)[0]), None
+
+    def resized(pixels):
+        return np.ascontiguousarray(pixels[::2, ::2])
+
+    store = store_of(
+        [
+            crop(0, "train"),
+            crop(0, "val", change=lambda pixels: np.clip(pixels * 0.9, 0, 255).astype(np.uint8)),
+            crop(0, "val", "fake"),
+            crop(1, "val"),
+            crop(1, "val", change=resized),
+            crop(2, "val"),
+            crop(2, "train"),
+            crop(3, "val"),
+        ]
+    )
+    assert seen(store, []) == [0, 6]
+    assert unseen(store, []) == [2, 3, 7]
+    assert unseen(store, ["made"]) == [0, 2, 3, 5, 7]

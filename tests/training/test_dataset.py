@@ -27,6 +27,11 @@ def test_a_manifest_is_read_in_the_order_of_the_paths(tmp_path, encoding):
     assert (second.source, second.group, second.split) == ("s1", "g2", "val")
 
 
+def test_a_row_without_a_group_is_one_of_its_own(tmp_path):
+    first, second = read_dataset(write(tmp_path, [[*row[:4], "", row[5]] for row in ROWS]))
+    assert (first.group, second.group) == ("a.jpg", "b.jpg")
+
+
 def test_further_columns_are_of_no_account(tmp_path):
     rows = [[*row, "CC0"] for row in ROWS]
     assert len(read_dataset(write(tmp_path, rows, [*COLUMNS, "licence"]))) == 2
@@ -41,6 +46,7 @@ def test_further_columns_are_of_no_account(tmp_path):
         ([*ROWS, ["c.jpg", "real", "x", "s", "g", "val"]], COLUMNS, r"c\.jpg, found none"),
         ([*ROWS, ["a.jpg", "real", "x"]], COLUMNS, "line 4: expected 6 values"),
         ([*ROWS, ["real", "val"]], ["label", "split", *COLUMNS[:1], *COLUMNS[2:5]], "expected the label"),
+        ([*ROWS, ["a.jpg", "real", "x", "s", "g2", "train"]], COLUMNS, "group 'g2' in both"),
         ([], COLUMNS, "none that is real"),
         (ROWS[:1], COLUMNS, "none that is real"),
         (ROWS[1:], COLUMNS, "none that is fake"),

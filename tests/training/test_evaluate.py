@@ -42,7 +42,8 @@ def scored(store_of, tiny_bundle):
         for logit in logits
     ]
     store, read = store_of(crops), read_bundle(tiny_bundle)
-    bundle = replace(read, card={"recipe": {"held_out": ["speakers"]}})
+    data = [{"label": "fake", "source": "<b>gans</b>", "trained": 3}]
+    bundle = replace(read, card={"recipe": {"held_out": ["speakers"]}, "data": data})
     told: list[tuple[str, int, int]] = []
     found = evaluate_crops(Told(), bundle, store, range(len(store)), "all", lambda *what: told.append(what))
     assert [done for _, done, _ in told] == list(range(1, told[0][2] + 1))

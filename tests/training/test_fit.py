@@ -66,23 +66,26 @@ def test_a_run_learns_what_is_easy_and_logs_every_epoch(fresh, toy_store, tmp_pa
     assert not (tmp_path / "checkpoint").exists()
 
 
-def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(fresh, toy_store, tmp_path, monkeypatch):
-    """Weights, optimizer, average and stream all go on: only the order of an epoch's batches is not kept."""
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(
+    fresh, toy_store, tmp_path, monkeypatch, dropout
+):
+    """Weights, optimizer, average, stream and dropout all go on: only the order of an epoch's batches is not kept."""
     monkeypatch.setattr(random, "shuffle", lambda items: None)
     recipe = Recipe(**{**RECIPE.to_dict(), "steps": 24, "steps_an_epoch": 8})
-    whole = fresh(dropout=0.0)
+    whole = fresh(dropout=dropout)
     run(whole, toy_store, tmp_path / "whole", recipe=recipe)
 
     def stop(line):
         if line["epoch"] == 1:
             raise Stopped
 
-    first = fresh(dropout=0.0)
+    first = fresh(dropout=dropout)
     with pytest.raises(Stopped):
         run(first, toy_store, tmp_path / "cut", stop, recipe)
     assert (tmp_path / "cut" / "checkpoint").exists()
     assert [line["epoch"] for line in log(tmp_path / "cut")] == [1]
-    second, epochs = fresh(seed=99, dropout=0.0), []
+    second, epochs = fresh(seed=99, dropout=dropout), []
     run(second, toy_store, tmp_path / "cut", lambda line: epochs.append(line["epoch"]), recipe)
     assert epochs == [2, 3]
     assert [line["epoch"] for line in log(tmp_path / "cut")] == [1, 2, 3]
@@ -146,3 +149,17 @@ def test_a_source_of_fakes_is_compared_with_the_real_faces_of_that_source():
     assert result["sources"] == {"clips": 0.0, "gan": 0.5}
     assert result["auc"] == 0.25
     assert math.isnan(auc_by_source({("real", "x"): np.zeros(3)})["auc"])
+
+
+@pytest.mark.parametrize(("steps", "steps_an_epoch", "done"), [(3, 8, 3), (12, 10, 12), (20, 8, 21)])
+def test_a_run_is_as_long_as_was_asked_for(fresh, toy_store, tmp_path, steps, steps_an_epoch, done):
+    recipe = Recipe(
+        **{**RECIPE.to_dict(), "steps": steps, "steps_an_epoch": steps_an_epoch, "warmup_steps": 200}
+    )
+    model = fresh()
+    run(model, toy_store, tmp_path, recipe=recipe)
+    assert int(model.optimizer.iterations) == done
+    schedule = model.optimizer._learning_rate
+    rates = [float(schedule(step)) for step in range(done + 1)]
+    assert max(rates) == pytest.approx(recipe.learning_rate, rel=0.5)
+    assert rates[-1] == pytest.approx(0.02 * recipe.learning_rate, rel=0.01)

@@ -120,3 +120,15 @@ def test_without_a_large_crop_there_is_nothing_to_learn_from(store_of, face):
     store = store_of([({}, np.ascontiguousarray(pixels[:64, :64]), None)])
     with pytest.raises(ModelError, match="expected crops of 96 pixels or more"):
         train_autoencoder("nearest", store, [0], 0, 1)
+
+
+def test_every_source_has_as_much_of_every_autoencoder(store_of, face):
+    sources = "aaaabbbbccccddddde"
+    store = store_of([({"source": source}, *face(number)) for number, source in enumerate(sources)])
+    in_turns = reconstruction._in_turns(store, range(len(sources)), np.random.default_rng(0))
+    hands = reconstruction._dealt(store, in_turns, 4)
+    assert sorted(number for hand in hands for number in hand) == list(range(len(sources)))
+    for hand in hands:
+        of = [store.crops[number].example.source for number in hand]
+        assert [of.count(source) for source in "abc"] == [1, 1, 1]
+        assert of.count("d") in (1, 2)

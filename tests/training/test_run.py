@@ -18,7 +18,7 @@ from facefake.training import calibrate, network, reconstruction
 from facefake.training import run as module
 from facefake.training.crops import CropStore
 from facefake.training.dataset import read_dataset
-from facefake.training.evaluate import evaluate
+from facefake.training.evaluate import evaluate, trained_sources
 from facefake.training.recipe import Recipe
 from facefake.training.run import train
 from facefake.training.scoring import halves, unseen
@@ -54,7 +54,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(64):
         label = ("real", "fake")[number % 2]
         pixels = np.asarray(portraits[number // 2 % len(portraits)]).astype(float)
-        pixels = pixels * rng.uniform(0.8, 1.1) + (np.array([-25, 40, -25]) if label == "fake" else 0)
+        light = Image.fromarray(rng.uniform(0.6, 1.2, (4, 4)).astype(np.float32)).resize((112, 112))
+        pixels = pixels * np.asarray(light)[..., None] + (np.array([-25, 40, -25]) if label == "fake" else 0)
         if rng.random() < 0.5:
             pixels = pixels[:, ::-1]
         path = folder / label / f"{number}.png"
@@ -212,6 +213,54 @@ def test_stages_follow_one_another_and_are_not_repeated(data, tiny, tmp_path, mo
             np.testing.assert_allclose(np.mean(weights, axis=0), mean, rtol=1e-5, atol=1e-6)
     assert len((out / "stage-2" / "log.jsonl").read_text().splitlines()) == 2
     assert not list(out.glob("trained*"))
+
+
+def test_a_run_is_gone_on_with_under_its_own_settings_alone(data, tiny, tmp_path, monkeypatch):
+    def cut_short(*rest):
+        raise KeyboardInterrupt
+
+    out, fit = tmp_path / "out", module.fit
+    monkeypatch.setattr(module, "fit", cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        run(data, out)
+    other = replace(RECIPE, learning_rate=2e-2)
+    with pytest.raises(DatasetError, match=r"run\.json: expected the settings"):
+        train(data, out, other, backbone="tiny", cache=data / "crops")
+    monkeypatch.setattr(module, "fit", fit)
+    run(data, out)
+    assert not (out / "run.json").exists()
+    assert train(data, out, other, backbone="tiny", cache=data / "crops").label == "custom 1"
+
+
+def test_dropout_is_that_of_the_stage(data, tiny, trained, tmp_path, monkeypatch):
+    asked = []
+
+    def noted(model, store, train_on, val, stage, *rest):
+        asked.append((stage.dropout, model.get_layer("dropout").rate))
+        fit(model, store, train_on, val, stage, *rest)
+
+    fit = module.fit
+    monkeypatch.setattr(module, "fit", noted)
+    short = {"steps": 2, "steps_an_epoch": 2}
+    stages = [{**short, "dropout": 0.0}, {**short, "dropout": 0.7}, {**short, "side": 64}]
+    recipe = replace(RECIPE, dropout=0.3, stage=stages)
+    train(data, tmp_path / "a", recipe, backbone="tiny", cache=data / "crops")
+    train(
+        data,
+        tmp_path / "b",
+        replace(recipe, stage=stages[:1]),
+        backbone="",
+        start=trained,
+        cache=data / "crops",
+    )
+    assert asked == [(0.0, 0.0), (0.7, 0.7), (0.3, 0.3), (0.0, 0.0)]
+
+
+def test_what_was_trained_on_before_is_no_unseen_source(trained, data, tiny, tmp_path):
+    bundle = run(data, tmp_path / "second", start=trained)
+    assert bundle.card["trained_before"] == [["fake", "greens"], ["real", "samples"]]
+    for card, known in ((bundle.card, True), ({**bundle.card, "data": []}, True), ({}, False)):
+        assert (("fake", "greens") in trained_sources(card)) is known
 
 
 def test_too_few_unseen_faces_are_told_before_the_training(data, tiny, tmp_path, monkeypatch):

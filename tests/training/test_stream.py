@@ -15,8 +15,8 @@ from facefake.training import stream as stream_module
 from facefake.training.crops import make_crops
 from facefake.training.dataset import read_dataset
 from facefake.training.metrics import area_under_curve
-from facefake.training.recipe import Recipe
-from facefake.training.stream import SELF_MADE, PairStream
+from facefake.training.recipe import SELF_MADE, Recipe
+from facefake.training.stream import PairStream
 
 RECIPE = Recipe(side=64, margin=1.3, other_kind_share=0.0, self_made_share={})
 ALL_SELF_MADE = dict.fromkeys(SELF_MADE, 1.0)

@@ -30,6 +30,22 @@ def test_a_seed_gives_one_fake_and_another_another(crop):
     np.testing.assert_array_equal(crop, before)
 
 
+@pytest.mark.parametrize("row", upsampling._KERNELS)
+@pytest.mark.parametrize("doublings", [1, 2, 3])
+def test_no_kernel_moves_the_picture(row, doublings):
+    across = np.arange(128)
+    bump = np.exp(-((across[:, None] - 63.5) ** 2 + (across - 63.5) ** 2) / 288)
+    picture = np.repeat(bump[..., None], 3, -1).astype(np.float32)
+    kernel = np.outer(row, row).astype(np.float32)
+    small = picture
+    for _ in range(doublings):
+        small = upsampling._halved(small, kernel)
+    for _ in range(doublings):
+        small = upsampling._doubled(small, kernel)
+    for weights in (small[..., 0], small[..., 0].T):
+        assert (weights * across).sum() / weights.sum() == pytest.approx(63.5, abs=0.05)
+
+
 @pytest.mark.parametrize("side", [32, 33, 95, 224])
 def test_shape_and_type_are_the_crop_s(crop, side):
     part = np.ascontiguousarray(crop[:side, :side])
@@ -50,7 +66,7 @@ def test_the_face_stays_where_it_is_and_what_it_is(crop):
             cv2.resize(picture.astype(np.float32), (16, 16), interpolation=cv2.INTER_AREA)
             for picture in (crop, made)
         ]
-        assert float(np.abs(coarse[0] - coarse[1]).mean()) < 4
+        assert float(np.abs(coarse[0] - coarse[1]).mean()) < 5
 
 
 def test_a_fake_has_the_replica_that_the_kernel_leaves(monkeypatch):
