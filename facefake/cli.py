@@ -282,9 +282,9 @@ def scan(
 
     if jsonl and csv and _same(jsonl, csv):
         raise click.UsageError(f"expected two files, got {jsonl} for both --jsonl and --csv")
-    for file in filter(None, (jsonl, csv)):
-        if any(picture != "-" and _same(file, Path(picture)) for picture in pictures):
-            raise click.UsageError(f"expected another file than a picture's to write to, got {file}")
+    for target in filter(None, (jsonl, csv)):
+        if any(picture != "-" and _same(target, Path(picture)) for picture in pictures):
+            raise click.UsageError(f"expected another file than a picture's to write to, got {target}")
     if evidence and not annotate:
         raise click.UsageError("expected --evidence together with --annotate")
     if engine == "local" and (address or output):

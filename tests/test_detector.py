@@ -104,11 +104,19 @@ def test_a_picture_without_a_face_is_neither_real_nor_fake(detector):
     assert detector.detect_fake_image(blank) == (False, 0.0)
 
 
+@pytest.mark.parametrize("alarm_rate", [0.04, 0.1, 0.2, 0.5, 0.9])
+def test_what_most_real_pictures_look_like_is_no_suspicion(tiny_bundle, alarm_rate):
+    with FakeImageDetector(tiny_bundle, alarm_rate=alarm_rate) as detector:
+        uncertain = detector.calibration.uncertain_rate
+    assert uncertain == pytest.approx(max(alarm_rate, min(0.5, 10 * alarm_rate)))
+
+
 def test_the_alarm_rate_moves_the_verdict_and_nothing_else(tiny_bundle, detector):
     result = detector.analyze(PORTRAIT)
     rate = result.false_alarm_rate
     assert 0.02 < rate < 0.9  # or the rates below would not lie on both sides
-    for alarm_rate, verdict in ((rate * 1.05, "fake"), (rate / 5, "uncertain"), (rate / 50, "real")):
+    between = "uncertain" if rate <= 0.5 else "real"
+    for alarm_rate, verdict in ((rate * 1.05, "fake"), (rate / 5, between), (rate / 50, "real")):
         with FakeImageDetector(tiny_bundle, alarm_rate=alarm_rate) as other:
             found = other.analyze(PORTRAIT)
         assert found.verdict == verdict

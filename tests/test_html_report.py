@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facefake import html_report
+from facefake import html_report, thumbnails
 from facefake.errors import OutputError, RecordError
 from facefake.html_report import write_html
+from facefake.images import ImageLimits
 from facefake.results import OUTLIER, ErrorResult, FaceResult, FileState, ImageResult, Verdict
 
 HOSTILE = [
@@ -216,6 +218,20 @@ def test_a_picture_that_is_gone_or_changed_says_so_and_its_record_stays(
     ]
     assert [entry["faces"][0]["probability_text"] for entry in entries(page)] == ["90 %"] * 4
     assert re.findall(r'id="face-(\d)-0"', page.read_text()) == ["3"]
+
+
+def test_what_a_scan_allowed_a_report_shows(
+    report: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = ImageLimits(max_bytes=10, max_pixels=10)
+    monkeypatch.setattr(thumbnails, "ImageLimits", partial(replace, small))
+    record = picture(tmp_path / "x.png", judged_face(0, "fake", 0.9))
+    stateless = replace(record, file=None)
+    stored = replace(record, path="s3://bucket/x.png")
+    told = [entry["gone"] for entry in entries(report(record, stateless, stored))]
+    assert told[0] is None
+    assert "at most 10 bytes" in told[1]
+    assert "lies in a store" in told[2]
 
 
 def test_file_names_that_are_no_text_are_found_again(report: Callable[..., Path], tmp_path: Path) -> None:

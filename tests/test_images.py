@@ -174,6 +174,13 @@ def test_paths_that_are_no_pictures(tmp_path: Path) -> None:
     listener.close()
 
 
+@pytest.mark.parametrize("size", [(0, 5), (5, 0), (0, 0)])
+def test_a_picture_without_pixels(size: tuple[int, int]) -> None:
+    with pytest.raises(ImageError, match=f"got {size[0]} × {size[1]} pixels") as caught:
+        load_picture(Image.new("RGB", size))
+    assert caught.value.kind == "empty"
+
+
 @pytest.mark.parametrize("device", ["/dev/zero", "/dev/null", "/dev/tty"])
 def test_devices_are_not_read(device: str) -> None:
     if not os.path.exists(device):

@@ -67,7 +67,8 @@ class KindRow:
 
 @dataclass(frozen=True, slots=True)
 class TierRow:
-    """What all faces got on one tier; sources weigh the same within real, and within fake, faces.
+    """What all faces got on one tier; sources weigh the same within real, and within fake, faces, but for the AUC, where
+    every face does.
 
     Attributes:
         tier: which.
@@ -94,7 +95,8 @@ class SizeRow:
     """What faces shrunk to one size got, at most 60 of a source.
 
     Attributes:
-        face_side: side of the face's box, pixels.
+        face_side: side of the face's box, pixels; what is smaller already is not enlarged, and a store's faces have 190
+            at most.
         tier: what the small face then goes through.
         auc, detected_at_1_percent: of all fakes against all real faces.
         false_alarms, balanced_accuracy, calibration_error: as in `TierRow`.

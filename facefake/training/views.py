@@ -18,7 +18,8 @@ Tier = Literal["clean", "web", "hard"]
 TIERS: tuple[Tier, ...] = ("clean", "web", "hard")
 
 # The picture around a face is not in the store: a portrait whose face fills a third of its width is assumed, so that
-# a picture of at most 768 px leaves 256 px of face, one of at most 512 px leaves 171 px.
+# a picture of at most 768 px leaves 256 px of face, one of at most 512 px leaves 171 px. A store's faces have 190 px at
+# most, so that only the hard tier makes them smaller.
 _TIER_FACE = {"web": 256, "hard": 171}
 _TIER_QUALITY = {"web": 60, "hard": 40}
 
