@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import io
 import os
 import secrets
@@ -11,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import count, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
@@ -77,9 +77,10 @@ class CopyNames:
 
 
 def copies_of(folder: Path, name: str) -> list[Path]:
-    """The files in a folder that hold a copy of that name: of a picture, or of a video's people."""
-    start = glob.escape(name)
-    return [path for end in (".jpg", ".png", "-person-*.jpg") for path in folder.glob(start + end)]
+    """The files in a folder that hold a copy of that name: of a picture, or of a video's people, numbered from 1."""
+    found = [path for suffix in (".jpg", ".png") if os.path.lexists(path := folder / f"{name}{suffix}")]
+    sheets = (folder / f"{name}-person-{number}.jpg" for number in count(1))
+    return [*found, *takewhile(os.path.lexists, sheets)]
 
 
 @dataclass(frozen=True, slots=True)

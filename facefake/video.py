@@ -58,7 +58,7 @@ class VideoResult:
         persons: in order of appearance.
         warnings: what is to be known before the verdict is relied on, one sentence each.
         model: name and version of the model bundle.
-        file: the file's state before it was read.
+        file: the file's state before a scan read it; None otherwise.
         settings: what the verdict depends on beside the clip and the sampling.
     """
 

@@ -110,7 +110,8 @@ def test_a_copy_of_an_earlier_scan_is_replaced_by_its_own_picture_alone(tmp_path
 
 
 def test_what_a_replaced_copy_left_behind_goes(tmp_path: Path) -> None:
-    for name in ("x-annotated.png", "x-annotated-person-3.jpg", "x-annotated-5.jpg", "xx-annotated.jpg"):
+    people = [f"x-annotated-person-{number}.jpg" for number in (1, 2, 3)]
+    for name in ("x-annotated.png", *people, "x-annotated-5.jpg", "xx-annotated.jpg"):
         (tmp_path / name).touch()
     folder, copy = AnnotatedFolder(tmp_path), CopyName("x-annotated", replace=True)
     folder.drop(copy, but=[folder.save(with_picture("x.jpg"), copy)])
