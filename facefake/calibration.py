@@ -135,9 +135,9 @@ def false_alarm_rate(logit: float, calibration: Calibration) -> float:
     """Share of real faces that look at least as fake as this logit, in [`SMALLEST_RATE`, 1].
 
     (1 + real faces with a score at least as high) / (1 + real faces), as for a conformal p-value (Vovk,
-    Gammerman & Shafer 2005, "Algorithmic Learning in a Random World"). Above the tail's threshold it is the larger of
-    that and of the fitted law, which starts at the larger of the counted and the fitted share, so that the rate never
-    rises with the logit; above the highest score, where there is nothing left to count, the law goes on alone.
+    Gammerman & Shafer 2005, "Algorithmic Learning in a Random World"). Above the tail's threshold the fitted
+    law goes on from there: it starts at the larger of the counted and the fitted share, so that the rate
+    never rises with the logit and is not too hopeful at the join.
 
     Raises:
         ModelError: the logit is not a finite number.
@@ -149,10 +149,9 @@ def false_alarm_rate(logit: float, calibration: Calibration) -> float:
         return _counted_rate(bisect_left(calibration.real_scores, logit), calibration)
     above = bisect_right(calibration.real_scores, tail.threshold)
     start = max(_counted_rate(above, calibration), _share_to_rate(tail.exceedance, calibration.real_count))
-    fitted = max(SMALLEST_RATE, start * tail.survival(logit)) if logit > tail.threshold else start
-    if logit > calibration.real_scores[-1]:
-        return fitted
-    return max(fitted, _counted_rate(bisect_left(calibration.real_scores, logit), calibration))
+    if logit > tail.threshold:
+        return max(SMALLEST_RATE, start * tail.survival(logit))
+    return max(start, _counted_rate(bisect_left(calibration.real_scores, logit), calibration))
 
 
 def corrected(rate: float, count: int) -> float:

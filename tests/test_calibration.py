@@ -109,20 +109,6 @@ def test_just_above_the_threshold_the_tail_promises_no_less_than_was_counted(
     assert false_alarm_rate(just_above, measured(scores, tail)) >= counted * (1 - 1e-9)
 
 
-@given(
-    st.lists(st.floats(-10, 10), min_size=1, max_size=60), tails(), st.lists(st.floats(-12, 12), min_size=2)
-)
-def test_no_rate_is_below_what_can_be_counted_and_none_rises(
-    scores: list[float], tail: GeneralisedPareto, logits: list[float]
-) -> None:
-    calibration = measured(scores, tail)
-    rates = [false_alarm_rate(logit, calibration) for logit in sorted(logits)]
-    assert rates == sorted(rates, reverse=True)
-    for logit, rate in zip(sorted(logits), rates, strict=True):
-        counted = (1 + sum(score >= logit for score in scores)) / (1 + len(scores))
-        assert logit > max(scores) or rate >= counted * (1 - 1e-9)
-
-
 def test_the_tail_reaches_below_the_smallest_countable_rate() -> None:
     tail = GeneralisedPareto(threshold=0.9, scale=0.5, shape=0.1, exceedance=0.1)
     scores = [step / 1000 for step in range(1000)]
