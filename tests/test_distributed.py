@@ -77,6 +77,7 @@ def test_arguments_out_of_range_are_refused(wrong: Any, tmp_path: Path) -> None:
         ["--engine", "ray", "--output", "out", "--annotate", "copies"],
         ["--engine", "ray", "--output", "out", "--workers", "0"],
         ["--engine", "ray", "--jsonl", "out.json"],
+        ["--engine", "ray", "--output", "out.jsonl"],
     ],
 )
 def test_options_that_do_not_go_together_are_refused(options: list[str]) -> None:

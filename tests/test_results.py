@@ -25,6 +25,7 @@ from facefake.results import (
     ImageResult,
     Verdict,
     percent,
+    pixels,
     schema,
 )
 
@@ -186,6 +187,13 @@ def test_no_field_may_be_missing(missing: str) -> None:
     del record[missing]
     with pytest.raises(ValidationError):
         VALIDATOR.validate(record)
+
+
+@pytest.mark.parametrize(
+    ("length", "text"), [(8.0, "8"), (47.25, "47.2"), (999.4, "999"), (999.6, "1000"), (1500.0, "1500")]
+)
+def test_lengths_are_told_in_plain_figures(length: float, text: str) -> None:
+    assert pixels(length) == text
 
 
 @pytest.mark.parametrize(
