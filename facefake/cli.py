@@ -1,4 +1,4 @@
-"""The command line. Results go to standard output, all else to standard error; no other part of the package prints."""
+"""The command line. Results go to standard output, all else to standard error; only what commands are made of prints."""
 
 from __future__ import annotations
 
@@ -6,29 +6,17 @@ import errno
 import json
 import os
 import sys
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing
-from dataclasses import replace
-from io import BufferedReader, TextIOWrapper
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import click
 
 from facefake import __version__
-from facefake.errors import FaceFakeError, OutputError
+from facefake.errors import FaceFakeError
 from facefake.options import FILE, FOLDER, JSON, MODEL, Finite, examples
 from facefake.settings import LONGEST_TIMEOUT, MAX_FACES, MOST_WORKER_MEMORY, TIMEOUT, WORKER_MEMORY
 from facefake.training.commands import evaluate, train
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from facefake.classifier import Runtime
-
-_WIDE = 100
-
 
 _NOWHERE_TO_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
@@ -213,34 +201,7 @@ def main() -> None:
 @click.option("-0", "--null", is_flag=True, help="Paths on standard input end with NUL, not with a line.")
 @click.option("--fail-on-fake", is_flag=True, help="Exit with status 3 when a picture is called fake.")
 @click.option("--force", is_flag=True, help="Write over files that are there already.")
-def scan(
-    pictures: tuple[str, ...],
-    annotate: Path | None,
-    evidence: bool,
-    as_json: bool,
-    jsonl: Path | None,
-    csv: Path | None,
-    engine: str,
-    address: str | None,
-    output: str | None,
-    resume: bool,
-    retry_failures: bool,
-    min_face: float | None,
-    alarm: float | None,
-    model: Path | None,
-    runtime: Runtime,
-    workers: int | None,
-    timeout: float,
-    worker_memory: int,
-    max_faces: int,
-    max_megabytes: float | None,
-    max_megapixels: float | None,
-    frames_per_second: float,
-    max_frames: int,
-    null: bool,
-    fail_on_fake: bool,
-    force: bool,
-) -> None:
+def scan(**options: Any) -> None:
     """Judge every face in pictures and folders of pictures.
 
     A folder stands for all pictures in it and below, a quoted pattern such as
@@ -269,219 +230,9 @@ def scan(
     found and --fail-on-fake is given, whether or not pictures failed. It
     speaks of this run, not of the records that --resume found.
     """
-    from facefake import terminal
-    from facefake.frames import Sampling
-    from facefake.images import ImageLimits
-    from facefake.journal import JsonLines
-    from facefake.report import CsvTable
-    from facefake.results import ErrorResult, pixels
-    from facefake.saving import AnnotatedFolder
-    from facefake.scanning import scan as analyses
-    from facefake.settings import read_settings
-    from facefake.video import VideoResult
+    from facefake.scan_command import Scan
 
-    if jsonl and csv and _same(jsonl, csv):
-        raise click.UsageError(f"expected two files, got {jsonl} for both --jsonl and --csv")
-    for target in filter(None, (jsonl, csv)):
-        if any(picture != "-" and _same(target, Path(picture)) for picture in pictures):
-            raise click.UsageError(f"expected another file than a picture's to write to, got {target}")
-    if evidence and not annotate:
-        raise click.UsageError("expected --evidence together with --annotate")
-    if engine == "local" and (address or output):
-        raise click.UsageError("expected --engine ray together with --address or --output")
-    if engine == "ray" and (
-        (jsonl is None) is (output is None) or csv or as_json or annotate or workers == 0
-    ):
-        raise click.UsageError(
-            "expected --engine ray with --jsonl or --output, and without --csv, --json, --annotate and --workers 0"
-        )
-    if engine == "ray" and jsonl and jsonl.suffix != ".jsonl":
-        raise click.UsageError(
-            f"expected the file of --jsonl to end with .jsonl beside --engine ray, got {jsonl}"
-        )
-    if output and output.endswith(".jsonl"):
-        raise click.UsageError(f"expected a folder for --output, got {output}; --jsonl writes such a file")
-    if resume and ((jsonl or output) is None or csv or force):
-        raise click.UsageError(
-            "expected --resume with --jsonl or --output and without --csv and --force; facefake report makes the table"
-        )
-    if retry_failures and not resume:
-        raise click.UsageError("expected --retry-failures together with --resume")
-    if null and "-" not in pictures:
-        raise click.UsageError("expected --null together with - for the paths on standard input")
-    out, err = terminal.console(), terminal.console(stderr=True)
-    verdicts: Counter[str] = Counter()
-    unsaved, crowded, place = 0, False, ""
-    smallest: float | None = None
-    records: list[dict[str, Any]] = []
-
-    def complain(message: str) -> None:
-        err.print(f"Error: {terminal.printable(message)}", style="bold red", soft_wrap=True)
-
-    def tell_of_copy(copy: Path | OutputError) -> None:
-        nonlocal unsaved
-        if isinstance(copy, OutputError):
-            unsaved += 1
-            complain(str(copy))
-        else:
-            err.print(f"Annotated: {terminal.printable(str(copy))}", soft_wrap=True)
-
-    tables = not (as_json or jsonl or csv)
-    judging: dict[str, Any] = {
-        "min_face": min_face,
-        "alarm_rate": alarm,
-        "runtime": runtime,
-        "max_faces": max_faces,
-    }
-    limits = ImageLimits()
-    if max_megabytes:
-        limits = replace(limits, max_bytes=int(max_megabytes * 1024 * 1024))
-    if max_megapixels:
-        limits = replace(limits, max_pixels=int(max_megapixels * 1_000_000))
-    paths = _from_standard_input(pictures, null) if "-" in pictures else pictures
-    sampling = Sampling(frames_per_second, max_frames)
-    bounds: dict[str, Any] = {
-        "limits": limits,
-        "workers": workers,
-        "timeout": timeout,
-        "worker_memory": worker_memory << 20,
-    }
-    if engine == "ray":
-        from facefake.distributed import scan as analyses_afar
-
-        def tell_of_record(record: dict[str, Any]) -> None:
-            verdicts[record["verdict"]] += 1
-            if record["verdict"] == "error":
-                complain(record["error"]["message"])
-
-        with terminal.progress("pictures", err) as bar:
-            analyses_afar(
-                paths,
-                jsonl or output or "",
-                force=force,
-                resume=resume,
-                retry_failures=retry_failures,
-                recorded=tell_of_record,
-                progress=lambda done, total: bar(
-                    done, total, note=terminal.counts(verdicts, ("fake", "error"))
-                ),
-                model=model,
-                sampling=sampling,
-                address=address,
-                **judging,
-                **bounds,
-            )
-        _end_scan(err, verdicts, fail_on_fake)
-        return
-    settings = read_settings(model, **judging)  # complains before there is a file
-    _check_free([None if resume else jsonl, csv], force)
-    with ExitStack() as stack:
-        files: list[JsonLines | CsvTable] = []
-        journal = None
-        if jsonl:
-            journal = JsonLines(
-                jsonl,
-                force,
-                resume=settings if resume else None,
-                sampling=sampling,
-                retry_failures=retry_failures,
-            )
-            files.append(stack.enter_context(journal))
-        if csv:
-            files.append(stack.enter_context(CsvTable(csv, force)))
-        # A bar would draw over tables on the same terminal, and they show the progress themselves.
-        bar = stack.enter_context(terminal.progress("pictures", err, shown=not (tables and out.is_terminal)))
-
-        def show_progress(done: int, total: int | None) -> None:
-            nonlocal place
-            place = f"{done} of {total or '?'}  " if total != 1 else ""
-            bar(done, total, note=terminal.counts(verdicts, ("fake", "error")))
-
-        found = analyses(
-            paths,
-            model=model,
-            **judging,
-            **bounds,
-            annotate=AnnotatedFolder(annotate, force, evidence) if annotate else None,
-            sampling=sampling,
-            ordered=tables or as_json,
-            skip=journal.holds if journal else lambda path, file: False,
-            known=journal.knows if journal and resume else None,
-            progress=show_progress,
-            copied=tell_of_copy,
-        )
-        for record in stack.enter_context(closing(found)):
-            verdicts[record.verdict] += 1
-            for file in files:
-                file.write(record)
-            if as_json:
-                records.append(record.to_dict())
-            if isinstance(record, ErrorResult):
-                complain(record.message)
-                continue
-            if isinstance(record, VideoResult):
-                if tables:
-                    out.print(terminal.video(record, place + record.path))
-                continue
-            crowded = crowded or len(record.faces) > 1
-            if record.faces and record.settings:  # where there are none, the summary says it
-                smallest = record.settings.min_face
-            if tables:
-                out.print(terminal.picture(record, place + (record.path or ""), wide=out.width >= _WIDE))
-    if as_json:
-        click.echo(json.dumps(records, indent=2, allow_nan=False))
-    if tables and crowded and not annotate:
-        err.print(
-            "Faces are numbered from left to right; --annotate DIR marks them on a copy of the picture."
-        )
-    if tables and smallest and min_face is None:
-        err.print(
-            f"Faces of less than {pixels(smallest)} pixels were not looked for; --min-face PX finds them."
-        )
-    _end_scan(err, verdicts, fail_on_fake, unsaved)
-
-
-def _same(one: Path, other: Path) -> bool:
-    """Whether two names are of one file, which need not exist."""
-    try:
-        return one.resolve() == other.resolve() or one.samefile(other)
-    except (OSError, ValueError, RuntimeError):
-        return False
-
-
-def _check_free(files: Iterable[Path | None], force: bool) -> None:
-    """Whether all files can be new, before any of them is made.
-
-    Raises:
-        OutputError: one is there.
-    """
-    for file in files:
-        if file and not force and os.path.lexists(file):
-            raise OutputError(f"{file}: expected a new file, found one of that name")
-
-
-def _end_scan(err: Console, verdicts: Counter[str], fail_on_fake: bool, unsaved: int = 0) -> None:
-    """Tell how many pictures have which verdict, and exit with the status that says so, if any does."""
-    from facefake import terminal
-
-    if verdicts.total() > 1:
-        err.print(terminal.tally(verdicts))
-    if fail_on_fake and verdicts["fake"]:
-        raise click.exceptions.Exit(3)
-    if verdicts["error"] or unsaved:
-        raise click.exceptions.Exit(1)
-
-
-def _from_standard_input(pictures: tuple[str, ...], null: bool) -> Iterator[str | bytes]:
-    from facefake.sources import listed_paths
-
-    if sys.stdin is None:
-        raise click.UsageError("expected paths on standard input, which is closed")
-    for picture in pictures:
-        if picture == "-":
-            yield from listed_paths(cast(BufferedReader, sys.stdin.buffer), null)
-        else:
-            yield picture
+    Scan(**options).run()
 
 
 @main.command(
@@ -508,15 +259,16 @@ def report(records: Path, html: Path | None, csv: Path | None, force: bool) -> N
     from facefake.html_report import write_html
     from facefake.records import read_records
     from facefake.report import write_csv
+    from facefake.scan_command import check_free, same_file
 
     if not (html or csv):
         raise click.UsageError("expected --html or --csv, got nothing to make")
-    if html and csv and _same(html, csv):
+    if html and csv and same_file(html, csv):
         raise click.UsageError(f"expected two files, got {html} for both --html and --csv")
     for file in filter(None, (html, csv)):
-        if _same(file, records):
+        if same_file(file, records):
             raise click.UsageError(f"expected another file than the records' to write to, got {file}")
-    _check_free([html, csv], force)
+    check_free([html, csv], force)
     err = terminal.console(stderr=True)
 
     def warn(message: str) -> None:

@@ -1,0 +1,319 @@
+"""What the command `facefake scan` does: on this machine or on many, with what it tells a person meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from io import BufferedReader
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from facefake import terminal
+from facefake.errors import OutputError
+
+if TYPE_CHECKING:
+    from facefake.classifier import Runtime
+    from facefake.frames import Sampling
+
+_WIDE = 100
+
+
+@dataclass(frozen=True)
+class Scan:
+    """The arguments of `facefake scan`, named like its options, and what is done about them."""
+
+    pictures: tuple[str, ...]
+    annotate: Path | None
+    evidence: bool
+    as_json: bool
+    jsonl: Path | None
+    csv: Path | None
+    engine: str
+    address: str | None
+    output: str | None
+    resume: bool
+    retry_failures: bool
+    min_face: float | None
+    alarm: float | None
+    model: Path | None
+    runtime: Runtime
+    workers: int | None
+    timeout: float
+    worker_memory: int
+    max_faces: int
+    max_megabytes: float | None
+    max_megapixels: float | None
+    frames_per_second: float
+    max_frames: int
+    null: bool
+    fail_on_fake: bool
+    force: bool
+
+    def run(self) -> None:
+        """Scan, and exit with the status that says how it went."""
+        self._check_use()
+        told = _Told()
+        if self.engine == "ray":
+            self._afar(told)
+        else:
+            self._here(told)
+        told.end(self.fail_on_fake)
+
+    def _check_use(self) -> None:
+        if self.jsonl and self.csv and same_file(self.jsonl, self.csv):
+            raise click.UsageError(f"expected two files, got {self.jsonl} for both --jsonl and --csv")
+        for target in filter(None, (self.jsonl, self.csv)):
+            if any(picture != "-" and same_file(target, Path(picture)) for picture in self.pictures):
+                raise click.UsageError(f"expected another file than a picture's to write to, got {target}")
+        if self.evidence and not self.annotate:
+            raise click.UsageError("expected --evidence together with --annotate")
+        if self.engine == "local" and (self.address or self.output):
+            raise click.UsageError("expected --engine ray together with --address or --output")
+        if self.engine == "ray" and (
+            (self.jsonl is None) is (self.output is None)
+            or self.csv
+            or self.as_json
+            or self.annotate
+            or self.workers == 0
+        ):
+            raise click.UsageError(
+                "expected --engine ray with --jsonl or --output, and without --csv, --json, --annotate and --workers 0"
+            )
+        if self.engine == "ray" and self.jsonl and self.jsonl.suffix != ".jsonl":
+            raise click.UsageError(
+                f"expected the file of --jsonl to end with .jsonl beside --engine ray, got {self.jsonl}"
+            )
+        if self.output and self.output.endswith(".jsonl"):
+            raise click.UsageError(
+                f"expected a folder for --output, got {self.output}; --jsonl writes such a file"
+            )
+        if self.resume and ((self.jsonl or self.output) is None or self.csv or self.force):
+            raise click.UsageError(
+                "expected --resume with --jsonl or --output and without --csv and --force; facefake report makes the table"
+            )
+        if self.retry_failures and not self.resume:
+            raise click.UsageError("expected --retry-failures together with --resume")
+        if self.null and "-" not in self.pictures:
+            raise click.UsageError("expected --null together with - for the paths on standard input")
+
+    @property
+    def _paths(self) -> Iterable[str | bytes]:
+        if "-" in self.pictures:
+            return _from_standard_input(self.pictures, self.null)
+        return self.pictures
+
+    @property
+    def _judging(self) -> dict[str, Any]:
+        return {
+            "min_face": self.min_face,
+            "alarm_rate": self.alarm,
+            "runtime": self.runtime,
+            "max_faces": self.max_faces,
+        }
+
+    @property
+    def _sampling(self) -> Sampling:
+        from facefake.frames import Sampling
+
+        return Sampling(self.frames_per_second, self.max_frames)
+
+    @property
+    def _bounds(self) -> dict[str, Any]:
+        from facefake.images import ImageLimits
+
+        limits = ImageLimits()
+        if self.max_megabytes:
+            limits = replace(limits, max_bytes=int(self.max_megabytes * 1024 * 1024))
+        if self.max_megapixels:
+            limits = replace(limits, max_pixels=int(self.max_megapixels * 1_000_000))
+        return {
+            "limits": limits,
+            "workers": self.workers,
+            "timeout": self.timeout,
+            "worker_memory": self.worker_memory << 20,
+        }
+
+    def _afar(self, told: _Told) -> None:
+        from facefake.distributed import scan
+
+        with terminal.progress("pictures", told.err) as bar:
+            scan(
+                self._paths,
+                self.jsonl or self.output or "",
+                force=self.force,
+                resume=self.resume,
+                retry_failures=self.retry_failures,
+                recorded=lambda record: told.verdict(
+                    record["verdict"], record.get("error", {}).get("message")
+                ),
+                progress=lambda done, total: bar(done, total, note=told.worst),
+                model=self.model,
+                sampling=self._sampling,
+                address=self.address,
+                **self._judging,
+                **self._bounds,
+            )
+
+    def _here(self, told: _Told) -> None:
+        from facefake.journal import JsonLines
+        from facefake.report import CsvTable
+        from facefake.results import ErrorResult, pixels
+        from facefake.saving import AnnotatedFolder
+        from facefake.scanning import scan
+        from facefake.settings import read_settings
+        from facefake.video import VideoResult
+
+        out = terminal.console()
+        tables = not (self.as_json or self.jsonl or self.csv)
+        crowded, place = False, ""
+        smallest: float | None = None
+        records: list[dict[str, Any]] = []
+        settings = read_settings(self.model, **self._judging)  # complains before there is a file
+        check_free([None if self.resume else self.jsonl, self.csv], self.force)
+        with ExitStack() as stack:
+            files: list[JsonLines | CsvTable] = []
+            journal = None
+            if self.jsonl:
+                journal = JsonLines(
+                    self.jsonl,
+                    self.force,
+                    resume=settings if self.resume else None,
+                    sampling=self._sampling,
+                    retry_failures=self.retry_failures,
+                )
+                files.append(stack.enter_context(journal))
+            if self.csv:
+                files.append(stack.enter_context(CsvTable(self.csv, self.force)))
+            # A bar would draw over tables on the same terminal, and they show the progress themselves.
+            shown = not (tables and out.is_terminal)
+            bar = stack.enter_context(terminal.progress("pictures", told.err, shown=shown))
+
+            def show_progress(done: int, total: int | None) -> None:
+                nonlocal place
+                place = f"{done} of {total or '?'}  " if total != 1 else ""
+                bar(done, total, note=told.worst)
+
+            found = scan(
+                self._paths,
+                model=self.model,
+                sampling=self._sampling,
+                **self._judging,
+                **self._bounds,
+                annotate=AnnotatedFolder(self.annotate, self.force, self.evidence) if self.annotate else None,
+                ordered=tables or self.as_json,
+                skip=journal.holds if journal else lambda path, file: False,
+                known=journal.knows if journal and self.resume else None,
+                progress=show_progress,
+                copied=told.copy,
+            )
+            for record in stack.enter_context(closing(found)):
+                for file in files:
+                    file.write(record)
+                if self.as_json:
+                    records.append(record.to_dict())
+                if isinstance(record, ErrorResult):
+                    told.verdict("error", record.message)
+                    continue
+                told.verdict(record.verdict, None)
+                if isinstance(record, VideoResult):
+                    if tables:
+                        out.print(terminal.video(record, place + record.path))
+                    continue
+                crowded = crowded or len(record.faces) > 1
+                if record.faces and record.settings:  # where there are none, the summary says it
+                    smallest = record.settings.min_face
+                if tables:
+                    out.print(terminal.picture(record, place + (record.path or ""), wide=out.width >= _WIDE))
+        if self.as_json:
+            click.echo(json.dumps(records, indent=2, allow_nan=False))
+        if tables and crowded and not self.annotate:
+            told.err.print(
+                "Faces are numbered from left to right; --annotate DIR marks them on a copy of the picture."
+            )
+        if tables and smallest and self.min_face is None:
+            told.err.print(
+                f"Faces of less than {pixels(smallest)} pixels were not looked for; --min-face PX finds them."
+            )
+
+
+class _Told:
+    """What a scan has told a person so far, and how it ends."""
+
+    def __init__(self) -> None:
+
+        self.err = terminal.console(stderr=True)
+        self.verdicts: Counter[str] = Counter()
+        self._unsaved = 0
+
+    @property
+    def worst(self) -> str:
+        """What a bar says beside the number of pictures."""
+
+        return terminal.counts(self.verdicts, ("fake", "error"))
+
+    def verdict(self, verdict: str, error: str | None) -> None:
+        """Count a picture, and complain if it could not be analysed."""
+        self.verdicts[verdict] += 1
+        if error is not None:
+            self._complain(error)
+
+    def copy(self, copy: Path | OutputError) -> None:
+        """Name an annotated copy, or complain that there is none."""
+
+        if isinstance(copy, OutputError):
+            self._unsaved += 1
+            self._complain(str(copy))
+        else:
+            self.err.print(f"Annotated: {terminal.printable(str(copy))}", soft_wrap=True)
+
+    def end(self, fail_on_fake: bool) -> None:
+        """Tell how many pictures have which verdict, and exit with the status that says so, if any does."""
+
+        if self.verdicts.total() > 1:
+            self.err.print(terminal.tally(self.verdicts))
+        if fail_on_fake and self.verdicts["fake"]:
+            raise click.exceptions.Exit(3)
+        if self.verdicts["error"] or self._unsaved:
+            raise click.exceptions.Exit(1)
+
+    def _complain(self, message: str) -> None:
+
+        self.err.print(f"Error: {terminal.printable(message)}", style="bold red", soft_wrap=True)
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """Whether two names are of one file, which need not exist."""
+    try:
+        return one.resolve() == other.resolve() or one.samefile(other)
+    except (OSError, ValueError, RuntimeError):
+        return False
+
+
+def check_free(files: Iterable[Path | None], force: bool) -> None:
+    """Whether all files can be new, before any of them is made.
+
+    Raises:
+        OutputError: one is there.
+    """
+    for file in files:
+        if file and not force and os.path.lexists(file):
+            raise OutputError(f"{file}: expected a new file, found one of that name")
+
+
+def _from_standard_input(pictures: tuple[str, ...], null: bool) -> Iterator[str | bytes]:
+    from facefake.sources import listed_paths
+
+    if sys.stdin is None:
+        raise click.UsageError("expected paths on standard input, which is closed")
+    for picture in pictures:
+        if picture == "-":
+            yield from listed_paths(cast(BufferedReader, sys.stdin.buffer), null)
+        else:
+            yield picture
