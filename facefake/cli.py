@@ -174,7 +174,7 @@ def main() -> None:
     "--max-megabytes",
     type=Finite(0, 1_000_000, min_open=True),
     metavar="N",
-    help="Refuse larger files of pictures; a video's length is up to --timeout.  [default: 200]",
+    help="Refuse larger files, but for videos.  [default: 200]",
 )
 @click.option(
     "--max-megapixels",
@@ -259,7 +259,8 @@ def report(records: Path, html: Path | None, csv: Path | None, force: bool) -> N
     from facefake.html_report import write_html
     from facefake.records import read_records
     from facefake.report import write_csv
-    from facefake.scan_command import check_free, same_file
+    from facefake.saving import check_free
+    from facefake.scan_command import same_file
 
     if not (html or csv):
         raise click.UsageError("expected --html or --csv, got nothing to make")
@@ -268,7 +269,7 @@ def report(records: Path, html: Path | None, csv: Path | None, force: bool) -> N
     for file in filter(None, (html, csv)):
         if same_file(file, records):
             raise click.UsageError(f"expected another file than the records' to write to, got {file}")
-    check_free([html, csv], force)
+        check_free(file, force)
     err = terminal.console(stderr=True)
 
     def warn(message: str) -> None:

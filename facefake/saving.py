@@ -166,6 +166,18 @@ def _encoded(image: PIL.Image.Image, lossless: bool) -> bytes:
     return content.getvalue()
 
 
+def check_free(path: Path, force: bool) -> None:
+    """Whether a file may be written there: what would fail after minutes of work should fail before them.
+
+    Raises:
+        OutputError: there is something of that name, and it is not to be replaced, or no folder for it.
+    """
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: expected a folder to write to, found none at {path.parent}")
+    if path.is_dir() or (os.path.lexists(path) and not force):
+        raise OutputError(f"{path}: expected a new file, found one of that name")
+
+
 @contextmanager
 def whole_file(path: Path, force: bool = False) -> Iterator[BinaryIO]:
     """A file that is to be written: it appears when all of it is there, and not at all when that fails.

@@ -7,7 +7,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from io import BufferedReader
 from pathlib import Path
@@ -70,7 +70,7 @@ class Scan:
         if self.jsonl and self.csv and same_file(self.jsonl, self.csv):
             raise click.UsageError(f"expected two files, got {self.jsonl} for both --jsonl and --csv")
         for target in filter(None, (self.jsonl, self.csv)):
-            if any(picture != "-" and same_file(target, Path(picture)) for picture in self.pictures):
+            if _is_one_of(target, self.pictures):
                 raise click.UsageError(f"expected another file than a picture's to write to, got {target}")
         if self.evidence and not self.annotate:
             raise click.UsageError("expected --evidence together with --annotate")
@@ -165,7 +165,7 @@ class Scan:
         from facefake.journal import JsonLines
         from facefake.report import CsvTable
         from facefake.results import ErrorResult, pixels
-        from facefake.saving import AnnotatedFolder
+        from facefake.saving import AnnotatedFolder, check_free
         from facefake.scanning import scan
         from facefake.settings import read_settings
         from facefake.video import VideoResult
@@ -176,7 +176,9 @@ class Scan:
         smallest: float | None = None
         records: list[dict[str, Any]] = []
         settings = read_settings(self.model, **self._judging)  # complains before there is a file
-        check_free([None if self.resume else self.jsonl, self.csv], self.force)
+        for target in (None if self.resume else self.jsonl, self.csv):
+            if target:
+                check_free(target, self.force)
         with ExitStack() as stack:
             files: list[JsonLines | CsvTable] = []
             journal = None
@@ -284,7 +286,6 @@ class _Told:
             raise click.exceptions.Exit(1)
 
     def _complain(self, message: str) -> None:
-
         self.err.print(f"Error: {terminal.printable(message)}", style="bold red", soft_wrap=True)
 
 
@@ -296,15 +297,17 @@ def same_file(one: Path, other: Path) -> bool:
         return False
 
 
-def check_free(files: Iterable[Path | None], force: bool) -> None:
-    """Whether all files can be new, before any of them is made.
-
-    Raises:
-        OutputError: one is there.
-    """
-    for file in files:
-        if file and not force and os.path.lexists(file):
-            raise OutputError(f"{file}: expected a new file, found one of that name")
+def _is_one_of(target: Path, pictures: Iterable[str]) -> bool:
+    """Whether a file is one of the pictures; one that is not there yet is none."""
+    try:
+        own = target.stat()
+    except (OSError, ValueError):
+        return False
+    for picture in pictures:
+        with suppress(OSError, ValueError):
+            if picture != "-" and os.path.samestat(own, os.stat(picture)):
+                return True
+    return False
 
 
 def _from_standard_input(pictures: tuple[str, ...], null: bool) -> Iterator[str | bytes]:

@@ -57,3 +57,8 @@ def test_every_source_of_training_pictures_is_counted(bundle: dict, rows: list[l
     for row in bundle["card"]["data"]:
         line = [row["label"], row["kind"], row["source"], str(row["trained"]), str(row["unseen"])]
         assert [cells[:5] for cells in rows if cells[:3] == line[:3]] == [line]
+
+
+def test_the_pictures_of_the_table_are_counted(bundle: dict) -> None:
+    count = sum(row["trained"] + row["unseen"] for row in bundle["card"]["data"])
+    assert f"The {count:,} of the table" in (MODELS / "README.md").read_text()

@@ -169,9 +169,10 @@ def evaluate(
     sizes, clean and web, and 25 in twelve further sizes and qualities, to see whether their verdicts hold.
     """
     from facefake import terminal
+    from facefake.saving import check_free
     from facefake.training.evaluate import evaluate as measure
     from facefake.training.evaluation_report import evaluation_page
-    from facefake.training.files import check_free, write_text
+    from facefake.training.files import write_text
 
     err = terminal.console(stderr=True)
     if leave_one_source_out:
@@ -225,9 +226,7 @@ def _without_each_source(
 
     # A recipe's first stage is the one that starts from the backbone.
     chosen = (read_recipe(recipe) if recipe else Recipe()).stages()[0]
-    steps = steps or chosen.steps
-    # The network is checked after every epoch: one that is longer than the whole run would prolong it.
-    chosen = replace(chosen, steps=steps, steps_an_epoch=min(steps, chosen.steps_an_epoch))
+    chosen = replace(chosen, steps=steps or chosen.steps)
     _import_keras()
     err = terminal.console(stderr=True)
 

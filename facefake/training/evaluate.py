@@ -14,7 +14,7 @@ import numpy as np
 from facefake.aggregator import LEAST_DOUBT
 from facefake.calibration import false_alarm_rate, probability
 from facefake.classifier import Classifier
-from facefake.errors import DatasetError
+from facefake.errors import DatasetError, ModelError
 from facefake.training.calibrate import FACE_SIDES, PROBED_A_SOURCE
 from facefake.training.crops import CropStore, make_crops
 from facefake.training.dataset import read_dataset
@@ -206,9 +206,18 @@ def _judge(bundle: Bundle, store: CropStore, numbers: Sequence[int], logits: NDA
 
 
 def trained_sources(card: Mapping[str, Any]) -> set[tuple[str, str]]:
-    """Label and name of the sources that a bundle was trained on, by its card, those before a fine-tuning included."""
-    here = {(row["label"], row["source"]) for row in card.get("data", []) if row["trained"]}
-    return here | {(label, source) for label, source in card.get("trained_before", [])}
+    """Label and name of the sources that a bundle was trained on, by its card, those before a fine-tuning included.
+
+    Raises:
+        ModelError: the card tells them in another way than `export` does.
+    """
+    try:
+        here = {(row["label"], row["source"]) for row in card.get("data", []) if row["trained"]}
+        return here | {(label, source) for label, source in card.get("trained_before", [])}
+    except (TypeError, KeyError, ValueError) as error:
+        raise ModelError(
+            f"expected a card with rows of label, source and trained under data, got: {error!r}"
+        ) from error
 
 
 def _source_rows(judged: Judged, tier: Tier, trained: set[tuple[str, str]]) -> list[SourceRow]:

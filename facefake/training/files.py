@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from pathlib import Path
 
 from facefake.errors import OutputError
-
-
-def check_free(path: Path, force: bool) -> None:
-    """Whether a file may be written there: what would fail after minutes of work should fail before them.
-
-    Raises:
-        OutputError: there is something of that name, and it is not to be replaced, or no folder for it.
-    """
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: expected a folder to write to, found none at {path.parent}")
-    if path.is_dir() or (os.path.lexists(path) and not force):
-        raise OutputError(f"{path}: expected a new file, found one of that name")
 
 
 def write_text(path: Path, text: str) -> None:

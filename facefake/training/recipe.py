@@ -114,15 +114,8 @@ class Recipe:
                         f"recipe: expected {setting} of {name} to be at least 0, got {share!r}"
                     )
         for setting in (
-            *(
-                "consistency",
-                "other_kind_share",
-                "weight_decay",
-                "warmup_steps",
-                "seed",
-                "reconstruction_seed",
-            ),
-            *("jitter_scale", "jitter_degrees", "jitter_shift"),
+            *("consistency", "other_kind_share", "weight_decay", "warmup_steps"),
+            *("seed", "reconstruction_seed", "jitter_scale", "jitter_degrees", "jitter_shift"),
         ):
             if not 0 <= getattr(self, setting) < math.inf:
                 raise DatasetError(f"recipe: expected {setting} of at least 0, got {getattr(self, setting)}")

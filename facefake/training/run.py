@@ -81,13 +81,14 @@ def train(
     network: keras.Model
     if start is None:
         network = build(backbone, recipe.side, recipe.dropout)
-        origin, before = backbone, []
+        origin, before, begun_from = backbone, [], backbone
     else:
         bundle = read_bundle(start)
         network = load_keras(checked_file(bundle, KERAS_FILE), str(start / KERAS_FILE))
         tables = [{name: value for name, value in table.items() if name != "side"} for table in recipe.stage]
         recipe = replace(recipe, side=bundle.side, margin=bundle.margin, stage=tables)
         origin, before = bundle.label, sorted(map(list, trained_sources(bundle.card)))
+        begun_from = bundle.sha256[KERAS_FILE]  # another bundle may have the same name and version
     store = make_crops(
         examples, out / "crops" if cache is None else cache, partial(progress, "pictures cut out")
     )
@@ -100,7 +101,7 @@ def train(
     check_enough(store, halves(store, hidden)[0])
     out.mkdir(parents=True, exist_ok=True)
     stages = recipe.stages()
-    _claim(out, {"recipe": recipe.to_dict(), "crops": store.fingerprint, "from": origin})
+    _claim(out, {"recipe": recipe.to_dict(), "crops": store.fingerprint, "from": begun_from})
     finished = [out / f"trained-{number}.keras" for number in range(1, len(stages) + 1)]
     for number, (stage, file) in enumerate(zip(stages, finished, strict=True), 1):
         if not file.exists():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -67,10 +68,15 @@ def unseen(store: CropStore, held_out: Sequence[str]) -> list[int]:
     What is all but the same as a crop that is trained on, or as an earlier one of these, is left out: collections hold
     one portrait under two names, and a crop in both halves would be calibrated and reported on.
     """
+    return list(_unseen(store, tuple(held_out)))
+
+
+@lru_cache(maxsize=1)  # a run asks for them again and again
+def _unseen(store: CropStore, held_out: tuple[str, ...]) -> tuple[int, ...]:
     trained = seen(store, held_out)
     hidden = sorted(set(range(len(store))) - set(trained))
     again = _repeated(store, trained, hidden)
-    return [number for number, repeated in zip(hidden, again, strict=True) if not repeated]
+    return tuple(number for number, repeated in zip(hidden, again, strict=True) if not repeated)
 
 
 def seen(store: CropStore, held_out: Sequence[str]) -> list[int]:

@@ -13,7 +13,7 @@ from facefake.bundle import DESCRIPTION, KERAS_FILE, LITERT_FILE
 from facefake.classifier import Classifier
 from facefake.detection import FaceDetector
 from facefake.detector import FakeImageDetector
-from facefake.errors import DatasetError
+from facefake.errors import DatasetError, ModelError
 from facefake.training import calibrate, network, reconstruction
 from facefake.training import run as module
 from facefake.training.crops import CropStore
@@ -261,6 +261,9 @@ def test_what_was_trained_on_before_is_no_unseen_source(trained, data, tiny, tmp
     assert bundle.card["trained_before"] == [["fake", "greens"], ["real", "samples"]]
     for card, known in ((bundle.card, True), ({**bundle.card, "data": []}, True), ({}, False)):
         assert (("fake", "greens") in trained_sources(card)) is known
+    for damaged in ({"data": [{"label": "fake"}]}, {"data": 7}, {"trained_before": [["fake"]]}):
+        with pytest.raises(ModelError, match="expected a card"):
+            trained_sources(damaged)
 
 
 def test_too_few_unseen_faces_are_told_before_the_training(data, tiny, tmp_path, monkeypatch):
