@@ -24,10 +24,13 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 DESCRIPTION = "bundle.json"
-LITERT_FILE = "model.tflite"
-KERAS_FILE = "model.keras"
+LITERT_FILE, KERAS_FILE = "model.tflite", "model.keras"
+# Of the network that sees a crop's mirror image, where that is another one.
+MIRROR_LITERT_FILE, MIRROR_KERAS_FILE = "mirror.tflite", "mirror.keras"
+_ONE_NETWORK = {LITERT_FILE, KERAS_FILE}
+_TWO_NETWORKS = _ONE_NETWORK | {MIRROR_LITERT_FILE, MIRROR_KERAS_FILE}
 LEAST_SIDE, LARGEST_SIDE = 32, 1024  # pixels of a network's input
-_LARGEST = {DESCRIPTION: 4 << 20, LITERT_FILE: 1 << 30, KERAS_FILE: 1 << 30}  # bytes
+_LARGEST = {DESCRIPTION: 4 << 20, **dict.fromkeys(_TWO_NETWORKS, 1 << 30)}  # bytes
 _DEEPEST = 20  # levels of lists and objects in a description; what writes it out again may be recursive
 _MOST_DIGITS = 19  # of a whole number, as 64 bits have
 _READ_ONLY = os.O_RDONLY
@@ -85,7 +88,7 @@ class Bundle:
         name, version: of the model.
         side: side of the network's input, pixels.
         margin: side of a crop as a multiple of the face box's longer side.
-        bias: the head's bias, so that logit = mean(map) + bias.
+        bias: the mean of the heads' biases, so that logit = mean(map) + bias.
         calibration: from logits to probabilities, rates and verdicts.
         sha256: of the network files, by file name.
         self_test: what a load checks.
@@ -107,6 +110,16 @@ class Bundle:
     def label(self) -> str:
         """Name and version, as results carry them."""
         return f"{self.name} {self.version}"
+
+    @property
+    def litert_files(self) -> tuple[str, ...]:
+        """The network that sees a crop, and the one that sees its mirror image where that is another, for LiteRT."""
+        return tuple(name for name in (LITERT_FILE, MIRROR_LITERT_FILE) if name in self.sha256)
+
+    @property
+    def keras_files(self) -> tuple[str, ...]:
+        """The same for Keras."""
+        return tuple(name for name in (KERAS_FILE, MIRROR_KERAS_FILE) if name in self.sha256)
 
 
 def read_bundle(folder: Path) -> Bundle:
@@ -146,7 +159,11 @@ def description_digest(values: Mapping[str, Any]) -> str:
 
 
 def checked_file(bundle: Bundle, name: str) -> bytes:
-    """The content of a network file of a bundle, `LITERT_FILE` or `KERAS_FILE`, after its sha256 was checked.
+    """The content of a network file of a bundle after its sha256 was checked.
+
+    Args:
+        bundle: as `read_bundle` gives it.
+        name: one of its `litert_files` or `keras_files`.
 
     Raises:
         ModelError: the file is missing, no regular file of the bundle's folder, too large, or not the one that the
@@ -255,10 +272,13 @@ def _described(folder: Path, fields: _Fields) -> Bundle:
                 f"expected name and version of letters, digits, dots and dashes, got {text[:80]!r}"
             )
     sha256 = fields.take("sha256", dict)
-    if set(sha256) != {LITERT_FILE, KERAS_FILE} or not all(
+    if set(sha256) not in (_ONE_NETWORK, _TWO_NETWORKS) or not all(
         isinstance(digest, str) and re.fullmatch(r"[0-9a-f]{64}", digest) for digest in sha256.values()
     ):
-        raise ModelError(f"expected sha256 to hold one digest each for {LITERT_FILE} and {KERAS_FILE}")
+        raise ModelError(
+            f"expected sha256 to hold one digest each for {LITERT_FILE} and {KERAS_FILE}, or for these and "
+            f"{MIRROR_LITERT_FILE} and {MIRROR_KERAS_FILE}"
+        )
     return Bundle(
         folder=folder,
         name=name,

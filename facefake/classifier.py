@@ -1,24 +1,25 @@
-"""The real-or-fake network of a bundle, run by LiteRT or by Keras."""
+"""The real-or-fake networks of a bundle, run by LiteRT or by Keras."""
 
 from __future__ import annotations
 
 import math
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from facefake.bundle import KERAS_FILE, LITERT_FILE, Bundle, checked_file, read_bundle
+from facefake.bundle import Bundle, checked_file, read_bundle
 from facefake.errors import ModelError
 from facefake.keras_archive import load_keras
 from facefake.native import quiet
 from facefake.paths import models_folder
 
 if TYPE_CHECKING:
+    import keras
     from numpy.typing import NDArray
 
 Runtime = Literal["litert", "keras"]
@@ -27,7 +28,7 @@ _MOST_VALUES = 1 << 30  # in all tensors of a LiteRT network; VGG16 has a third 
 
 
 class Scores(NamedTuple):
-    """What the network says of n crops; `Classifier.predict` means it over each crop and its mirror image.
+    """What a network says of n crops; `Classifier.predict` means it over each crop and its mirror image.
 
     Attributes:
         logits: float32 (n,), positive for fake, not calibrated.
@@ -63,10 +64,11 @@ class Classifier:
         self.bundle = read_bundle(models_folder() / DEFAULT_BUNDLE if folder is None else folder)
         self._network: _Network
         if runtime == "litert":
-            content = checked_file(self.bundle, LITERT_FILE)
-            self._network = LiteRTNetwork(
-                content, self.bundle.side, threads, str(self.bundle.folder / LITERT_FILE)
-            )
+            contents = {
+                str(self.bundle.folder / name): checked_file(self.bundle, name)
+                for name in self.bundle.litert_files
+            }
+            self._network = LiteRTNetworks(contents, self.bundle.side, threads)
         elif runtime == "keras":
             self._network = _Keras(self.bundle)
         else:
@@ -106,27 +108,22 @@ class Classifier:
             )
 
 
-class LiteRTNetwork:
-    """A pool of LiteRT interpreters of one network, each used by one thread at a time, crop by crop.
-
-    The first is opened at once, to see what the file holds, the others when there is work for them.
+class LiteRTNetworks:
+    """The networks of a bundle, run by LiteRT crop by crop.
 
     Args:
-        content: a LiteRT file, from ``crops`` float32 (1, side, side, 3) to ``logit`` and ``map``.
+        contents: name, for errors → LiteRT file, from ``crops`` float32 (1, side, side, 3) to ``logit`` and ``map``:
+            the network that sees a crop, then the one that sees its mirror image, unless it is the same.
         side: of the input, pixels.
-        threads: how many interpreters, at least 1.
-        name: what to call the file in an error.
+        threads: how many crops to run at once, at least 1.
 
     Raises:
-        ModelError: the content is no such network.
+        ModelError: a content is no such network, or the maps of two have different shapes.
     """
 
-    def __init__(self, content: bytes, side: int, threads: int, name: str) -> None:
-        self._content, self._side, self._name = content, side, name
-        self._idle: queue.LifoQueue[_Interpreter | None] = queue.LifoQueue()
-        for _ in range(threads - 1):
-            self._idle.put(None)  # a place for one that is still to be opened
-        self._idle.put(self._open())
+    def __init__(self, contents: Mapping[str, bytes], side: int, threads: int) -> None:
+        self._pools = [_Pool(content, side, threads, name) for name, content in contents.items()]
+        _check_maps({pool.name: pool.map_shape for pool in self._pools})
         self._executor = ThreadPoolExecutor(threads, "facefake-classifier") if threads > 1 else None
 
     def predict(self, crops: NDArray[np.uint8]) -> Scores:
@@ -138,16 +135,31 @@ class LiteRTNetwork:
         if self._executor is not None:
             self._executor.shutdown()
 
-    def _run(self, crops: NDArray[np.uint8]) -> Scores:
-        outputs = list(
-            map(self._score, crops) if self._executor is None else self._executor.map(self._score, crops)
-        )
-        return Scores(
-            np.concatenate([output["logit"].reshape(1) for output in outputs]),
-            np.concatenate([output["map"] for output in outputs]),
-        )
+    def _run(self, crops: NDArray[np.uint8], mirrored: NDArray[np.uint8]) -> tuple[Scores, Scores]:
+        pools = [self._pools[0]] * len(crops) + [self._pools[-1]] * len(mirrored)
+        runs = map if self._executor is None else self._executor.map
+        outputs = list(runs(lambda pool, crop: pool.score(crop), pools, [*crops, *mirrored]))
+        logits = np.concatenate([output["logit"].reshape(1) for output in outputs])
+        maps = np.concatenate([output["map"] for output in outputs])
+        half = len(crops)
+        return Scores(logits[:half], maps[:half]), Scores(logits[half:], maps[half:])
 
-    def _score(self, crop: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+
+class _Pool:
+    """Interpreters of one network, each used by one thread at a time.
+
+    The first is opened at once, to see what the file holds, the others when there is work for them.
+    """
+
+    def __init__(self, content: bytes, side: int, threads: int, name: str) -> None:
+        self._content, self._side, self.name = content, side, name
+        self._idle: queue.LifoQueue[_Interpreter | None] = queue.LifoQueue()
+        for _ in range(threads - 1):
+            self._idle.put(None)  # a place for one that is still to be opened
+        self._idle.put(self._open())
+
+    def score(self, crop: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """``logit`` and ``map`` of one crop."""
         interpreter = self._idle.get()
         try:
             if interpreter is None:
@@ -163,12 +175,13 @@ class LiteRTNetwork:
                 interpreter = _Interpreter(self._content)
                 outputs = interpreter(np.zeros(shape, np.float32))
         except (ValueError, RuntimeError, KeyError, TypeError, MemoryError) as error:
-            raise ModelError(f"{self._name}: expected a network from crops {shape}, got: {error}") from error
+            raise ModelError(f"{self.name}: expected a network from crops {shape}, got: {error}") from error
         if set(outputs) != {"logit", "map"} or outputs["logit"].size != 1 or outputs["map"].ndim != 3:
             shapes = {key: value.shape for key, value in outputs.items()}
             raise ModelError(
-                f"{self._name}: expected a network to one logit and a map (1, h, w), got {shapes}"
+                f"{self.name}: expected a network to one logit and a map (1, h, w), got {shapes}"
             )
+        self.map_shape = outputs["map"].shape[1:]
         return interpreter
 
 
@@ -189,21 +202,29 @@ class _Interpreter:
         return outputs
 
 
-def both_ways(run: Callable[[NDArray[np.uint8]], Scores], crops: NDArray[np.uint8]) -> Scores:
-    """The mean scores of crops and of their mirror images: less chance in each, and no side that is favoured.
+def both_ways(
+    run: Callable[[NDArray[np.uint8], NDArray[np.uint8]], tuple[Scores, Scores]], crops: NDArray[np.uint8]
+) -> Scores:
+    """The mean scores of crops and of their mirror images: less chance in each.
 
     Args:
-        run: what the network says of crops as they are.
+        run: from crops and as many mirror images to what one network says of the former, and the same or another
+            one of the latter.
         crops: uint8 (n, side, side, 3), RGB.
     """
     if not len(crops):
         return Scores(np.empty(0, np.float32), np.empty((0, 0, 0), np.float32))
-    scores = run(np.concatenate([crops, crops[:, :, ::-1]]))
-    half = len(crops)
+    scores, mirrored = run(crops, crops[:, :, ::-1])
     return Scores(
-        np.asarray((scores.logits[:half] + scores.logits[half:]) / 2, np.float32),
-        np.asarray((scores.maps[:half] + scores.maps[half:, :, ::-1]) / 2, np.float32),
+        np.asarray((scores.logits + mirrored.logits) / 2, np.float32),
+        np.asarray((scores.maps + mirrored.maps[:, :, ::-1]) / 2, np.float32),
     )
+
+
+def _check_maps(shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Complain of maps (h, w), by name of the network, that cannot be averaged."""
+    if len(set(shapes.values())) > 1:
+        raise ModelError(f"expected networks to maps of one shape, got {shapes}")
 
 
 def _check_sizes(interpreter: Any) -> None:
@@ -214,24 +235,10 @@ def _check_sizes(interpreter: Any) -> None:
 
 class _Keras:
     def __init__(self, bundle: Bundle) -> None:
-        path = bundle.folder / KERAS_FILE
-        self._model = load_keras(checked_file(bundle, KERAS_FILE), str(path))
+        contents = {str(bundle.folder / name): checked_file(bundle, name) for name in bundle.keras_files}
+        self._models = {name: load_keras(content, name) for name, content in contents.items()}
         self._lock = threading.Lock()
-        shape = getattr(self._model, "input_shape", None)
-        outputs = getattr(self._model, "output", None)
-        shapes = (
-            {name: tuple(x.shape) for name, x in outputs.items()} if isinstance(outputs, dict) else outputs
-        )
-        if (
-            shape != (None, bundle.side, bundle.side, 3)
-            or not isinstance(shapes, dict)
-            or set(shapes) != {"logit", "map"}
-            or (len(shapes["logit"]), len(shapes["map"])) != (1, 3)
-        ):
-            raise ModelError(
-                f"{path}: expected a network from (n, {bundle.side}, {bundle.side}, 3) to logits (n,) and maps "
-                f"(n, h, w), got one from {shape} to {shapes}"
-            )
+        _check_maps({name: _map_shape(model, bundle.side, name) for name, model in self._models.items()})
 
     def predict(self, crops: NDArray[np.uint8]) -> Scores:
         return both_ways(self._run, crops)
@@ -239,7 +246,33 @@ class _Keras:
     def close(self) -> None:
         """Nothing to do: Keras frees a model by itself."""
 
-    def _run(self, crops: NDArray[np.uint8]) -> Scores:
+    def _run(self, crops: NDArray[np.uint8], mirrored: NDArray[np.uint8]) -> tuple[Scores, Scores]:
+        models = list(self._models.values())
         with self._lock:
-            outputs = self._model.predict(crops.astype(np.float32), batch_size=32, verbose=0)
-        return Scores(np.asarray(outputs["logit"], np.float32), np.asarray(outputs["map"], np.float32))
+            return run_keras(models[0], crops), run_keras(models[-1], mirrored)
+
+
+def run_keras(model: keras.Model, crops: NDArray[np.uint8]) -> Scores:
+    """What a Keras network says of crops, uint8 (n, side, side, 3), RGB, as they are."""
+    outputs = model.predict(crops.astype(np.float32), batch_size=32, verbose=0)
+    return Scores(np.asarray(outputs["logit"], np.float32), np.asarray(outputs["map"], np.float32))
+
+
+def _map_shape(model: keras.Model, side: int, name: str) -> tuple[int, ...]:
+    """The shape (h, w) of a network's map, after a look at its input and its outputs."""
+    shape, outputs = getattr(model, "input_shape", None), getattr(model, "output", None)
+    shapes: Any = (
+        {key: tuple(x.shape) for key, x in outputs.items()} if isinstance(outputs, dict) else outputs
+    )
+    if (
+        shape != (None, side, side, 3)
+        or not isinstance(shapes, dict)
+        or set(shapes) != {"logit", "map"}
+        or (len(shapes["logit"]), len(shapes["map"])) != (1, 3)
+    ):
+        raise ModelError(
+            f"{name}: expected a network from (n, {side}, {side}, 3) to logits (n,) and maps (n, h, w), got one "
+            f"from {shape} to {shapes}"
+        )
+    height, width = shapes["map"][1:]
+    return height, width

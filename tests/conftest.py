@@ -80,35 +80,54 @@ def tiny_backbone() -> Callable[[str, int], Any]:
 @pytest.fixture(scope="session")
 def tiny_network(tiny_backbone: Callable[[str, int], Any]) -> Any:
     """A network as `network.build` makes it, of side 32, with random weights."""
+    return _tiny(tiny_backbone, seed=3, scale=4.0, bias=0.25)
+
+
+@pytest.fixture(scope="session")
+def tiny_mirror(tiny_backbone: Callable[[str, int], Any]) -> Any:
+    """Another one."""
+    return _tiny(tiny_backbone, seed=4, scale=-3.0, bias=-0.75)
+
+
+def _tiny(backbone: Callable[[str, int], Any], seed: int, scale: float, bias: float) -> Any:
     import keras
     import numpy as np
 
     from facefake.training import network
 
-    keras.utils.set_random_seed(3)
+    keras.utils.set_random_seed(seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(network, "backbone", tiny_backbone)
+        patch.setattr(network, "backbone", backbone)
         model = network.build("tiny", 32, 0.1)
-    model.get_layer("bias").set_weights([np.array([[4.0]]), np.array([0.25])])
+    model.get_layer("bias").set_weights([np.array([[scale]]), np.array([bias])])
     network.fold_scale(model)
     return model
 
 
 @pytest.fixture(scope="session")
 def tiny_bundle(tiny_network: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a whole bundle with that network; not to be changed."""
+    """The folder of a whole bundle with `tiny_network`; not to be changed."""
+    return _bundle(tmp_path_factory.mktemp("bundle") / "tiny", [tiny_network])
+
+
+@pytest.fixture(scope="session")
+def tiny_pair(tiny_network: Any, tiny_mirror: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of `tiny_network` for crops and `tiny_mirror` for their mirror images."""
+    return _bundle(tmp_path_factory.mktemp("bundle") / "pair", [tiny_network, tiny_mirror])
+
+
+def _bundle(folder: Path, networks: list[Any]) -> Path:
     from facefake.calibration import Calibration
     from facefake.training.export import write_description, write_networks
 
-    folder = tmp_path_factory.mktemp("bundle") / "tiny"
-    write_networks(tiny_network, folder, "float32")
+    write_networks(networks, folder, "float32")
     scores = tuple(-3 + 0.05 * step for step in range(101))
     write_description(
         folder,
         name="tiny",
         version="0.1",
         margin=1.25,
-        network=tiny_network,
+        networks=networks,
         calibration=Calibration(
             temperature=1.5,
             bias=-0.5,

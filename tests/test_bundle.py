@@ -63,8 +63,24 @@ def test_a_bundle_says_what_was_written(tiny_bundle, tiny_network):
     np.testing.assert_allclose(test.logits, np.mean(ways, axis=0), atol=1e-5)
     np.testing.assert_array_equal(test.inputs(64)[:, ::2, 1::2], test.patterns)
     assert test.inputs(50).shape == (len(test.patterns), 50, 50, 3)
+    assert (bundle.litert_files, bundle.keras_files) == ((LITERT_FILE,), (KERAS_FILE,))
     for name in (LITERT_FILE, KERAS_FILE):
         assert checked_file(bundle, name) == (tiny_bundle / name).read_bytes()
+
+
+def test_a_bundle_of_two_networks_names_both(tiny_pair, tiny_network, tiny_mirror):
+    bundle = read_bundle(tiny_pair)
+    assert bundle.litert_files == (LITERT_FILE, "mirror.tflite")
+    assert bundle.keras_files == (KERAS_FILE, "mirror.keras")
+    assert bundle.bias == (0.25 - 0.75) / 2
+    inputs = bundle.self_test.inputs(32)
+    logits = [
+        network.predict(crops.astype(np.float32), verbose=0)["logit"]
+        for network, crops in ((tiny_network, inputs), (tiny_mirror, inputs[:, :, ::-1]))
+    ]
+    np.testing.assert_allclose(bundle.self_test.logits, np.mean(logits, axis=0), atol=1e-5)
+    for name in (*bundle.litert_files, *bundle.keras_files):
+        assert checked_file(bundle, name) == (tiny_pair / name).read_bytes()
 
 
 FIELDS = [
@@ -123,6 +139,7 @@ def test_a_wrong_field_is_a_model_error_that_names_the_file(copy, field, value):
         ("sha256", {LITERT_FILE: "0" * 64}),
         ("sha256", {LITERT_FILE: "0" * 64, KERAS_FILE: "x"}),
         ("sha256", {LITERT_FILE: "0" * 64, KERAS_FILE: 0}),
+        ("sha256", {LITERT_FILE: "0" * 64, KERAS_FILE: "0" * 64, "mirror.tflite": "0" * 64}),
         ("self_test.patterns", "no base64!"),
         ("self_test.patterns", ""),
         ("self_test.patterns", base64.b64encode(bytes(32 * 32 * 3 + 1)).decode()),

@@ -19,7 +19,7 @@ from PIL import Image
 from facefake.alignment import align
 from facefake.bundle import DESCRIPTION, KERAS_FILE, LITERT_FILE, description_digest, read_bundle
 from facefake.calibration import probability
-from facefake.classifier import Classifier, LiteRTNetwork, Scores, both_ways
+from facefake.classifier import Classifier, LiteRTNetworks, Scores, both_ways
 from facefake.detection import FaceDetector
 from facefake.errors import ModelError
 
@@ -55,8 +55,9 @@ def put(folder: Path, name: str, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("runtime", ["litert", "keras"])
-def test_the_mean_of_the_map_is_the_score(tiny_bundle, crops, runtime):
-    classifier = Classifier(tiny_bundle, runtime)
+@pytest.mark.parametrize("name", ["tiny_bundle", "tiny_pair"])
+def test_the_mean_of_the_map_is_the_score(request, name, crops, runtime):
+    classifier = Classifier(request.getfixturevalue(name), runtime)
     scores = classifier.predict(crops)
     assert scores.logits.shape == (20,)
     assert scores.logits.dtype == scores.maps.dtype == np.float32
@@ -68,23 +69,55 @@ def test_the_mean_of_the_map_is_the_score(tiny_bundle, crops, runtime):
     assert empty.logits.shape == (0,)
 
 
-def test_both_runtimes_agree(tiny_bundle, crops):
+@pytest.mark.parametrize("name", ["tiny_bundle", "tiny_pair"])
+def test_both_runtimes_agree(request, name, crops):
     stated = []
     for runtime in ("litert", "keras"):
-        classifier = Classifier(tiny_bundle, runtime)
+        classifier = Classifier(request.getfixturevalue(name), runtime)
         logits = classifier.predict(crops).logits
         stated.append([probability(float(logit), classifier.bundle.calibration) for logit in logits])
     np.testing.assert_allclose(stated[0], stated[1], atol=1e-3)
 
 
-@pytest.mark.parametrize(("runtime", "networks"), [("litert", 1), ("litert", 3), ("keras", 1)])
-def test_eight_threads_share_one(tiny_bundle, crops, runtime, networks):
-    classifier = Classifier(tiny_bundle, runtime, networks)
+@pytest.mark.parametrize(("runtime", "threads"), [("litert", 1), ("litert", 3), ("keras", 1)])
+@pytest.mark.parametrize("name", ["tiny_bundle", "tiny_pair"])
+def test_eight_threads_share_one(request, name, crops, runtime, threads):
+    classifier = Classifier(request.getfixturevalue(name), runtime, threads)
     expected = classifier.predict(crops).logits
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: classifier.predict(crops).logits, range(24)))
     for logits in found:
         np.testing.assert_array_equal(logits, expected)
+
+
+@pytest.mark.parametrize(("runtime", "threads"), [("litert", 1), ("litert", 3), ("keras", 1)])
+def test_of_two_networks_the_second_sees_the_mirror_image(
+    tiny_pair, tiny_network, tiny_mirror, crops, runtime, threads
+):
+    scores = Classifier(tiny_pair, runtime, threads).predict(crops)
+    first = tiny_network.predict(crops.astype(np.float32), verbose=0)
+    second = tiny_mirror.predict(crops[:, :, ::-1].astype(np.float32), verbose=0)
+    assert np.abs(first["logit"] - second["logit"]).min() > 0.1
+    np.testing.assert_allclose(scores.logits, (first["logit"] + second["logit"]) / 2, atol=1e-4)
+    np.testing.assert_allclose(scores.maps, (first["map"] + second["map"][:, :, ::-1]) / 2, atol=1e-4)
+
+
+@pytest.mark.parametrize("runtime", ["litert", "keras"])
+def test_two_networks_to_maps_of_different_shapes_are_refused(tiny_pair, tmp_path, runtime):
+    import keras
+
+    from facefake.training.export import convert
+
+    pair = Path(shutil.copytree(tiny_pair, tmp_path / "pair"))
+    inputs = keras.Input((32, 32, 3), name="crops")
+    maps = keras.layers.Reshape((2, 2))(keras.layers.Conv2D(1, 3, 16, padding="same", use_bias=False)(inputs))
+    logit = keras.layers.Reshape(())(keras.layers.Dense(1)(keras.layers.GlobalAveragePooling2D()(inputs)))
+    other = keras.Model(inputs, {"logit": logit, "map": maps})
+    other.save(tmp_path / "other.keras")
+    put(pair, "mirror.keras", (tmp_path / "other.keras").read_bytes())
+    put(pair, "mirror.tflite", convert(other, "float32"))
+    with pytest.raises(ModelError, match=r"maps of one shape, got .*\(8, 8\).*\(2, 2\)"):
+        Classifier(pair, runtime)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +227,7 @@ def test_a_litert_network_with_other_outputs_is_refused():
 
     content = _litert(lambda crops: {"sum": tf.reduce_sum(crops)})
     with pytest.raises(ModelError, match="stranger: expected a network to one logit"):
-        LiteRTNetwork(content, 32, 1, "stranger")
+        LiteRTNetworks({"stranger": content}, 32, 1)
 
 
 @pytest.mark.parametrize(
@@ -210,14 +243,14 @@ def test_a_litert_network_that_needs_more_than_arithmetic_is_refused(make, reaso
     content = make()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ModelError, match=f"stranger: expected a network from crops.*{reason}"):
-        LiteRTNetwork(content, 32, 1, "stranger")
+        LiteRTNetworks({"stranger": content}, 32, 1)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
 
 
 MUTANTS = """
 import os, random, signal, sys
 from collections import Counter
-from facefake.classifier import LiteRTNetwork
+from facefake.classifier import LiteRTNetworks
 from facefake.errors import ModelError
 import ai_edge_litert.interpreter
 content = open(sys.argv[1], "rb").read()
@@ -231,7 +264,7 @@ for number in range(int(sys.argv[2])):
     if not (child := os.fork()):
         signal.alarm(60)
         try:
-            LiteRTNetwork(bytes(mutant), 32, 1, "mutant")
+            LiteRTNetworks({"mutant": bytes(mutant)}, 32, 1)
         except ModelError:
             os._exit(1)
         except BaseException:
@@ -270,7 +303,7 @@ def sample_crops(shipped: Path) -> np.ndarray:
 
 
 def test_the_shipped_bundle_is_small_and_both_runtimes_agree(shipped, sample_crops):
-    assert (shipped / LITERT_FILE).stat().st_size <= 25_000_000
+    assert sum((shipped / name).stat().st_size for name in read_bundle(shipped).litert_files) <= 25_000_000
     stated = []
     for runtime in ("litert", "keras"):
         classifier = Classifier(None, runtime)  # checks the checksums and runs the self-test
@@ -283,19 +316,21 @@ def test_the_shipped_bundle_is_small_and_both_runtimes_agree(shipped, sample_cro
     np.testing.assert_allclose(stated[0], stated[1], atol=1e-3)
 
 
-def test_a_face_and_its_mirror_image_score_alike() -> None:
-    crops = np.random.default_rng(3).integers(0, 256, (3, 160, 160, 3), np.uint8)
+def test_by_one_network_a_face_and_its_mirror_image_score_alike(tiny_bundle, crops) -> None:
     for runtime in ("litert", "keras"):
-        classifier = Classifier(runtime=runtime)
+        classifier = Classifier(tiny_bundle, runtime)
         scores, mirrored = classifier.predict(crops), classifier.predict(crops[:, :, ::-1])
         np.testing.assert_allclose(scores.logits, mirrored.logits, atol=1e-4)
         np.testing.assert_allclose(scores.maps, mirrored.maps[:, :, ::-1], atol=1e-3)
 
 
 def test_both_ways_is_the_mean_of_two_runs() -> None:
-    def left_half(crops: np.ndarray) -> Scores:
-        maps = crops[..., 0].astype(np.float32)
-        return Scores(maps[:, :, :2].mean((1, 2)), maps)
+    def left_half(crops: np.ndarray, mirrored: np.ndarray) -> tuple[Scores, Scores]:
+        maps, mirrored_maps = crops[..., 0].astype(np.float32), mirrored[..., 0].astype(np.float32)
+        return (
+            Scores(maps[:, :, :2].mean((1, 2)), maps),
+            Scores(mirrored_maps[:, :, :2].mean((1, 2)), mirrored_maps),
+        )
 
     crops = np.zeros((2, 4, 4, 3), np.uint8)
     crops[1, :, 3] = 8

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 @click.option(
     "--backbone",
     metavar="NAME",
-    help="Network to start from: efficientnet-lite0, or vgg16, resnet50, inceptionv3 or efficientnetv2b0 if Keras "
-    "has their weights.  [default: efficientnet-lite0]",
+    help="Network to start from: efficientnet-lite0 or efficientnet-lite0-short, or vgg16, resnet50, inceptionv3 or "
+    "efficientnetv2b0 if Keras has their weights.  [default: efficientnet-lite0]",
 )
 @click.option(
     "--cache", type=FOLDER, metavar="DIR", help="Where face crops are kept.  [default: crops in --out]"

@@ -1,4 +1,4 @@
-"""Writes a bundle: the network for LiteRT and for Keras, and the description that binds them."""
+"""Writes a bundle: the networks for LiteRT and for Keras, and the description that binds them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import io
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,12 +19,14 @@ from facefake.bundle import (
     FORMAT,
     KERAS_FILE,
     LITERT_FILE,
+    MIRROR_KERAS_FILE,
+    MIRROR_LITERT_FILE,
     SelfTest,
     description_digest,
     read_bundle,
     self_test_patterns,
 )
-from facefake.classifier import LiteRTNetwork, Scores, both_ways
+from facefake.classifier import LiteRTNetworks, Scores, both_ways, run_keras
 from facefake.errors import ModelError
 from facefake.native import quiet
 
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 
 Precision = Literal["float32", "float16", "int8"]
 
+_FILES = ((KERAS_FILE, LITERT_FILE), (MIRROR_KERAS_FILE, MIRROR_LITERT_FILE))
 _SELF_TESTS = 4
 # Logits: between runtimes and processors, 0.005 in probability; more where coarse weights alone take half of it.
 _TOLERANCE = 0.02
@@ -43,12 +47,12 @@ _LARGEST_TOLERANCE = 0.1
 
 
 def write_networks(
-    network: keras.Model, folder: Path, precision: Precision, examples: np.ndarray | None = None
+    networks: Sequence[keras.Model], folder: Path, precision: Precision, examples: np.ndarray | None = None
 ) -> None:
-    """Write ``model.keras`` and ``model.tflite``.
+    """Write ``model.keras`` and ``model.tflite``, of two networks also ``mirror.keras`` and ``mirror.tflite``.
 
     Args:
-        network: as `network.build` makes it.
+        networks: one or two, as `network.build` makes them: the first sees a face's crop, the last its mirror image.
         folder: is made if need be.
         precision: of LiteRT's weights. "float16" computes in float32; "int8" computes the convolutions in int8,
             after it has looked at `examples`.
@@ -62,8 +66,11 @@ def write_networks(
     if keras.backend.backend() != "tensorflow":
         raise ModelError(f"expected Keras on TensorFlow for the export, got {keras.backend.backend()}")
     folder.mkdir(parents=True, exist_ok=True)
-    network.save(folder / KERAS_FILE)
-    _replace(folder / LITERT_FILE, convert(network, precision, examples))
+    for network, (for_keras, for_litert) in zip(networks, _FILES, strict=False):
+        network.save(folder / for_keras)
+        _replace(folder / for_litert, convert(network, precision, examples))
+    for name in (name for files in _FILES[len(networks) :] for name in files):
+        (folder / name).unlink(missing_ok=True)  # of an earlier run
 
 
 def convert(network: keras.Model, precision: Precision, examples: np.ndarray | None = None) -> bytes:
@@ -105,7 +112,7 @@ def write_description(
     name: str,
     version: str,
     margin: float,
-    network: keras.Model,
+    networks: Sequence[keras.Model],
     calibration: Calibration,
     card: dict[str, Any],
 ) -> Bundle:
@@ -115,27 +122,27 @@ def write_description(
         folder: where `write_networks` wrote.
         name, version: letters, digits, dots, dashes.
         margin: the crop margin.
-        network: what was written.
+        networks: what was written.
         calibration: what was measured.
         card: JSON-ready: data, metrics, recipe.
 
     Raises:
-        ModelError: one of these is out of range, or the two networks of the folder do not agree.
+        ModelError: one of these is out of range, or the files for Keras and for LiteRT do not agree.
     """
-    side = int(network.input_shape[1])
+    side = int(networks[0].input_shape[1])
+    files = _FILES[: len(networks)]
     test = SelfTest(self_test_patterns(_SELF_TESTS, seed=0), np.zeros(_SELF_TESTS), _TOLERANCE)
 
-    def run(crops: NDArray[np.uint8]) -> Scores:
-        outputs = network.predict(crops.astype(np.float32), verbose=0)
-        return Scores(np.asarray(outputs["logit"], np.float32), np.asarray(outputs["map"], np.float32))
+    def run(crops: NDArray[np.uint8], mirrored: NDArray[np.uint8]) -> tuple[Scores, Scores]:
+        return run_keras(networks[0], crops), run_keras(networks[-1], mirrored)
 
     logits = both_ways(run, test.inputs(side)).logits.astype(np.float64)
-    litert = LiteRTNetwork((folder / LITERT_FILE).read_bytes(), side, 1, str(folder / LITERT_FILE))
+    litert = LiteRTNetworks(litert_contents(folder), side, 1)
     apart = float(np.abs(litert.predict(test.inputs(side)).logits - logits).max())
     if not apart <= _LARGEST_TOLERANCE / 2:
         raise ModelError(
-            f"{folder / LITERT_FILE}: expected logits within {_LARGEST_TOLERANCE / 2} of those of {KERAS_FILE}, "
-            f"got a difference of {apart:.4g}: it needs a finer precision"
+            f"{folder}: expected LiteRT's logits within {_LARGEST_TOLERANCE / 2} of Keras's, got a difference of "
+            f"{apart:.4g}: the LiteRT files need a finer precision"
         )
     tolerance = max(_TOLERANCE, 2 * apart)
     description = {
@@ -147,11 +154,10 @@ def write_description(
         "preprocessing": "uint8 RGB as float32, 0 to 255; the network scales by itself; scores are means over a crop and "
         "its mirror image",
         "classes": {"fake": "logit above 0", "real": "logit below 0"},
-        "bias": float(np.asarray(network.get_layer("bias").get_weights()[1])[0]),
+        "bias": float(np.mean([network.get_layer("bias").get_weights()[1][0] for network in networks])),
         "calibration": calibration.to_dict(),
         "sha256": {
-            file: hashlib.sha256((folder / file).read_bytes()).hexdigest()
-            for file in (LITERT_FILE, KERAS_FILE)
+            file: hashlib.sha256((folder / file).read_bytes()).hexdigest() for pair in files for file in pair
         },
         "self_test": SelfTest(test.patterns, logits, tolerance).to_dict(),
         "card": card,
@@ -159,6 +165,12 @@ def write_description(
     description["digest"] = description_digest(description)
     _replace(folder / DESCRIPTION, (json.dumps(description, indent=1) + "\n").encode())
     return read_bundle(folder)
+
+
+def litert_contents(folder: Path) -> dict[str, bytes]:
+    """The LiteRT files that `write_networks` wrote, by their paths, as `LiteRTNetworks` takes them."""
+    paths = [folder / name for _, name in _FILES]
+    return {str(path): path.read_bytes() for path in paths if path.exists()}
 
 
 def _replace(path: Path, content: bytes) -> None:

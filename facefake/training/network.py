@@ -16,13 +16,16 @@ if TYPE_CHECKING:
     import keras
 
 LITE0 = "efficientnet-lite0"
+LITE0_SHORT = "efficientnet-lite0-short"
 KERAS_BACKBONES = {
     "vgg16": "VGG16",
     "resnet50": "ResNet50",
     "inceptionv3": "InceptionV3",
     "efficientnetv2b0": "EfficientNetV2B0",
 }
-BACKBONES = (LITE0, *KERAS_BACKBONES)
+BACKBONES = (LITE0, LITE0_SHORT, *KERAS_BACKBONES)
+
+_SHORT_END, _SHORT_CHANNELS = "stage5_block3_add", 512
 
 
 class Stage(NamedTuple):
@@ -95,8 +98,9 @@ def backbone(name: str, side: int) -> keras.Model:
     """A convolutional network with ImageNet weights, from crops to a feature map.
 
     Args:
-        name: one of `BACKBONES`. EfficientNet-Lite0 comes with facefake; the others are Keras's own
-            applications, whose weights Keras looks for in its cache.
+        name: one of `BACKBONES`. EfficientNet-Lite0 comes with facefake, and the short one is it without its last stage,
+            with a new 1×1 convolution to 512 channels; the others are Keras's own applications, whose weights Keras
+            looks for in its cache.
         side: the side of the square input, pixels.
 
     Returns:
@@ -107,13 +111,17 @@ def backbone(name: str, side: int) -> keras.Model:
     """
     import keras
 
-    if name == LITE0:
+    if name in (LITE0, LITE0_SHORT):
         trained = keras.saving.load_model(
             model_file("backbones/efficientnet-lite0.keras"), compile=False, safe_mode=True
         )
         network = efficientnet_lite0(side)
         network.set_weights(trained.get_weights())
-        return network
+        if name == LITE0:
+            return network
+        x = network.get_layer(_SHORT_END).output
+        x = keras.layers.Conv2D(_SHORT_CHANNELS, 1, use_bias=False, name="head")(x)
+        return keras.Model(network.input, _normalise(x, "head", relu=True), name="efficientnet_lite0_short")
     if name not in KERAS_BACKBONES:
         raise ModelError(f"expected a backbone out of {', '.join(BACKBONES)}, got {name!r}")
     application = getattr(keras.applications, KERAS_BACKBONES[name])

@@ -11,12 +11,16 @@ from typing import Any
 from facefake.bundle import LARGEST_SIDE, LEAST_SIDE
 from facefake.errors import DatasetError
 from facefake.training.crops import STORE_MARGIN
+from facefake.training.network import BACKBONES
 from facefake.training.reconstruction import UPSAMPLERS
 
 SELF_MADE = ("self-blend", "region-blend", "retouch", "swap", "reconstruction", "upsampling")
 """The fakes that are made of real faces; what each is, `forgery` says."""
 
-_COMMON = ("margin", "held_out", "seed", "stage")  # what cannot differ between stages
+_COMMON = (
+    *("margin", "held_out", "seed", "stage"),
+    *("mirror", "mirror_stages"),
+)  # what cannot differ between stages
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +59,11 @@ class Recipe:
         seed: of everything random.
         stage: for training in stages, one table a stage of the settings that differ in it; each stage goes on with the
             weights of the one before, and with the next seed.
-        averaged: of at most how many stages' weights, this one's and those before it, the mean goes on after a stage
-            (Izmailov et al., "Averaging Weights Leads to Wider Optima", UAI 2018).
+        averaged: of at most how many stages' weights, this one's and those before it of the same network, the mean goes on
+            after a stage (Izmailov et al., "Averaging Weights Leads to Wider Optima", UAI 2018).
+        mirror: backbone, out of `network.BACKBONES`, of a second network: the first then scores a face's crop, and this one
+            its mirror image. None where it is empty: one network scores both.
+        mirror_stages: how many of the stages, the last ones, train that second network, from its backbone on.
     """
 
     side: int = 160
@@ -94,6 +101,8 @@ class Recipe:
     seed: int = 0
     stage: list[dict[str, Any]] = field(default_factory=list)
     averaged: int = 1
+    mirror: str = ""
+    mirror_stages: int = 0
 
     def __post_init__(self) -> None:
         for setting in (
@@ -140,6 +149,15 @@ class Recipe:
             raise DatasetError(
                 f"recipe: expected a batch of whole pairs, a multiple of {whole}, got {self.batch}"
             )
+        if bool(self.mirror) != bool(self.mirror_stages) or not 0 <= self.mirror_stages <= max(
+            0, len(self.stage) - 1
+        ):
+            raise DatasetError(
+                "recipe: expected mirror and mirror_stages together, the latter below the number of stages, got "
+                f"{self.mirror!r} and {self.mirror_stages} of {len(self.stage)}"
+            )
+        if self.mirror not in ("", *BACKBONES):
+            raise DatasetError(f"recipe: expected mirror out of {', '.join(BACKBONES)}, got {self.mirror!r}")
         self.stages()  # complains of what is wrong with them
 
     def stages(self) -> list[Recipe]:
@@ -150,7 +168,7 @@ class Recipe:
         """
         if not self.stage:
             return [self]
-        whole = replace(self, stage=[])
+        whole = replace(self, stage=[], mirror="", mirror_stages=0)
         stages = []
         for number, changes in enumerate(self.stage):
             where = f"recipe: stage {number + 1}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from facefake.bundle import KERAS_FILE, LITERT_FILE, checked_file, read_bundle
-from facefake.classifier import LiteRTNetwork
-from facefake.errors import DatasetError
+from facefake.bundle import checked_file, read_bundle
+from facefake.classifier import LiteRTNetworks
+from facefake.errors import DatasetError, ModelError
 from facefake.keras_archive import load_keras
 from facefake.training.calibrate import calibrate, check_enough
 from facefake.training.crops import CropStore, make_crops
 from facefake.training.dataset import read_dataset
 from facefake.training.evaluate import evaluate_crops, trained_sources
-from facefake.training.export import Precision, write_description, write_networks
+from facefake.training.export import Precision, litert_contents, write_description, write_networks
 from facefake.training.fit import fit
 from facefake.training.network import build, fold_scale
 from facefake.training.recipe import Recipe
@@ -59,7 +59,7 @@ def train(
         data: as `read_dataset` takes it.
         out: folder of the bundle; also gets ``log.jsonl`` and, while the run lasts, a checkpoint; of a recipe with
             stages each has a folder for these.
-        recipe: the settings.
+        recipe: the settings; `start`'s networks are both trained by them, so a bundle of two takes twice the time.
         backbone: one of `network.BACKBONES`; of no account with `start`.
         start: a bundle to fine-tune; its side and margin replace those of the recipe and its stages.
         cache: where the crops are kept; None for ``crops`` in `out`.
@@ -71,24 +71,27 @@ def train(
 
     Raises:
         DatasetError: the dataset is not as described, or too small to calibrate on; or in `out` lies a run that was cut
-            short, of other settings or pictures.
-        ModelError: the backbone or the bundle to start from is not to be had, or the training diverged.
+            short, of other settings or pictures; or the recipe has a second network, and so has `start` its own.
+        ModelError: a backbone or the bundle to start from is not to be had, two networks do not go together, or the
+            training diverged.
     """
-    import keras
-
     examples = read_dataset(data)
-    keras.utils.set_random_seed(recipe.seed)  # of the head's first weights
-    network: keras.Model
+    networks: list[keras.Model]
     if start is None:
-        network = build(backbone, recipe.side, recipe.dropout)
-        origin, before, begun_from = backbone, [], backbone
+        backbones = [backbone, recipe.mirror] if recipe.mirror else [backbone]
+        networks = [_begun(name, recipe, number) for number, name in enumerate(backbones)]
+        origin, before, begun_from = " and ".join(backbones), [], backbones
     else:
         bundle = read_bundle(start)
-        network = load_keras(checked_file(bundle, KERAS_FILE), str(start / KERAS_FILE))
+        networks = [load_keras(checked_file(bundle, name), str(start / name)) for name in bundle.keras_files]
+        backbones = [bundle.label] * len(networks)  # none is built again: all stages have the bundle's side
         tables = [{name: value for name, value in table.items() if name != "side"} for table in recipe.stage]
         recipe = replace(recipe, side=bundle.side, margin=bundle.margin, stage=tables)
         origin, before = bundle.label, sorted(map(list, trained_sources(bundle.card)))
-        begun_from = bundle.sha256[KERAS_FILE]  # another bundle may have the same name and version
+        # Another bundle may have the same name and version.
+        begun_from = [bundle.sha256[name] for name in bundle.keras_files]
+    if len({network.output["map"].shape for network in networks}) > 1:
+        raise ModelError(f"expected networks to maps of one shape, got {' and '.join(backbones)}")
     store = make_crops(
         examples, out / "crops" if cache is None else cache, partial(progress, "pictures cut out")
     )
@@ -100,12 +103,13 @@ def train(
         _check_labels(store, half, use)
     check_enough(store, halves(store, hidden)[0])
     out.mkdir(parents=True, exist_ok=True)
-    stages = recipe.stages()
+    plan = _plan(recipe, len(networks), fine_tuned=start is not None)
     _claim(out, {"recipe": recipe.to_dict(), "crops": store.fingerprint, "from": begun_from})
-    finished = [out / f"trained-{number}.keras" for number in range(1, len(stages) + 1)]
-    for number, (stage, file) in enumerate(zip(stages, finished, strict=True), 1):
+    finished = [out / f"trained-{number}.keras" for number in range(1, len(plan) + 1)]
+    for number, ((which, stage), file) in enumerate(zip(plan, finished, strict=True), 1):
         if not file.exists():
-            network = _with_dropout(_at_side(network, stage.side, backbone, stage.dropout), stage.dropout)
+            network = _at_side(networks[which], stage.side, backbones[which], stage.dropout)
+            network = _with_dropout(network, stage.dropout)
             made = None
             if stage.self_made_share.get("reconstruction"):
                 made = make_reconstructions(
@@ -118,7 +122,7 @@ def train(
                     seed=stage.reconstruction_seed,
                     progress=progress,
                 )
-            folder = out if len(stages) == 1 else out / f"stage-{number}"
+            folder = out if len(plan) == 1 else out / f"stage-{number}"
             folder.mkdir(exist_ok=True)
             stepped = partial(progress, "steps trained")
             fit(network, store, numbers, hidden, stage, folder, report, stepped, made)
@@ -126,15 +130,17 @@ def train(
             partial_file = out / f"partial-{file.name}"
             network.save(partial_file)
             partial_file.replace(file)
+        own = [f for f, (owner, _) in zip(finished[:number], plan, strict=False) if owner == which]
         # Without the optimizer's state.
-        members = [
-            load_keras(f.read_bytes(), str(f)) for f in finished[max(0, number - stage.averaged) : number]
-        ]
-        network = members[-1]
+        members = [load_keras(f.read_bytes(), str(f)) for f in own[-stage.averaged :]]
+        networks[which] = members[-1]
         together = zip(*(member.get_weights() for member in members), strict=True)
-        network.set_weights([np.mean(weights, axis=0) for weights in together])
+        networks[which].set_weights([np.mean(weights, axis=0) for weights in together])
     bundle = export(
-        _at_side(network, recipe.side, backbone, recipe.dropout),
+        [
+            _at_side(network, recipe.side, name, recipe.dropout)
+            for network, name in zip(networks, backbones, strict=True)
+        ],
         store,
         recipe,
         out,
@@ -151,6 +157,30 @@ def train(
     for file in (*finished, out / _CLAIM):
         file.unlink()
     return bundle
+
+
+def _begun(backbone: str, recipe: Recipe, number: int) -> keras.Model:
+    import keras
+
+    keras.utils.set_random_seed((recipe.seed + number) % 2**32)  # of the head's first weights
+    return build(backbone, recipe.side, recipe.dropout)
+
+
+def _plan(recipe: Recipe, networks: int, fine_tuned: bool) -> list[tuple[int, Recipe]]:
+    """Which network goes through which stage, in their order; of a bundle all go through all, each with its own seeds."""
+    stages = recipe.stages()
+    if not fine_tuned:
+        first = len(stages) - recipe.mirror_stages
+        return [(int(number >= first), stage) for number, stage in enumerate(stages)]
+    if recipe.mirror:
+        raise DatasetError(
+            f"expected a recipe without mirror beside a bundle to start from, got {recipe.mirror!r}"
+        )
+    return [
+        (which, replace(stage, seed=(stage.seed + which * len(stages)) % 2**32))
+        for which in range(networks)
+        for stage in stages
+    ]
 
 
 def _claim(out: Path, settings: dict[str, Any]) -> None:
@@ -195,7 +225,7 @@ def _at_side(network: keras.Model, side: int, backbone: str, dropout: float) -> 
 
 
 def export(
-    network: keras.Model,
+    networks: Sequence[keras.Model],
     store: CropStore,
     recipe: Recipe,
     out: Path,
@@ -205,14 +235,13 @@ def export(
     precision: Precision,
     card: dict[str, Any],
 ) -> Bundle:
-    """Calibrate a trained network on one half of what it has not seen, measure it on the other, write its bundle."""
+    """Calibrate trained networks on half of what they have not seen, measure them on the other half, write a bundle."""
     calibration_half, report_half = halves(store, unseen(store, recipe.held_out))
     # Evenly out of all sources: the store is ordered by path.
     typical = calibration_half[:: -(-len(calibration_half) // 256)]
     examples = np.concatenate(list(batches(store, typical, recipe.side, recipe.margin)))
-    write_networks(network, out, precision, examples)
-    litert = out / LITERT_FILE
-    scorer = LiteRTNetwork(litert.read_bytes(), recipe.side, threads=2, name=str(litert))
+    write_networks(networks, out, precision, examples)
+    scorer = LiteRTNetworks(litert_contents(out), recipe.side, threads=2)
     calibration = calibrate(scorer, store, calibration_half, recipe.side, recipe.margin)
 
     def write(card: dict[str, Any]) -> Bundle:
@@ -221,7 +250,7 @@ def export(
             name=name,
             version=version,
             margin=recipe.margin,
-            network=network,
+            networks=networks,
             calibration=calibration,
             card=card,
         )

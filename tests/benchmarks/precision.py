@@ -1,4 +1,4 @@
-"""Which precision to ship: AUC, size and time a face of the bundle's network as float32, float16 and int8.
+"""Which precision to ship: AUC, size and time a face of the bundle's networks as float32, float16 and int8.
 
     python tests/benchmarks/precision.py DATA --cache FOLDER [--model BUNDLE]
 
@@ -18,8 +18,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from facefake.bundle import KERAS_FILE, checked_file, read_bundle
-from facefake.classifier import LiteRTNetwork
+from facefake.bundle import checked_file, read_bundle
+from facefake.classifier import LiteRTNetworks
 from facefake.keras_archive import load_keras
 from facefake.paths import models_folder
 from facefake.training.crops import make_crops
@@ -43,18 +43,21 @@ def main() -> None:
     arguments = parser.parse_args()
 
     bundle = read_bundle(arguments.model)
-    network = load_keras(checked_file(bundle, KERAS_FILE), str(bundle.folder / KERAS_FILE))
+    networks = {name: load_keras(checked_file(bundle, name), name) for name in bundle.keras_files}
     store = make_crops(read_dataset(arguments.data), arguments.cache)
     calibration, report = halves(store, unseen(store, bundle.card["recipe"]["held_out"]))
     labels = np.array([store.crops[n].example.label == "fake" for n in report])
     examples = np.concatenate(list(batches(store, calibration[::7][:256], bundle.side, bundle.margin)))
 
     reference = convert(build(LITE0, 224, dropout=0.0), "float32")
-    contents = {name: convert(network, name, examples) for name in ("float32", "float16", "int8")}
-    runs = {"reference": (LiteRTNetwork(reference, 224, 1, "reference"), 224)}
+    contents = {
+        precision: {name: convert(network, precision, examples) for name, network in networks.items()}
+        for precision in ("float32", "float16", "int8")
+    }
+    runs = {"reference": (LiteRTNetworks({"reference": reference}, 224, 1), 224)}
     runs |= {
-        name: (LiteRTNetwork(content, bundle.side, 1, name), bundle.side)
-        for name, content in contents.items()
+        precision: (LiteRTNetworks(files, bundle.side, 1), bundle.side)
+        for precision, files in contents.items()
     }
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     rng = np.random.default_rng(0)
@@ -68,12 +71,12 @@ def main() -> None:
 
     table = Table("precision", "MB", "AUC", "largest change of a logit", "time / reference", "ms")
     exact = None
-    for name, content in contents.items():
+    for name, files in contents.items():
         logits = score(runs[name][0], store, report, bundle.side, bundle.margin, lambda pixels: pixels)
         exact = logits if exact is None else exact
         table.add_row(
             name,
-            f"{len(content) / 1e6:.1f}",
+            f"{sum(map(len, files.values())) / 1e6:.1f}",
             f"{area_under_curve(logits[~labels], logits[labels]):.4f}",
             f"{np.abs(logits - exact).max():.3f}",
             f"{medians[name] / medians['reference']:.2f}",

@@ -15,8 +15,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from facefake.bundle import LITERT_FILE, checked_file, read_bundle
-from facefake.classifier import LiteRTNetwork
+from facefake.bundle import checked_file, read_bundle
+from facefake.classifier import LiteRTNetworks
 from facefake.paths import models_folder
 from facefake.training import forgery
 from facefake.training.contact_sheet import contact_sheet
@@ -44,7 +44,7 @@ def main() -> None:
 
     bundle = read_bundle(arguments.model)
     recipe = Recipe(**bundle.card["recipe"])
-    litert = LiteRTNetwork(checked_file(bundle, LITERT_FILE), bundle.side, 2, LITERT_FILE)
+    litert = LiteRTNetworks({n: checked_file(bundle, n) for n in bundle.litert_files}, bundle.side, 2)
     store = make_crops(read_dataset(arguments.data), arguments.cache)
     calibration, report = (forgeable(store, half) for half in halves(store, unseen(store, recipe.held_out)))
     rng = np.random.default_rng(SEED)

@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from PIL import Image
 
 from facefake.alignment import align
 from facefake.blazeface import FULL_RANGE, BlazeFace
-from facefake.bundle import KERAS_FILE, LITERT_FILE, checked_file
+from facefake.bundle import KERAS_FILE, checked_file
 from facefake.cores import usable_cores
 from facefake.detector import FakeImageDetector
 from facefake.images import load_picture
@@ -150,9 +151,10 @@ def start(runs: int) -> None:
 
 @contextmanager
 def recording(detector: FakeImageDetector) -> Any:
-    """What the detector gives to its models while it works: pictures for MediaPipe, by model, and crops for LiteRT."""
-    models, network = detector._faces._models, detector._classifier._network
-    find, score = models.find, network._score  # type: ignore[attr-defined]
+    """What the detector gives to its models while it works: pictures for MediaPipe, by model, and crops for LiteRT, by
+    the network's number."""
+    models, pools = detector._faces._models, detector._classifier._network._pools  # type: ignore[attr-defined]
+    find, scores = models.find, [pool.score for pool in pools]
     looks: list[Any] = []
     crops: list[Any] = []
 
@@ -160,21 +162,25 @@ def recording(detector: FakeImageDetector) -> Any:
         looks.append((model, pixels))
         return find(model, pixels)
 
-    def recorded_score(crop: Any) -> Any:
-        crops.append(crop[None].astype(np.float32))
-        return score(crop)
+    def recorded_score(number: int, crop: Any) -> Any:
+        crops.append((number, crop[None].astype(np.float32)))
+        return scores[number](crop)
 
-    models.find, network._score = recorded_find, recorded_score  # type: ignore[method-assign, attr-defined]
+    models.find = recorded_find  # type: ignore[method-assign]
+    for number, pool in enumerate(pools):
+        pool.score = partial(recorded_score, number)
     try:
         yield looks, crops
     finally:
-        models.find, network._score = find, score  # type: ignore[method-assign, attr-defined]
+        models.find = find  # type: ignore[method-assign]
+        for pool, score in zip(pools, scores, strict=True):
+            pool.score = score
 
 
 class Floor:
     """The bare calls that a picture's result needs, in the same number of threads, with nothing in between."""
 
-    def __init__(self, looks: list[Any], crops: list[Any], content: bytes, threads: int) -> None:
+    def __init__(self, looks: list[Any], crops: list[Any], contents: list[bytes], threads: int) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
         mediapipe = import_mediapipe()
@@ -189,10 +195,10 @@ class Floor:
         self._models = [BlazeFace(1) for _ in range(at_once)]
         self._networks = []
         for _ in range(threads):
-            interpreter = Interpreter(model_content=content, num_threads=1)
-            interpreter.allocate_tensors()
-            self._networks.append(interpreter)
-        self._input = interpreter.get_input_details()[0]["index"]
+            interpreters = [Interpreter(model_content=content, num_threads=1) for content in contents]
+            for interpreter in interpreters:
+                interpreter.allocate_tensors()
+            self._networks.append(interpreters)
         self._detection = ThreadPoolExecutor(at_once)
         self._classification = ThreadPoolExecutor(threads)
         self._opened = [
@@ -208,10 +214,10 @@ class Floor:
         list(self._detection.map(lambda opened: work(opened, shared), self._opened))
 
     def classification(self) -> None:
-        def work(interpreter: Any, crops: Iterable[Any]) -> None:
-            for crop in crops:
-                interpreter.set_tensor(self._input, crop)
-                interpreter.invoke()
+        def work(interpreters: Any, crops: Iterable[Any]) -> None:
+            for number, crop in crops:
+                interpreters[number].set_tensor(interpreters[number].get_input_details()[0]["index"], crop)
+                interpreters[number].invoke()
 
         shared = iter(self._crops)
         list(self._classification.map(lambda each: work(each, shared), self._networks))
@@ -250,7 +256,12 @@ def stages(runs: int, data: bytes, threads: int) -> tuple[dict[str, float], int,
     with FakeImageDetector(threads=threads) as detector:
         with recording(detector) as (looks, crops):
             judged = len(detector.analyze(data).faces)
-        floor = Floor(looks, crops, checked_file(detector.bundle, LITERT_FILE), threads)
+        floor = Floor(
+            looks,
+            crops,
+            [checked_file(detector.bundle, name) for name in detector.bundle.litert_files],
+            threads,
+        )
         loaded = load_picture(data)
         found = detector._faces.detect(loaded.pixels)
         tasks: dict[str, Callable[[], object]] = {

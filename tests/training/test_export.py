@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from facefake.bundle import DESCRIPTION, read_bundle
-from facefake.classifier import Classifier, LiteRTNetwork
+from facefake.classifier import Classifier, LiteRTNetworks
 from facefake.errors import ModelError
 from facefake.training.export import convert, write_description, write_networks
 
@@ -18,7 +18,7 @@ def crops():
 @pytest.mark.parametrize(("precision", "apart"), [("float32", 1e-4), ("float16", 0.01), ("int8", 0.05)])
 def test_every_precision_stays_close_to_keras(tiny_network, crops, precision, apart):
     content = convert(tiny_network, precision, crops)
-    found = LiteRTNetwork(content, 32, 1, "tiny").predict(crops)
+    found = LiteRTNetworks({"tiny": content}, 32, 1).predict(crops)
     ways = [tiny_network.predict(given.astype(np.float32), verbose=0) for given in (crops, crops[:, :, ::-1])]
     logits, means = (
         np.mean([way["logit"] for way in ways], 0),
@@ -34,18 +34,37 @@ def test_int8_needs_examples(tiny_network):
         convert(tiny_network, "int8")
 
 
-def describe(folder, network, bundle, name="tiny"):
+def describe(folder, networks, bundle, name="tiny"):
     return write_description(
-        folder, name=name, version="2", margin=1.25, network=network, calibration=bundle.calibration, card={}
+        folder,
+        name=name,
+        version="2",
+        margin=1.25,
+        networks=networks,
+        calibration=bundle.calibration,
+        card={},
     )
 
 
 def test_a_coarser_bundle_loads_in_both_runtimes(tiny_network, tiny_bundle, tmp_path):
-    write_networks(tiny_network, tmp_path, "float16")
-    describe(tmp_path, tiny_network, read_bundle(tiny_bundle))
+    write_networks([tiny_network], tmp_path, "float16")
+    describe(tmp_path, [tiny_network], read_bundle(tiny_bundle))
     for runtime in ("litert", "keras"):
         assert Classifier(tmp_path, runtime).bundle.label == "tiny 2"
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_second_network_is_written_and_goes_with_the_next_export(
+    tiny_network, tiny_mirror, tiny_bundle, tmp_path
+):
+    write_networks([tiny_network, tiny_mirror], tmp_path, "float32")
+    describe(tmp_path, [tiny_network, tiny_mirror], read_bundle(tiny_bundle))
+    assert len(list(tmp_path.iterdir())) == 5
+    assert Classifier(tmp_path).bundle.litert_files == ("model.tflite", "mirror.tflite")
+    write_networks([tiny_mirror], tmp_path, "float32")
+    describe(tmp_path, [tiny_mirror], read_bundle(tiny_bundle))
+    assert len(list(tmp_path.iterdir())) == 3
+    assert Classifier(tmp_path, "keras").bundle.bias == -0.75
 
 
 def test_networks_that_disagree_are_not_described(tiny_network, tiny_bundle, tmp_path):
@@ -53,13 +72,13 @@ def test_networks_that_disagree_are_not_described(tiny_network, tiny_bundle, tmp
 
     other = keras.models.clone_model(tiny_network)
     other.set_weights([weights * 1.1 for weights in tiny_network.get_weights()])
-    write_networks(other, tmp_path, "float32")
-    with pytest.raises(ModelError, match=r"model\.tflite: expected logits within"):
-        describe(tmp_path, tiny_network, read_bundle(tiny_bundle))
+    write_networks([other], tmp_path, "float32")
+    with pytest.raises(ModelError, match=r"expected LiteRT's logits within .* of Keras's"):
+        describe(tmp_path, [tiny_network], read_bundle(tiny_bundle))
     assert not (tmp_path / DESCRIPTION).exists()
 
 
 def test_a_name_that_no_bundle_may_have_is_refused(tiny_network, tiny_bundle, tmp_path):
-    write_networks(tiny_network, tmp_path, "float32")
+    write_networks([tiny_network], tmp_path, "float32")
     with pytest.raises(ModelError, match="letters, digits"):
-        describe(tmp_path, tiny_network, read_bundle(tiny_bundle), name="my model")
+        describe(tmp_path, [tiny_network], read_bundle(tiny_bundle), name="my model")

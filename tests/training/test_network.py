@@ -51,6 +51,19 @@ def test_the_shipped_backbone_is_the_trained_one():
     load_keras(model_file("backbones/efficientnet-lite0.keras").read_bytes(), "backbone")
 
 
+def test_the_short_backbone_is_the_same_up_to_its_last_stage():
+    whole = network.backbone(network.LITE0, 64)
+    short = network.backbone(network.LITE0_SHORT, 64)
+    crops = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.float32)
+    assert short.predict(crops, verbose=0).shape == (2, 2, 2, 512)
+    assert short.count_params() < 0.75 * whole.count_params()
+    kept = [layer for layer in short.layers if not layer.name.startswith("head")]
+    assert kept[-1].name == "stage5_block3_add"
+    for layer in kept:
+        for mine, theirs in zip(layer.get_weights(), whole.get_layer(layer.name).get_weights(), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+
+
 def test_the_scale_can_be_folded_into_the_map(tiny_network):
     import keras
 

@@ -66,6 +66,17 @@ def test_what_a_recipe_does_not_name_keeps_its_default(tmp_path):
         ("[[stage]]\nsteps = -1", "steps above 0"),
         ("averaged = 0", "averaged above 0, got 0"),
         ("[[stage]]\naveraged = -2", "averaged above 0, got -2"),
+        ("mirror = 'efficientnet-lite0'", "mirror and mirror_stages together"),
+        ("mirror_stages = 1\n[[stage]]\n[[stage]]", "mirror and mirror_stages together"),
+        (
+            "mirror = 'lenet'\nmirror_stages = 1\n[[stage]]\n[[stage]]",
+            "mirror out of efficientnet-lite0, .* 'lenet'",
+        ),
+        (
+            "mirror = 'efficientnet-lite0'\nmirror_stages = 2\n[[stage]]\n[[stage]]",
+            "got 'efficientnet-lite0' and 2 of 2",
+        ),
+        ("[[stage]]\nmirror = 'efficientnet-lite0'", "stage 1: expected mirror to be the same in all stages"),
         ("[[stage]]\nmargin = 1.2", "stage 1: expected margin to be the same in all stages"),
     ],
 )

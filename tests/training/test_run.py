@@ -215,6 +215,81 @@ def test_stages_follow_one_another_and_are_not_repeated(data, tiny, tmp_path, mo
     assert not list(out.glob("trained*"))
 
 
+def test_a_second_network_is_trained_by_the_last_stages_and_fine_tuned_beside_the_first(
+    data, tiny, tmp_path, monkeypatch
+):
+    short = {"steps": 4, "steps_an_epoch": 4, "averaged": 3}
+    recipe = replace(RECIPE, stage=[short] * 3, mirror=network.LITE0_SHORT, mirror_stages=1)
+    begun, began, ended, fit = [], [], [], module.fit
+
+    def noted(model, store, train_on, val, stage, *rest):
+        began.append((stage.seed, model.get_weights()))
+        fit(model, store, train_on, val, stage, *rest)
+
+    def built(backbone, side, dropout):
+        model = build(backbone, side, dropout)
+        begun.append((backbone, model.get_weights()))
+        return model
+
+    def folded(model):
+        fold_scale(model)
+        ended.append(model.get_weights())
+
+    build, fold_scale = module.build, module.fold_scale
+    monkeypatch.setattr(module, "build", built)
+    monkeypatch.setattr(module, "fold_scale", folded)
+    monkeypatch.setattr(module, "fit", noted)
+    out = tmp_path / "out"
+    bundle = train(data, out, recipe, backbone="tiny", cache=data / "crops")
+    assert [name for name, _ in begun] == ["tiny", network.LITE0_SHORT]
+    assert bundle.card["trained_from"] == "tiny and efficientnet-lite0-short"
+    assert [seed for seed, _ in began] == [0, 1, 2]
+    _same(began[2][1], begun[1][1])
+    shipped = [
+        module.load_keras((out / name).read_bytes(), name).get_weights() for name in bundle.keras_files
+    ]
+    # The mean of a network's own stages.
+    _same(shipped[0], [np.mean(pair, axis=0) for pair in zip(*ended[:2], strict=True)])
+    _same(shipped[1], ended[2])
+    began.clear()
+    tuned = train(
+        data,
+        tmp_path / "tuned",
+        replace(RECIPE, stage=[short] * 2, seed=2**32 - 2),
+        backbone="",
+        start=out,
+        cache=data / "crops",
+    )
+    assert [seed for seed, _ in began] == [2**32 - 2, 2**32 - 1, 0, 1]
+    _same(began[0][1], shipped[0])
+    _same(began[2][1], shipped[1])
+    assert Classifier(tmp_path / "tuned").bundle.keras_files == tuned.keras_files == bundle.keras_files
+    assert len(list((tmp_path / "tuned").glob("stage-*/log.jsonl"))) == 4
+    with pytest.raises(DatasetError, match="a recipe without mirror beside a bundle"):
+        train(data, tmp_path / "no", recipe, backbone="", start=out, cache=data / "crops")
+
+
+def test_networks_that_do_not_go_together_are_told_before_the_training(
+    data, tiny, tiny_backbone, tmp_path, monkeypatch
+):
+    def coarser(name, side):
+        import keras
+
+        model = tiny_backbone(name, side)
+        return model if name == "tiny" else keras.Model(model.input, keras.layers.MaxPool2D()(model.output))
+
+    monkeypatch.setattr(network, "backbone", coarser)
+    monkeypatch.setattr(module, "fit", lambda *args: pytest.fail("trained first"))
+    recipe = replace(RECIPE, stage=[{}, {}], mirror=network.LITE0_SHORT, mirror_stages=1)
+    with pytest.raises(ModelError, match="maps of one shape, got tiny and efficientnet-lite0-short"):
+        train(data, tmp_path / "out", recipe, backbone="tiny", cache=data / "crops")
+
+
+def _same(found, expected):
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
 def test_a_run_is_gone_on_with_under_its_own_settings_alone(data, tiny, tmp_path, monkeypatch):
     def cut_short(*rest):
         raise KeyboardInterrupt
