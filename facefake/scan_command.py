@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from io import BufferedReader
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -175,7 +176,8 @@ class Scan:
         crowded, place = False, ""
         smallest: float | None = None
         records: list[dict[str, Any]] = []
-        settings = read_settings(self.model, **self._judging)  # complains before there is a file
+        # These complain before there is a file.
+        settings, paths = read_settings(self.model, **self._judging), self._paths
         for target in (None if self.resume else self.jsonl, self.csv):
             if target:
                 check_free(target, self.force)
@@ -203,7 +205,7 @@ class Scan:
                 bar(done, total, note=told.worst)
 
             found = scan(
-                self._paths,
+                paths,
                 model=self.model,
                 sampling=self._sampling,
                 **self._judging,
@@ -315,8 +317,12 @@ def _from_standard_input(pictures: tuple[str, ...], null: bool) -> Iterator[str 
 
     if sys.stdin is None:
         raise click.UsageError("expected paths on standard input, which is closed")
-    for picture in pictures:
-        if picture == "-":
-            yield from listed_paths(cast(BufferedReader, sys.stdin.buffer), null)
-        else:
-            yield picture
+    listed = listed_paths(cast(BufferedReader, sys.stdin.buffer), null)
+    try:
+        first = list(islice(listed, 1))
+    except ValueError as error:
+        raise click.UsageError(
+            f"standard input: {error}: give a picture by its path, and --null where each path ends with a NUL"
+        ) from error
+    listed = chain(first, listed)
+    return chain.from_iterable(listed if picture == "-" else (picture,) for picture in pictures)

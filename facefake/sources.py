@@ -71,11 +71,17 @@ def listed_paths(stream: io.BufferedIOBase, null: bool = False) -> Iterator[byte
     """The paths in a list, one a line, or with a NUL after each; empty ones are left out.
 
     They come as they are read, so that the list may be longer than the memory, or still be growing.
+
+    Raises:
+        ValueError: it begins like no list of lines: there is a NUL in what is read first.
     """
-    rest = b""
+    rest, begun = b"", False
     while block := stream.read1(_LONGEST_PATH):
+        if b"\0" in block and not null and not begun:
+            raise ValueError(f"expected paths, one a line, got bytes with a NUL, {block[:8]!r} first")
+        begun = True
         *whole, rest = (rest + block).split(b"\0" if null else b"\n")
-        if len(rest) > _LONGEST_PATH:  # not text, such as /dev/zero
+        if len(rest) > _LONGEST_PATH:  # no path
             whole, rest = [*whole, rest], b""
         yield from filter(None, whole)
     if rest:

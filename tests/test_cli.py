@@ -430,6 +430,14 @@ def test_patterns_and_lists_stand_for_pictures(pictures: Callable[..., Path]) ->
     listed = run("scan", "-", "in/real.png", "--json", given="in/fake.png\n\nin/more/uncertain.png\n*.png\n")
     paths = ["in/fake.png", "in/more/uncertain.png", "*.png", "in/real.png"]
     assert [record["path"] for record in json.loads(listed.stdout)] == paths
+    picture = run("scan", "-", "--jsonl", "r.jsonl", given="\0PNG\n")
+    assert picture.exit_code == 2
+    assert (
+        picture.stderr.strip()
+        .splitlines()[-1]
+        .startswith("Error: standard input: expected paths, one a line")
+    )
+    assert not Path("r.jsonl").exists()
     listed = run("scan", "-", "--null", "--json", given="fake\n2.png\0in/real.png\0")
     assert [record["verdict"] for record in json.loads(listed.stdout)] == ["fake", "real"]
 

@@ -153,15 +153,25 @@ def test_lists_come_as_they_are_written() -> None:
 
 
 def test_a_list_that_is_none_takes_no_memory() -> None:
-    with open("/dev/zero", "rb") as stream:
-        paths = listed_paths(stream)
-        tracemalloc.start()
-        try:
-            for _ in range(20):
-                next(paths)
-            assert tracemalloc.get_traced_memory()[1] < 2 << 20
-        finally:
-            tracemalloc.stop()
+    class Endless(io.BytesIO):
+        def read1(self, size: int | None = -1, /) -> bytes:
+            return b"x" * (size or 0)
+
+    paths = listed_paths(Endless())
+    tracemalloc.start()
+    try:
+        for _ in range(20):
+            next(paths)
+        assert tracemalloc.get_traced_memory()[1] < 2 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("content", [b"\xff\xd8\xff\xe0\x00\x10JFIF\x00", b"a.jpg\0b.jpg\0"])
+def test_what_begins_like_no_list_of_lines_is_refused_as_a_whole(content: bytes) -> None:
+    with pytest.raises(ValueError, match="expected paths, one a line, got bytes with a NUL"):
+        next(listed_paths(io.BytesIO(content)))
+    assert list(listed_paths(io.BytesIO(content), null=True))
 
 
 def test_memory_holds_one_folder_and_not_all(tmp_path: Path) -> None:
