@@ -27,6 +27,7 @@ DESCRIPTION = "bundle.json"
 LITERT_FILE, KERAS_FILE = "model.tflite", "model.keras"
 # Of the network that sees a crop's mirror image, where that is another one.
 MIRROR_LITERT_FILE, MIRROR_KERAS_FILE = "mirror.tflite", "mirror.keras"
+ONE_NETWORK_SHARE = 0.5  # of the mirror image's score, where one network scores it and the crop
 _ONE_NETWORK = {LITERT_FILE, KERAS_FILE}
 _TWO_NETWORKS = _ONE_NETWORK | {MIRROR_LITERT_FILE, MIRROR_KERAS_FILE}
 LEAST_SIDE, LARGEST_SIDE = 32, 1024  # pixels of a network's input
@@ -88,7 +89,9 @@ class Bundle:
         name, version: of the model.
         side: side of the network's input, pixels.
         margin: side of a crop as a multiple of the face box's longer side.
-        bias: the mean of the heads' biases, so that logit = mean(map) + bias.
+        mirror_share: weight of the second network's score, which is of a crop's mirror image, 0 to 1; a half where one
+            network scores both.
+        bias: the weighted mean of the heads' biases, so that logit = mean(map) + bias.
         calibration: from logits to probabilities, rates and verdicts.
         sha256: of the network files, by file name.
         self_test: what a load checks.
@@ -100,6 +103,7 @@ class Bundle:
     version: str
     side: int
     margin: float
+    mirror_share: float
     bias: float
     calibration: Calibration
     sha256: Mapping[str, str]
@@ -285,6 +289,11 @@ def _described(folder: Path, fields: _Fields) -> Bundle:
         version=version,
         side=fields.within("side", int, LEAST_SIDE, LARGEST_SIDE),
         margin=fields.within("margin", float, 1.0, 3.0),
+        mirror_share=(
+            fields.within("mirror_share", float, 0.0, 1.0)
+            if MIRROR_LITERT_FILE in sha256
+            else ONE_NETWORK_SHARE
+        ),
         bias=fields.take("bias", float),
         calibration=Calibration.from_dict(fields.take("calibration", dict)),
         sha256=sha256,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from facefake.bundle import Bundle, checked_file, read_bundle
+from facefake.bundle import ONE_NETWORK_SHARE, Bundle, checked_file, read_bundle
 from facefake.errors import ModelError
 from facefake.keras_archive import load_keras
 from facefake.native import quiet
@@ -68,7 +68,7 @@ class Classifier:
                 str(self.bundle.folder / name): checked_file(self.bundle, name)
                 for name in self.bundle.litert_files
             }
-            self._network = LiteRTNetworks(contents, self.bundle.side, threads)
+            self._network = LiteRTNetworks(contents, self.bundle.side, threads, self.bundle.mirror_share)
         elif runtime == "keras":
             self._network = _Keras(self.bundle)
         else:
@@ -116,19 +116,27 @@ class LiteRTNetworks:
             the network that sees a crop, then the one that sees its mirror image, unless it is the same.
         side: of the input, pixels.
         threads: how many crops to run at once, at least 1.
+        mirror_share: see `Bundle`.
 
     Raises:
         ModelError: a content is no such network, or the maps of two have different shapes.
     """
 
-    def __init__(self, contents: Mapping[str, bytes], side: int, threads: int) -> None:
+    def __init__(
+        self,
+        contents: Mapping[str, bytes],
+        side: int,
+        threads: int,
+        mirror_share: float = ONE_NETWORK_SHARE,
+    ) -> None:
+        self._mirror_share = mirror_share
         self._pools = [_Pool(content, side, threads, name) for name, content in contents.items()]
         _check_maps({pool.name: pool.map_shape for pool in self._pools})
         self._executor = ThreadPoolExecutor(threads, "facefake-classifier") if threads > 1 else None
 
     def predict(self, crops: NDArray[np.uint8]) -> Scores:
         """See `Classifier.predict`; nothing is checked here."""
-        return both_ways(self._run, crops)
+        return both_ways(self._run, crops, self._mirror_share)
 
     def close(self) -> None:
         """Ends the threads. Not to be called while crops are being scored."""
@@ -203,7 +211,9 @@ class _Interpreter:
 
 
 def both_ways(
-    run: Callable[[NDArray[np.uint8], NDArray[np.uint8]], tuple[Scores, Scores]], crops: NDArray[np.uint8]
+    run: Callable[[NDArray[np.uint8], NDArray[np.uint8]], tuple[Scores, Scores]],
+    crops: NDArray[np.uint8],
+    mirror_share: float,
 ) -> Scores:
     """The mean scores of crops and of their mirror images: less chance in each.
 
@@ -211,13 +221,15 @@ def both_ways(
         run: from crops and as many mirror images to what one network says of the former, and the same or another
             one of the latter.
         crops: uint8 (n, side, side, 3), RGB.
+        mirror_share: weight of the latter in the mean.
     """
     if not len(crops):
         return Scores(np.empty(0, np.float32), np.empty((0, 0, 0), np.float32))
     scores, mirrored = run(crops, crops[:, :, ::-1])
+    shares = (1 - mirror_share, mirror_share)
     return Scores(
-        np.asarray((scores.logits + mirrored.logits) / 2, np.float32),
-        np.asarray((scores.maps + mirrored.maps[:, :, ::-1]) / 2, np.float32),
+        np.asarray(shares[0] * scores.logits + shares[1] * mirrored.logits, np.float32),
+        np.asarray(shares[0] * scores.maps + shares[1] * mirrored.maps[:, :, ::-1], np.float32),
     )
 
 
@@ -237,11 +249,12 @@ class _Keras:
     def __init__(self, bundle: Bundle) -> None:
         contents = {str(bundle.folder / name): checked_file(bundle, name) for name in bundle.keras_files}
         self._models = {name: load_keras(content, name) for name, content in contents.items()}
+        self._mirror_share = bundle.mirror_share
         self._lock = threading.Lock()
         _check_maps({name: _map_shape(model, bundle.side, name) for name, model in self._models.items()})
 
     def predict(self, crops: NDArray[np.uint8]) -> Scores:
-        return both_ways(self._run, crops)
+        return both_ways(self._run, crops, self._mirror_share)
 
     def close(self) -> None:
         """Nothing to do: Keras frees a model by itself."""

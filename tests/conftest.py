@@ -86,7 +86,7 @@ def tiny_network(tiny_backbone: Callable[[str, int], Any]) -> Any:
 @pytest.fixture(scope="session")
 def tiny_mirror(tiny_backbone: Callable[[str, int], Any]) -> Any:
     """Another one."""
-    return _tiny(tiny_backbone, seed=4, scale=-3.0, bias=-0.75)
+    return _tiny(tiny_backbone, seed=4, scale=-3.0, bias=-1.0)
 
 
 def _tiny(backbone: Callable[[str, int], Any], seed: int, scale: float, bias: float) -> Any:
@@ -128,6 +128,7 @@ def _bundle(folder: Path, networks: list[Any]) -> Path:
         version="0.1",
         margin=1.25,
         networks=networks,
+        mirror_share=0.5 if len(networks) == 1 else 0.25,
         calibration=Calibration(
             temperature=1.5,
             bias=-0.5,

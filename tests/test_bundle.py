@@ -63,7 +63,11 @@ def test_a_bundle_says_what_was_written(tiny_bundle, tiny_network):
     np.testing.assert_allclose(test.logits, np.mean(ways, axis=0), atol=1e-5)
     np.testing.assert_array_equal(test.inputs(64)[:, ::2, 1::2], test.patterns)
     assert test.inputs(50).shape == (len(test.patterns), 50, 50, 3)
-    assert (bundle.litert_files, bundle.keras_files) == ((LITERT_FILE,), (KERAS_FILE,))
+    assert (bundle.litert_files, bundle.keras_files, bundle.mirror_share) == (
+        (LITERT_FILE,),
+        (KERAS_FILE,),
+        0.5,
+    )
     for name in (LITERT_FILE, KERAS_FILE):
         assert checked_file(bundle, name) == (tiny_bundle / name).read_bytes()
 
@@ -72,13 +76,14 @@ def test_a_bundle_of_two_networks_names_both(tiny_pair, tiny_network, tiny_mirro
     bundle = read_bundle(tiny_pair)
     assert bundle.litert_files == (LITERT_FILE, "mirror.tflite")
     assert bundle.keras_files == (KERAS_FILE, "mirror.keras")
-    assert bundle.bias == (0.25 - 0.75) / 2
+    assert (bundle.mirror_share, bundle.bias) == (0.25, 0.75 * 0.25 - 0.25 * 1)
     inputs = bundle.self_test.inputs(32)
     logits = [
         network.predict(crops.astype(np.float32), verbose=0)["logit"]
         for network, crops in ((tiny_network, inputs), (tiny_mirror, inputs[:, :, ::-1]))
     ]
-    np.testing.assert_allclose(bundle.self_test.logits, np.mean(logits, axis=0), atol=1e-5)
+    expected = np.average(logits, axis=0, weights=[0.75, 0.25])
+    np.testing.assert_allclose(bundle.self_test.logits, expected, atol=1e-5)
     for name in (*bundle.litert_files, *bundle.keras_files):
         assert checked_file(bundle, name) == (tiny_pair / name).read_bytes()
 

@@ -113,6 +113,7 @@ def write_description(
     version: str,
     margin: float,
     networks: Sequence[keras.Model],
+    mirror_share: float,
     calibration: Calibration,
     card: dict[str, Any],
 ) -> Bundle:
@@ -123,6 +124,7 @@ def write_description(
         name, version: letters, digits, dots, dashes.
         margin: the crop margin.
         networks: what was written.
+        mirror_share: weight of the last one's scores, of mirror images, 0 to 1.
         calibration: what was measured.
         card: JSON-ready: data, metrics, recipe.
 
@@ -136,8 +138,8 @@ def write_description(
     def run(crops: NDArray[np.uint8], mirrored: NDArray[np.uint8]) -> tuple[Scores, Scores]:
         return run_keras(networks[0], crops), run_keras(networks[-1], mirrored)
 
-    logits = both_ways(run, test.inputs(side)).logits.astype(np.float64)
-    litert = LiteRTNetworks(litert_contents(folder), side, 1)
+    logits = both_ways(run, test.inputs(side), mirror_share).logits.astype(np.float64)
+    litert = LiteRTNetworks(litert_contents(folder), side, 1, mirror_share)
     apart = float(np.abs(litert.predict(test.inputs(side)).logits - logits).max())
     if not apart <= _LARGEST_TOLERANCE / 2:
         raise ModelError(
@@ -145,16 +147,18 @@ def write_description(
             f"{apart:.4g}: the LiteRT files need a finer precision"
         )
     tolerance = max(_TOLERANCE, 2 * apart)
+    biases = [network.get_layer("bias").get_weights()[1][0] for network in networks]
     description = {
         "format": FORMAT,
         "name": name,
         "version": version,
         "side": side,
         "margin": margin,
-        "preprocessing": "uint8 RGB as float32, 0 to 255; the network scales by itself; scores are means over a crop and "
-        "its mirror image",
+        "preprocessing": "uint8 RGB as float32, 0 to 255; the network scales by itself; scores are weighted means over "
+        "a crop and its mirror image",
         "classes": {"fake": "logit above 0", "real": "logit below 0"},
-        "bias": float(np.mean([network.get_layer("bias").get_weights()[1][0] for network in networks])),
+        **({"mirror_share": mirror_share} if len(networks) > 1 else {}),
+        "bias": float((1 - mirror_share) * biases[0] + mirror_share * biases[-1]),
         "calibration": calibration.to_dict(),
         "sha256": {
             file: hashlib.sha256((folder / file).read_bytes()).hexdigest() for pair in files for file in pair

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from facefake.bundle import LARGEST_SIDE, LEAST_SIDE
+from facefake.bundle import LARGEST_SIDE, LEAST_SIDE, ONE_NETWORK_SHARE
 from facefake.errors import DatasetError
 from facefake.training.crops import STORE_MARGIN
 from facefake.training.network import BACKBONES
@@ -19,7 +19,7 @@ SELF_MADE = ("self-blend", "region-blend", "retouch", "swap", "reconstruction", 
 
 _COMMON = (
     *("margin", "held_out", "seed", "stage"),
-    *("mirror", "mirror_stages"),
+    *("mirror", "mirror_share", "mirror_stages"),
 )  # what cannot differ between stages
 
 
@@ -63,6 +63,7 @@ class Recipe:
             after a stage (Izmailov et al., "Averaging Weights Leads to Wider Optima", UAI 2018).
         mirror: backbone, out of `network.BACKBONES`, of a second network: the first then scores a face's crop, and this one
             its mirror image. None where it is empty: one network scores both.
+        mirror_share: weight of that one's score in the mean of both, 0 to 1.
         mirror_stages: how many of the stages, the last ones, train that second network, from its backbone on.
     """
 
@@ -102,6 +103,7 @@ class Recipe:
     stage: list[dict[str, Any]] = field(default_factory=list)
     averaged: int = 1
     mirror: str = ""
+    mirror_share: float = ONE_NETWORK_SHARE
     mirror_stages: int = 0
 
     def __post_init__(self) -> None:
@@ -111,7 +113,15 @@ class Recipe:
         ):
             if not 0 < getattr(self, setting) < math.inf:
                 raise DatasetError(f"recipe: expected {setting} above 0, got {getattr(self, setting)}")
-        for setting in ("dropout", "degradation", "label_smoothing", "ema", "styling", "masking"):
+        for setting in (
+            "dropout",
+            "degradation",
+            "label_smoothing",
+            "ema",
+            "styling",
+            "masking",
+            "mirror_share",
+        ):
             if not 0 <= getattr(self, setting) <= 1:
                 raise DatasetError(f"recipe: expected {setting} from 0 to 1, got {getattr(self, setting)}")
         if not 1 <= self.margin <= STORE_MARGIN:

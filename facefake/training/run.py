@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from facefake.bundle import checked_file, read_bundle
+from facefake.bundle import ONE_NETWORK_SHARE, checked_file, read_bundle
 from facefake.classifier import LiteRTNetworks
 from facefake.errors import DatasetError, ModelError
 from facefake.keras_archive import load_keras
@@ -61,7 +61,7 @@ def train(
             stages each has a folder for these.
         recipe: the settings; `start`'s networks are both trained by them, so a bundle of two takes twice the time.
         backbone: one of `network.BACKBONES`; of no account with `start`.
-        start: a bundle to fine-tune; its side and margin replace those of the recipe and its stages.
+        start: a bundle to fine-tune; its side, margin and mirror_share replace those of the recipe and its stages.
         cache: where the crops are kept; None for ``crops`` in `out`.
         name, version: of the bundle.
         precision: of the LiteRT file's weights.
@@ -86,7 +86,13 @@ def train(
         networks = [load_keras(checked_file(bundle, name), str(start / name)) for name in bundle.keras_files]
         backbones = [bundle.label] * len(networks)  # none is built again: all stages have the bundle's side
         tables = [{name: value for name, value in table.items() if name != "side"} for table in recipe.stage]
-        recipe = replace(recipe, side=bundle.side, margin=bundle.margin, stage=tables)
+        recipe = replace(
+            recipe,
+            side=bundle.side,
+            margin=bundle.margin,
+            mirror_share=bundle.mirror_share,
+            stage=tables,
+        )
         origin, before = bundle.label, sorted(map(list, trained_sources(bundle.card)))
         # Another bundle may have the same name and version.
         begun_from = [bundle.sha256[name] for name in bundle.keras_files]
@@ -241,7 +247,8 @@ def export(
     typical = calibration_half[:: -(-len(calibration_half) // 256)]
     examples = np.concatenate(list(batches(store, typical, recipe.side, recipe.margin)))
     write_networks(networks, out, precision, examples)
-    scorer = LiteRTNetworks(litert_contents(out), recipe.side, threads=2)
+    mirror_share = recipe.mirror_share if len(networks) > 1 else ONE_NETWORK_SHARE
+    scorer = LiteRTNetworks(litert_contents(out), recipe.side, 2, mirror_share)
     calibration = calibrate(scorer, store, calibration_half, recipe.side, recipe.margin)
 
     def write(card: dict[str, Any]) -> Bundle:
@@ -251,6 +258,7 @@ def export(
             version=version,
             margin=recipe.margin,
             networks=networks,
+            mirror_share=mirror_share,
             calibration=calibration,
             card=card,
         )

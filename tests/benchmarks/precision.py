@@ -56,7 +56,7 @@ def main() -> None:
     }
     runs = {"reference": (LiteRTNetworks({"reference": reference}, 224, 1), 224)}
     runs |= {
-        precision: (LiteRTNetworks(files, bundle.side, 1), bundle.side)
+        precision: (LiteRTNetworks(files, bundle.side, 1, bundle.mirror_share), bundle.side)
         for precision, files in contents.items()
     }
     seconds: dict[str, list[float]] = {name: [] for name in runs}

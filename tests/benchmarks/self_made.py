@@ -44,7 +44,8 @@ def main() -> None:
 
     bundle = read_bundle(arguments.model)
     recipe = Recipe(**bundle.card["recipe"])
-    litert = LiteRTNetworks({n: checked_file(bundle, n) for n in bundle.litert_files}, bundle.side, 2)
+    contents = {name: checked_file(bundle, name) for name in bundle.litert_files}
+    litert = LiteRTNetworks(contents, bundle.side, 2, bundle.mirror_share)
     store = make_crops(read_dataset(arguments.data), arguments.cache)
     calibration, report = (forgeable(store, half) for half in halves(store, unseen(store, recipe.held_out)))
     rng = np.random.default_rng(SEED)

@@ -41,6 +41,7 @@ def describe(folder, networks, bundle, name="tiny"):
         version="2",
         margin=1.25,
         networks=networks,
+        mirror_share=0.5,
         calibration=bundle.calibration,
         card={},
     )
@@ -64,7 +65,7 @@ def test_a_second_network_is_written_and_goes_with_the_next_export(
     write_networks([tiny_mirror], tmp_path, "float32")
     describe(tmp_path, [tiny_mirror], read_bundle(tiny_bundle))
     assert len(list(tmp_path.iterdir())) == 3
-    assert Classifier(tmp_path, "keras").bundle.bias == -0.75
+    assert Classifier(tmp_path, "keras").bundle.bias == -1
 
 
 def test_networks_that_disagree_are_not_described(tiny_network, tiny_bundle, tmp_path):

@@ -219,7 +219,7 @@ def test_a_second_network_is_trained_by_the_last_stages_and_fine_tuned_beside_th
     data, tiny, tmp_path, monkeypatch
 ):
     short = {"steps": 4, "steps_an_epoch": 4, "averaged": 3}
-    recipe = replace(RECIPE, stage=[short] * 3, mirror=network.LITE0_SHORT, mirror_stages=1)
+    recipe = replace(RECIPE, stage=[short] * 3, mirror=network.LITE0_SHORT, mirror_share=0.3, mirror_stages=1)
     begun, began, ended, fit = [], [], [], module.fit
 
     def noted(model, store, train_on, val, stage, *rest):
@@ -263,6 +263,7 @@ def test_a_second_network_is_trained_by_the_last_stages_and_fine_tuned_beside_th
     assert [seed for seed, _ in began] == [2**32 - 2, 2**32 - 1, 0, 1]
     _same(began[0][1], shipped[0])
     _same(began[2][1], shipped[1])
+    assert bundle.mirror_share == tuned.mirror_share == 0.3
     assert Classifier(tmp_path / "tuned").bundle.keras_files == tuned.keras_files == bundle.keras_files
     assert len(list((tmp_path / "tuned").glob("stage-*/log.jsonl"))) == 4
     with pytest.raises(DatasetError, match="a recipe without mirror beside a bundle"):
