@@ -28,6 +28,7 @@ ALARM_RATE = 0.01
 UNCERTAIN_RATE = 0.1
 FACE_SIDES = (16, 24, 32, 48, 64, 96, 128, 224)  # pixels
 LEAST_AUC = 0.75  # below this a face is better not judged
+_SIDE_STEP = 4  # pixels: the AUC does not tell sizes apart more finely
 
 _BLURS = (0.0, 1.0, 1.5, 2.0, 3.0, 4.0)  # σ in pixels of the stored crop
 PROBED_A_SOURCE = 60
@@ -177,7 +178,7 @@ def _limits(scorer: Scorer, store: CropStore, numbers: Sequence[int], side: int,
 
 
 def _smallest(by_side: Mapping[float, float]) -> int:
-    """From which side on, in whole pixels, the AUC is at least `LEAST_AUC`, on a line between those measured."""
+    """From which side on, in steps of four pixels, the AUC is at least `LEAST_AUC`, on a line between those measured."""
     sides = sorted(by_side)
     unfit = [place for place, side in enumerate(sides) if by_side[side] < LEAST_AUC]
     if not unfit:
@@ -187,7 +188,7 @@ def _smallest(by_side: Mapping[float, float]) -> int:
         return int(below)
     above = sides[unfit[-1] + 1]
     share = (LEAST_AUC - by_side[below]) / (by_side[above] - by_side[below])
-    return math.ceil(below + share * (above - below))
+    return math.ceil((below + share * (above - below)) / _SIDE_STEP) * _SIDE_STEP
 
 
 def _blurred(sigma: float) -> Wear:

@@ -84,6 +84,12 @@ def test_no_face_is_judged_below_a_size_that_the_network_fails_at(told_store, mo
     assert module._limits(Told(), told_store, range(780, 820), SIDE, 1.25).face_side == smallest
 
 
+@pytest.mark.parametrize(("at_48", "smallest"), [(0.76, 48), (0.79, 44), (0.9, 36), (0.74, 48)])
+def test_the_smallest_face_is_stated_in_steps_of_four_pixels(at_48, smallest):
+    """On the lines from 0.70 at 32 pixels the AUC is 0.75 at 45.3, 40.9 and 36 pixels."""
+    assert module._smallest({32: 0.70, 48: at_48}) == smallest
+
+
 def test_the_smallest_face_is_that_at_which_small_pictures_still_tell(store_of):
     """Fakes have stripes of two pixels, which the smallest faces cannot show."""
 
