@@ -94,7 +94,8 @@ def check_enough(store: CropStore, numbers: Sequence[int]) -> None:
     count = {label: sum(store.crops[n].example.label == label for n in numbers) for label in ("real", "fake")}
     if min(count.values()) < _LEAST_FACES:
         raise DatasetError(
-            f"expected at least {_LEAST_FACES} real and {_LEAST_FACES} fake faces to calibrate on, got {count}"
+            f"expected at least {_LEAST_FACES} real and {_LEAST_FACES} fake faces to calibrate on, got {count}: half of "
+            "what is not trained on is, of folders a twentieth of all; give more pictures, or a manifest with more in val"
         )
 
 
