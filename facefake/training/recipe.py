@@ -17,10 +17,8 @@ from facefake.training.reconstruction import UPSAMPLERS
 SELF_MADE = ("self-blend", "region-blend", "retouch", "swap", "reconstruction", "upsampling")
 """The fakes that are made of real faces; what each is, `forgery` says."""
 
-_COMMON = (
-    *("margin", "held_out", "seed", "stage"),
-    *("mirror", "mirror_share", "mirror_stages"),
-)  # what cannot differ between stages
+# What cannot differ between stages.
+_COMMON = ("margin", "held_out", "seed", "stage", "mirror", "mirror_share", "mirror_stages")
 
 
 @dataclass(frozen=True, slots=True)
