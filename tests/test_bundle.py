@@ -88,6 +88,14 @@ def test_a_bundle_of_two_networks_names_both(tiny_pair, tiny_network, tiny_mirro
         assert checked_file(bundle, name) == (tiny_pair / name).read_bytes()
 
 
+@pytest.mark.parametrize("share", [None, True, "1", -0.1, 1.1, math.nan, _MISSING])
+def test_two_networks_need_a_share_between_none_and_all(tiny_pair, tmp_path, share):
+    pair = Path(shutil.copytree(tiny_pair, tmp_path / "pair"))
+    write(pair, "mirror_share", share)
+    with pytest.raises(ModelError, match="mirror_share" if share == share else "not finite"):
+        read_bundle(pair)
+
+
 FIELDS = [
     *("format", "name", "version", "side", "margin", "bias", "sha256", "card"),
     *("calibration", "calibration.temperature", "calibration.real_scores", "calibration.real_count"),

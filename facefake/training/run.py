@@ -98,6 +98,7 @@ def train(
         begun_from = [bundle.sha256[name] for name in bundle.keras_files]
     if len({network.output["map"].shape for network in networks}) > 1:
         raise ModelError(f"expected networks to maps of one shape, got {' and '.join(backbones)}")
+    plan = _plan(recipe, len(networks), fine_tuned=start is not None)
     store = make_crops(
         examples, out / "crops" if cache is None else cache, partial(progress, "pictures cut out")
     )
@@ -109,7 +110,6 @@ def train(
         _check_labels(store, half, use)
     check_enough(store, halves(store, hidden)[0])
     out.mkdir(parents=True, exist_ok=True)
-    plan = _plan(recipe, len(networks), fine_tuned=start is not None)
     _claim(out, {"recipe": recipe.to_dict(), "crops": store.fingerprint, "from": begun_from})
     finished = [out / f"trained-{number}.keras" for number in range(1, len(plan) + 1)]
     for number, ((which, stage), file) in enumerate(zip(plan, finished, strict=True), 1):

@@ -199,6 +199,7 @@ class Floor:
             for interpreter in interpreters:
                 interpreter.allocate_tensors()
             self._networks.append(interpreters)
+        self._inputs = [interpreter.get_input_details()[0]["index"] for interpreter in interpreters]
         self._detection = ThreadPoolExecutor(at_once)
         self._classification = ThreadPoolExecutor(threads)
         self._opened = [
@@ -216,7 +217,7 @@ class Floor:
     def classification(self) -> None:
         def work(interpreters: Any, crops: Iterable[Any]) -> None:
             for number, crop in crops:
-                interpreters[number].set_tensor(interpreters[number].get_input_details()[0]["index"], crop)
+                interpreters[number].set_tensor(self._inputs[number], crop)
                 interpreters[number].invoke()
 
         shared = iter(self._crops)

@@ -266,6 +266,7 @@ def test_a_second_network_is_trained_by_the_last_stages_and_fine_tuned_beside_th
     assert bundle.mirror_share == tuned.mirror_share == 0.3
     assert Classifier(tmp_path / "tuned").bundle.keras_files == tuned.keras_files == bundle.keras_files
     assert len(list((tmp_path / "tuned").glob("stage-*/log.jsonl"))) == 4
+    monkeypatch.setattr(module, "make_crops", lambda *args: pytest.fail("cut crops first"))
     with pytest.raises(DatasetError, match="a recipe without mirror beside a bundle"):
         train(data, tmp_path / "no", recipe, backbone="", start=out, cache=data / "crops")
 
