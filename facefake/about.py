@@ -55,6 +55,8 @@ def describe(bundle: Bundle) -> dict[str, Any]:
         "folder": str(bundle.folder),
         "side": bundle.side,
         "margin": bundle.margin,
+        "networks": list(bundle.litert_files),
+        "mirror_share": bundle.mirror_share,
         "calibration": calibration,
         "weaknesses": weaknesses(bundle.card),
     }

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
@@ -139,34 +137,13 @@ class Analyst:
         return analyze_video(self._detector, job.path, self._sampling, self._limits)
 
     def _copy(self, result: ImageResult, job: Job) -> tuple[Path | OutputError, ...]:
-        if self._annotate is None or job.copy is None:
-            return ()
-        return self._written(job.copy, [partial(self._annotate.save, result, job.copy)])
+        return () if self._annotate is None or job.copy is None else self._annotate.save(result, job.copy)
 
     def _sheets(self, result: VideoResult, job: Job) -> tuple[Path | OutputError, ...]:
         if self._annotate is None or job.copy is None:
             return ()
-        name, put = job.copy, self._annotate.put
-        drawn = (partial(put, sheet, name.of_person(person.number)) for person, sheet in sheets(result))
-        return self._written(name, drawn)
-
-    def _written(
-        self, name: CopyName, writers: Iterable[Callable[[], Path]]
-    ) -> tuple[Path | OutputError, ...]:
-        assert self._annotate is not None
-        written: list[Path] = []
-        faults: list[OutputError] = []
-        for write in writers:
-            try:
-                written.append(write())
-            except OutputError as error:
-                faults.append(error)
-        if not faults:
-            try:
-                self._annotate.drop(name, but=written)
-            except OutputError as error:
-                faults.append(error)
-        return (*written, *faults)
+        numbered = ((person.number, sheet) for person, sheet in sheets(result))
+        return self._annotate.save_sheets(numbered, job.copy)
 
 
 def failed(job: Job, kind: str, expected: str, got: str) -> ErrorResult:

@@ -31,6 +31,9 @@ _SURE = 0.8  # score of the faces that make up a crowd
 _CROWD = 3  # how many there must be, of half to double the candidate's size
 _LARGE = 0.25  # of the picture's longer side
 
+_SPARE = (
+    50  # candidates beyond twice the faces that are wanted: sizes at first sight are rough, and some are none
+)
 _LEAST_FACE = 8  # pixels: less than that is not a face to any model
 _LONGEST_SIDE = 32_766  # pixels: OpenCV's limit
 
@@ -100,7 +103,7 @@ class FaceDetector:
     def detect_largest(self, pixels: NDArray[np.uint8], most: int | None) -> tuple[list[Face], bool]:
         """The largest faces in a picture, sorted as by `detect`, and whether there may be more.
 
-        The time that is taken by each face is spent on at most twice as many candidates.
+        The time that is taken by each face is spent on at most twice as many candidates, and some more.
 
         Args:
             pixels: as for `detect`.
@@ -111,7 +114,7 @@ class FaceDetector:
         found = merge(self._first_look(pyramid))
         # Sizes at first sight are rough.
         candidates = [face for face in found if face.score >= _CANDIDATE and face.side >= 0.7 * self.min_face]
-        candidates, more = _largest(candidates, None if most is None else 2 * most)
+        candidates, more = _largest(candidates, None if most is None else 2 * most + _SPARE)
         faces = merge(_believe(self._second_look(pyramid, candidates), max(pyramid.width, pyramid.height)))
         faces, still_more = _largest([face for face in faces if face.side >= self.min_face], most)
         return sorted(faces, key=lambda face: face.box), more or still_more

@@ -17,7 +17,7 @@ from facefake.detection import Face, FaceDetector
 from facefake.errors import ModelError
 from facefake.images import EncodedFile, ImageLimits, Source, load_picture, read_source
 from facefake.provenance import read_provenance
-from facefake.results import ImageResult
+from facefake.results import MORE_FACES, ImageResult
 from facefake.settings import MAX_FACES, settings_of
 
 if TYPE_CHECKING:
@@ -124,8 +124,9 @@ class FakeImageDetector:
         judgement = judge(self._evidence(picture, faces), self._calibration)
         warnings = picture.warnings
         if more:
-            judged = "largest was" if len(faces) == 1 else f"{len(faces)} largest were"
-            warnings += (f"holds more faces: only the {judged} judged",)
+            few = f"{len(faces)} of the largest" if len(faces) < self.settings.max_faces else None
+            judged = few or ("the largest was" if len(faces) == 1 else f"the {len(faces)} largest were")
+            warnings += (f"{MORE_FACES}: only {judged} judged",)
         return ImageResult(
             path=picture.path,
             width=picture.width,

@@ -25,7 +25,7 @@ from facefake.errors import RecordError
 from facefake.evidence import FULL_SCALE, OPACITY, OPAQUE_FROM, colours
 from facefake.records import read_records
 from facefake.report_entries import other_entry, picture_entry, text
-from facefake.report_summary import FaceKey, Tally, histogram, kind_of, table_rows
+from facefake.report_summary import FaceKey, Tally, counts, histogram, kind_of
 from facefake.saving import whole_file
 from facefake.thumbnails import SIDE
 
@@ -78,7 +78,7 @@ def write_html(
         RecordError: the records cannot be read, or a line is no record.
         OutputError: the report exists, or cannot be written.
     """
-    with whole_file(target, force) as file:
+    with whole_file(target, force, through=True) as file:
         tally = Tally()
         try:
             keys = heapq.nsmallest(MOST_FACES, tally.counting(read_records(records, warn)))
@@ -140,7 +140,7 @@ def _page(records: Path, tally: Tally, shown: int) -> str:
         style=style,
         sentence=escape(tally.sentence()),
         models=escape(text(models)),
-        counts=table_rows(tally),
+        counts=counts(tally),
         histogram=histogram(tally),
         config=_json(config),
         script=script,

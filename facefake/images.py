@@ -11,7 +11,7 @@ import io
 import os
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, BinaryIO, TypeAlias, Union
@@ -49,6 +49,7 @@ class EncodedFile:
 
 
 Source: TypeAlias = Union[str, "os.PathLike[str]", bytes, BinaryIO, EncodedFile, Image.Image, NDArray[Any]]
+_TOO_MUCH_TEXT = re.compile("Decompressed data too large|Too much memory used in text chunks")
 # Reader classes, not Image.open: no plugin that somebody else registered sees a stranger's file, and the
 # reader's own complaint reaches the user. An MPO file is read as the JPEG that it begins with.
 _READERS = {
@@ -236,7 +237,19 @@ def _decode(data: bytes, path: str | None, limits: ImageLimits) -> Picture:
     if file_format is None:
         got = f"a file that begins with {data[:12]!r}"
         raise Refusal("unsupported", f"one of {', '.join(_READERS)}", got)
-    notes: list[str] = []
+    try:
+        return _decode_as(file_format, data, path, limits, [])
+    except Refusal as refusal:
+        if file_format != "PNG" or not _TOO_MUCH_TEXT.search(refusal.args[2]):
+            raise
+    # What Pillow bounds for its own sake is no fault of the picture.
+    whole = without_chunks(data, (b"tEXt", b"zTXt", b"iTXt"))
+    return _decode_as(file_format, whole, path, limits, ["texts ignored: they are larger than Pillow reads"])
+
+
+def _decode_as(
+    file_format: str, data: bytes, path: str | None, limits: ImageLimits, notes: list[str]
+) -> Picture:
     with faults("corrupt", f"a whole, well-formed {file_format} file"), pillow_muted():
         if file_format == "WEBP" and len(data) < 8 + int.from_bytes(data[4:8], "little"):
             raise EOFError(f"truncated: {len(data):,} bytes where the header promises more")
@@ -260,6 +273,26 @@ def _check_scans(image: ImageFile.ImageFile, data: bytes) -> None:
     scans = 1 + data.count(b"\xff\xda", start, data.find(b"\xff\xd9", start))
     if scans > 100:
         raise Refusal("too_large", "a JPEG of at most 100 scans", f"{scans:,} scans")
+
+
+def without_chunks(data: bytes, kinds: Collection[bytes], most: int | None = None) -> bytes:
+    """A PNG file without its chunks of some kinds.
+
+    Args:
+        data: the file, which may be malformed.
+        kinds: of the chunks that go.
+        most: after how many chunks the rest goes, too; None for none.
+    """
+    kept, at, count = [data[:8]], 8, 0
+    while at < len(data) and count != most:
+        length, kind = int.from_bytes(data[at : at + 4]), data[at + 4 : at + 8]
+        if kind not in kinds:
+            kept.append(data[at : at + 12 + length])
+        at += 12 + length
+        count += 1
+        if kind == b"IEND":
+            break
+    return b"".join(kept)
 
 
 def file_format_of(data: bytes) -> str | None:

@@ -143,7 +143,7 @@ class JsonLines(RecordFile):
         force: write over an existing file.
         resume: go on with an existing file, if its records have these settings; None for a new file.
         sampling: that videos' records must have for that; None for the usual one.
-        retry_failures: drop the records of failures when resuming, so that `holds` does not know them.
+        retry_failures: when resuming, do not know the files of which there are failures; a new record replaces theirs.
 
     Raises:
         OutputError: the file exists, cannot be created, or another process writes to it; or it holds records with
@@ -162,7 +162,7 @@ class JsonLines(RecordFile):
     ) -> None:
         super().__init__(path, force, resume is not None)
         self._outdated = False
-        self._paths = np.empty(0, f"S{DIGEST}")
+        self._paths = self._failed = np.empty(0, f"S{DIGEST}")
         self.known = KnownFiles(self._paths)
         if resume is None:
             return
@@ -173,12 +173,13 @@ class JsonLines(RecordFile):
             raise
 
     def holds(self, path: str, file: FileState) -> bool:
-        """Whether there was a record of that file in that state when this was opened."""
+        """Whether there was a record of that file in that state when this was opened, and no failure to try again."""
         return self.known.holds(path, file)
 
     def knows(self, path: str) -> bool:
-        """Whether there was a record of a file at that path, in whatever state, when this was opened."""
-        return _among(self._paths, path_digest(valid_unicode(path)))
+        """Whether the file at that path, in whatever state, had been judged when this was opened."""
+        digest = path_digest(valid_unicode(path))
+        return _among(self._paths, digest) and not _among(self._failed, digest)
 
     def write(self, record: Recorded) -> None:
         """Add a record."""
@@ -194,9 +195,9 @@ class JsonLines(RecordFile):
         finally:
             super().close()
 
-    def _tidy(self, expected: Mapping[str, Any], drop_failures: bool) -> None:
-        """Mend the file's end, index it, and rewrite it if it holds records that are to be dropped."""
-        paths, states, wanted, size, line = bytearray(), bytearray(), bytearray(), 0, b"\n"
+    def _tidy(self, expected: Mapping[str, Any], retry_failures: bool) -> None:
+        """Mend the file's end, index it, and rewrite it if it holds records that were replaced by later ones."""
+        paths, states, failures, size, line = bytearray(), bytearray(), bytearray(), 0, b"\n"
         for number, (line, record) in enumerate(read_lines(self.path), 1):
             if record is None:
                 self._cut(size)
@@ -206,16 +207,17 @@ class JsonLines(RecordFile):
             path, file = record["path"], record.get("file")
             paths += path_digest(path)
             states += state_digest(path, file)
-            wanted.append(not (drop_failures and record["verdict"] == "error"))
+            failures.append(record["verdict"] == "error")
         else:
             if not line.endswith(b"\n"):
                 self._append(b"\n")
         self._paths, known = (np.frombuffer(bytes(kind), f"S{DIGEST}") for kind in (paths, states))
-        keep = np.frombuffer(wanted, bool)
-        keep = keep & latest(self._paths)
+        failed = np.frombuffer(failures, bool)
+        keep = latest(self._paths)
         if not keep.all():
             self._rewrite(keep)
-        self._paths, self.known = np.sort(self._paths[keep]), KnownFiles(np.sort(known[keep]))
+        self.known = KnownFiles(np.sort(known[keep & ~failed if retry_failures else keep]))
+        self._failed, self._paths = np.sort(self._paths[keep & failed]), np.sort(self._paths[keep])
 
     def _rewrite(self, keep: NDArray[np.bool_]) -> None:
         target = Path(os.path.realpath(self.path))

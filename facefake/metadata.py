@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import ExifTags, Image, IptcImagePlugin
 
-from facefake.images import file_format_of, open_reader
+from facefake.images import file_format_of, open_reader, without_chunks
 from facefake.refusal import Refusal, faults, pillow_muted
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ _LONGEST_TEXT = 65_536  # characters of an entry; a ComfyUI workflow is longer, 
 _LARGEST_XMP = 1 << 20  # bytes
 _MOST_PIECES = 1_000  # texts within one XMP property
 _MOST_CHUNKS = 100_000  # of a PNG
+_PIXEL_CHUNKS = (b"IDAT", b"fdAT", b"fcTL", b"acTL")
 
 _EXIF_TAGS = {
     ExifTags.Base.ImageDescription: "ImageDescription",
@@ -147,20 +148,11 @@ def _opened(data: bytes) -> ImageFile.ImageFile:
     file_format = file_format_of(data)
     if file_format is None:
         raise Refusal("unsupported", "a picture", "another file")
-    return open_reader(_without_pixels(data) if file_format == "PNG" else data, file_format)
-
-
-def _without_pixels(data: bytes) -> bytes:
-    # Text may stand behind the pixels, and Pillow would decode them on the way there.
-    kept, at = [data[:8]], 8
-    for _ in range(_MOST_CHUNKS):
-        length, kind = int.from_bytes(data[at : at + 4]), data[at + 4 : at + 8]
-        if kind not in (b"IDAT", b"fdAT", b"fcTL", b"acTL"):
-            kept.append(data[at : at + 12 + length])
-        at += 12 + length
-        if kind == b"IEND" or at >= len(data):
-            break
-    return b"".join(kept)
+    if (
+        file_format == "PNG"
+    ):  # text may stand behind the pixels, and Pillow would decode them on the way there
+        data = without_chunks(data, _PIXEL_CHUNKS, _MOST_CHUNKS)
+    return open_reader(data, file_format)
 
 
 def _png_text(image: ImageFile.ImageFile) -> Iterator[tuple[str, str]]:

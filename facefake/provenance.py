@@ -105,7 +105,7 @@ def read_provenance(
         raise TypeError(f"expected a path or the bytes of a file, got a {type(source).__name__}")
     entries, notes = read_entries(file.data)
     credentials = read_credentials(file.data)
-    linked = [entry for entry in entries if entry.name == "provenance"]
+    linked = [entry for entry in entries if (entry.standard, entry.name) == ("XMP", "provenance")]
     if credentials is None and linked:
         credentials = ContentCredentials("remote")
     traces = list(find_traces(entries))

@@ -55,10 +55,11 @@ class RecordFolder:
         sampling: of those of videos; None for the usual one.
         force: remove the files of an earlier scan.
         resume: go on with them, if they have these settings, and if videos among them have this sampling.
-        retry_failures: drop the records of failures when resuming, so that `known` does not know them.
+        retry_failures: when resuming, let `known` not know the files of which there are failures; a new record replaces
+            theirs.
 
     Attributes:
-        known: the files that there were records of when this was opened.
+        known: the files that there were records of when this was opened, but for failures to try again.
 
     Raises:
         OutputError: the folder holds records, or records with other settings, or it cannot be read or written.
@@ -167,21 +168,22 @@ class RecordFolder:
             if info.base_name.startswith("part-") and info.base_name.endswith(".parquet")
         )
 
-    def _tidy(self, drop_failures: bool) -> NDArray[np.bytes_]:
-        """Rewrite the files that hold records which are to be dropped; the digests of what stays, sorted."""
+    def _tidy(self, retry_failures: bool) -> NDArray[np.bytes_]:
+        """Rewrite the files that hold records which were replaced by later ones; the digests of what is not to be done
+        again, sorted."""
         import pyarrow.parquet as pq
 
         names = self._parts()
-        paths, states, wanted, ends = bytearray(), bytearray(), bytearray(), []
+        paths, states, failures, ends = bytearray(), bytearray(), bytearray(), []
         for name in names:
             with self._system.open_input_file(name) as stream, pq.ParquetFile(stream) as file:
                 check_conditions(name, self._conditions, _conditions_in(file.schema_arrow.metadata or {}))
                 for row in file.read(["path", "verdict", "size", "modified_ns"]).to_pylist():
                     paths += path_digest(row["path"])
                     states += state_digest(row["path"], row if row["size"] is not None else None)
-                    wanted.append(not (drop_failures and row["verdict"] == "error"))
-            ends.append(len(wanted))
-        keep = np.frombuffer(wanted, bool) & latest(np.frombuffer(bytes(paths), f"S{DIGEST}"))
+                    failures.append(row["verdict"] == "error")
+            ends.append(len(failures))
+        keep = latest(np.frombuffer(bytes(paths), f"S{DIGEST}"))
         for name, kept in zip(names, np.split(keep, ends)[:-1], strict=True):
             if not kept.any():
                 self._system.delete_file(name)
@@ -189,7 +191,8 @@ class RecordFolder:
                 with self._system.open_input_file(name) as stream:
                     table = pq.read_table(stream)
                 self._put(table.filter(kept), name)
-        return np.sort(np.frombuffer(bytes(states), f"S{DIGEST}")[keep])
+        known = keep & ~np.frombuffer(failures, bool) if retry_failures else keep
+        return np.sort(np.frombuffer(bytes(states), f"S{DIGEST}")[known])
 
     def _put(self, table: pa.Table, path: str) -> None:
         import pyarrow.parquet as pq

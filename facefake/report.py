@@ -69,7 +69,7 @@ def write_csv(records: Iterable[Mapping[str, Any]], path: Path, force: bool = Fa
         OutputError: the file exists, or cannot be written; nothing is left behind.
         RecordError: as `records` raises it.
     """
-    with whole_file(path, force) as file:
+    with whole_file(path, force, through=True) as file:
         file.write(_HEADER)
         for record in records:
             file.write(_table(record))

@@ -27,7 +27,7 @@ class Tally:
 
     Attributes:
         records: how many there are.
-        pictures, faces: by verdict.
+        pictures, faces, videos: by verdict.
         others: records that are no picture with faces, by "failure", "faceless" and "video".
         models: pictures and videos by the model that judged them.
         histogram: judged faces by verdict and by the bin that their fake probability falls into.
@@ -36,6 +36,7 @@ class Tally:
     records: int = 0
     pictures: Counter[str] = field(default_factory=Counter)
     faces: Counter[str] = field(default_factory=Counter)
+    videos: Counter[str] = field(default_factory=Counter)
     others: Counter[str] = field(default_factory=Counter)
     models: Counter[str] = field(default_factory=Counter)
     histogram: Counter[tuple[str, int]] = field(default_factory=Counter)
@@ -50,7 +51,10 @@ class Tally:
             if kind == "failure":
                 continue
             self.models[record["model"]] += 1
+            if record["verdict"] not in WORDS:
+                raise ValueError(f"the verdict {record['verdict']!r}")
             if kind == "video":
+                self.videos[record["verdict"]] += 1
                 continue
             self.pictures[record["verdict"]] += 1
             for index, face in enumerate(record["faces"]):
@@ -69,20 +73,20 @@ class Tally:
     def sentence(self) -> str:
         """All of it in a sentence or two."""
         parts = [f"{_counted(self.pictures.total(), 'picture')} with {_counted(self.faces.total(), 'face')}"]
-        if self.others["video"]:
-            parts.append(_counted(self.others["video"], "video"))
+        if self.videos:
+            parts.append(_counted(self.videos.total(), "video"))
         told = [f"{', '.join(parts)}."]
         if self.pictures["fake"]:
-            fakes, pictures = self.faces["fake"], self.pictures["fake"]
             told.append(
-                f"{_counted(fakes, 'face')} in {_counted(pictures, 'picture')} {'look' if fakes > 1 else 'looks'} fake."
+                _looking_fake(self.faces, "face", f" in {_counted(self.pictures['fake'], 'picture')}")
             )
-        elif self.faces.total() > self.faces["not_applicable"]:
+        elif self.faces.total() > self.faces["not_applicable"] and not self.videos["fake"]:
             told.append("No face looks fake.")
-        if self.faces["uncertain"]:
-            told.append(
-                f"{_counted(self.faces['uncertain'], 'face')} {'are' if self.faces['uncertain'] > 1 else 'is'} uncertain."
-            )
+        if self.videos["fake"]:
+            told.append(_looking_fake(self.videos, "video"))
+        for verdicts, noun in ((self.faces, "face"), (self.videos, "video")):
+            if count := verdicts["uncertain"]:
+                told.append(f"{_counted(count, noun)} {'is' if count == 1 else 'are'} uncertain.")
         if self.others["failure"]:
             told.append(f"{_counted(self.others['failure'], 'file')} could not be read.")
         return " ".join(told)
@@ -97,17 +101,22 @@ def kind_of(record: Mapping[str, Any]) -> str:
     return "picture" if record["faces"] else "faceless"
 
 
-def table_rows(tally: Tally) -> str:
-    """The verdicts with how many pictures and faces got them, as rows of an HTML table."""
+def counts(tally: Tally) -> str:
+    """The verdicts with how many pictures, videos if there are any, and faces got them, as the inside of an HTML table."""
+    columns = {"Pictures": tally.pictures, "Videos": tally.videos, "Faces": tally.faces}
+    if not tally.videos:
+        del columns["Videos"]
+    heads = "".join(f'<th scope="col">{head}</th>' for head in ("Verdict", *columns))
     rows = [
         f'<tr><th scope="row"><span class="badge" data-verdict="{verdict}"><i aria-hidden="true">{SIGNS[verdict]}</i>'
-        f"{word}</span></th><td>{tally.pictures[verdict]:,}</td><td>{tally.faces[verdict]:,}</td></tr>"
+        f"{word}</span></th>{''.join(f'<td>{found[verdict]:,}</td>' for found in columns.values())}</tr>"
         for verdict, word in WORDS.items()
     ]
     if failures := tally.others["failure"]:
         badge = '<span class="badge" data-verdict="error"><i aria-hidden="true">✕</i>failed</span>'
-        rows.append(f'<tr><th scope="row">{badge}</th><td>{failures:,}</td><td></td></tr>')
-    return "\n".join(rows)
+        empty = "<td></td>" * (len(columns) - 1)
+        rows.append(f'<tr><th scope="row">{badge}</th><td>{failures:,}</td>{empty}</tr>')
+    return "\n".join([f"<thead><tr>{heads}</tr></thead>", "<tbody>", *rows, "</tbody>"])
 
 
 def histogram(tally: Tally) -> str:
@@ -166,6 +175,10 @@ _PATTERNS = (
 
 def _fill(verdict: str) -> str:
     return f"url(#pattern-{verdict})"
+
+
+def _looking_fake(verdicts: Counter[str], noun: str, where: str = "") -> str:
+    return f"{_counted(verdicts['fake'], noun)}{where} {'looks' if verdicts['fake'] == 1 else 'look'} fake."
 
 
 def _counted(count: int, noun: str) -> str:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = "1.1"
 Verdict = Literal["real", "fake", "uncertain", "not_applicable"]
 
+MORE_FACES = "holds more faces"
+"""How the warning begins that not all faces of a picture were judged."""
+
 OUTLIER = 3.5
 """The relative score above which a face stands out (Iglewicz & Hoaglin 1993, "How to Detect and Handle Outliers")."""
 

@@ -6,7 +6,7 @@ import io
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -37,11 +37,6 @@ class CopyName(NamedTuple):
     replace: bool = False
     otherwise: str | None = None
 
-    def of_person(self, number: int) -> CopyName:
-        """The name of the sheet of one of a video's people."""
-        otherwise = None if self.otherwise is None else f"{self.otherwise}-person-{number}"
-        return CopyName(f"{self.name}-person-{number}", self.replace, otherwise)
-
 
 class CopyNames:
     """Gives pictures' copies their names: ``NAME-annotated``, without a suffix.
@@ -52,7 +47,7 @@ class CopyNames:
 
     Args:
         folder: where copies of an earlier scan may lie, if that is gone on with.
-        known: is told a picture's path, and whether that scan has a record of it.
+        known: is told a picture's path, and whether that scan has judged it.
     """
 
     def __init__(self, folder: Path | None = None, known: Callable[[str], bool] = lambda path: False) -> None:
@@ -60,20 +55,37 @@ class CopyNames:
         self._known = known
         self._taken: set[str] = set()
 
-    def name(self, path: str, left_out: bool = False) -> CopyName:
-        """The name for the copy of the picture at that path; none is looked for where a picture is left out."""
-        stem = Path(path).stem or "picture"
-        key = stem.casefold()  # some file systems take capital letters for small ones
-        first = key not in self._taken
-        self._taken.add(key)
-        name = f"{stem}-annotated"
-        own = f"{name}-{blake2b(os.fsencode(os.path.abspath(path)), digest_size=5).hexdigest()}"
-        if left_out or self._folder is None:
+    def name(self, path: str) -> CopyName:
+        """The name for the copy of the picture at that path; also to be asked for pictures that are left out."""
+        name, own, first = self._names(path)
+        if self._folder is None:
+            self._taken.add(_key(path))
             return CopyName(name if first else own)
         if not first or copies_of(self._folder, own):
             return CopyName(own, replace=True)
+        known = self._known(path)
         # Without a record of this picture, another copy of that name is of one that came first when it was made.
-        return CopyName(name, replace=True) if self._known(path) else CopyName(name, otherwise=own)
+        if known or not copies_of(self._folder, name):
+            self._taken.add(_key(path))
+        return CopyName(name, replace=True) if known else CopyName(name, otherwise=own)
+
+    def has_copy(self, path: str) -> bool:
+        """Whether there is a file that may be the copy of the picture at that path."""
+        if self._folder is None:
+            return False
+        name, own, _ = self._names(path)
+        return bool(copies_of(self._folder, name) or copies_of(self._folder, own))
+
+    def _names(self, path: str) -> tuple[str, str, bool]:
+        """The short name, the one that is certainly no other picture's, and whether the short one is free."""
+        name = f"{Path(path).stem or 'picture'}-annotated"
+        digest = blake2b(os.fsencode(os.path.abspath(path)), digest_size=5).hexdigest()
+        return name, f"{name}-{digest}", _key(path) not in self._taken
+
+
+def _key(path: str) -> str:
+    """What pictures of one name have in common; some file systems take capital letters for small ones."""
+    return (Path(path).stem or "picture").casefold()
 
 
 def copies_of(folder: Path, name: str) -> list[Path]:
@@ -100,46 +112,61 @@ class AnnotatedFolder:
     force: bool = False
     evidence: bool = False
 
-    def save(self, result: ImageResult, copy: CopyName) -> Path:
-        """Draw a result's verdicts on its picture and write it; its path.
-
-        A file that is there already and is what would be written, as after an interrupted scan, is left alone.
+    def save(self, result: ImageResult, copy: CopyName) -> tuple[Path | OutputError, ...]:
+        """Draw a result's verdicts on its picture and write it.
 
         Args:
             result: with its picture.
             copy: the name.
 
-        Raises:
-            OutputError: another file of that name was there before, the folder cannot be written, or the result was
-                kept without its picture.
+        Returns:
+            The path, or why it could not be written: another file of that name was there before, or the folder cannot
+            be written. A file that is there already and is what would be written, as after an interrupted scan, is
+            left alone.
         """
+        lossless = result.picture is not None and result.picture.format in _LOSSLESS
         image = result.annotated(self.evidence)
-        return self.put(image, copy, result.picture is not None and result.picture.format in _LOSSLESS)
+        return self._write({".png" if lossless else ".jpg": _encoded(image, lossless)}, copy)
 
-    def put(self, image: PIL.Image.Image, copy: CopyName, lossless: bool = False) -> Path:
-        """Write a picture that is drawn already; otherwise as `save`.
+    def save_sheets(
+        self, sheets: Iterable[tuple[int, PIL.Image.Image]], copy: CopyName
+    ) -> tuple[Path | OutputError, ...]:
+        """Write the sheets of a video's people, each with the person's number; otherwise as `save`."""
+        return self._write({f"-person-{n}.jpg": _encoded(sheet, False) for n, sheet in sheets}, copy)
 
-        Raises:
-            OutputError: as there.
-        """
-        suffix = ".png" if lossless else ".jpg"
-        target = self.folder / f"{copy.name}{suffix}"
-        content = _encoded(image, lossless)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if copy.otherwise and os.path.lexists(target) and not _holds(target, content):
-                copy = CopyName(copy.otherwise, replace=True)
-                target = self.folder / f"{copy.name}{suffix}"
-            if not _holds(target, content):
-                with whole_file(target, self.force or copy.replace) as file:
-                    file.write(content)
-        except OSError as error:
-            got = error.strerror or str(error)
-            raise OutputError(f"{target}: expected a file that can be written, got: {got}") from error
-        return target
+    def _write(self, parts: Mapping[str, bytes], copy: CopyName) -> tuple[Path | OutputError, ...]:
+        """Write the files of one copy, by what their names end with, and remove what an earlier one had besides."""
+        if copy.otherwise and self._has_another(copy.name, parts):
+            copy = CopyName(copy.otherwise, replace=True)
+        written: list[Path] = []
+        faults: list[OutputError] = []
+        for ending, content in parts.items():
+            target = self.folder / f"{copy.name}{ending}"
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                if not _holds(target, content):
+                    with whole_file(target, self.force or copy.replace) as file:
+                        file.write(content)
+                written.append(target)
+            except OutputError as error:
+                faults.append(error)
+            except OSError as error:
+                got = error.strerror or str(error)
+                faults.append(OutputError(f"{target}: expected a file that can be written, got: {got}"))
+        if not faults:
+            try:
+                self.drop(copy, but=written)
+            except OutputError as error:
+                faults.append(error)
+        return (*written, *faults)
+
+    def _has_another(self, name: str, parts: Mapping[str, bytes]) -> bool:
+        """Whether a file of a copy of that name is none of these."""
+        ours = {self.folder / f"{name}{ending}": content for ending, content in parts.items()}
+        return any(path not in ours or not _holds(path, ours[path]) for path in copies_of(self.folder, name))
 
     def drop(self, copy: CopyName, but: Sequence[Path]) -> None:
-        """Remove what a replaced copy left behind under other suffixes or other people's numbers.
+        """Remove what a replaced copy left behind: under other suffixes or other people's numbers, or all of it.
 
         Raises:
             OutputError: a file cannot be removed.
@@ -179,22 +206,25 @@ def check_free(path: Path, force: bool) -> None:
 
 
 @contextmanager
-def whole_file(path: Path, force: bool = False) -> Iterator[BinaryIO]:
+def whole_file(path: Path, force: bool = False, through: bool = False) -> Iterator[BinaryIO]:
     """A file that is to be written: it appears when all of it is there, and not at all when that fails.
 
     A device or a pipe cannot be put in its place, so it gets what is written as it comes.
 
     Args:
         path: the file, in a folder that exists.
-        force: put it in the place of an existing file.
+        force: put it in the place of an existing file, or of a link.
+        through: put it in the place of what a link leads to instead.
 
     Raises:
         OutputError: the file exists, or cannot be written.
     """
-    partial = path.with_name(f".facefake-{secrets.token_hex(8)}.partial")
     try:
         if not force and os.path.lexists(path):
             raise OutputError(f"{path}: expected a new file, found one of that name")
+        if through and os.path.exists(end := os.path.realpath(path)):  # not so for a link to a pipe
+            path = Path(end)
+        partial = path.with_name(f".facefake-{secrets.token_hex(8)}.partial")
         if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
             with path.open("wb") as file:
                 yield file

@@ -80,9 +80,10 @@ def scan(
         annotate: where annotated copies go; None for none.
         sampling: which frames of videos are looked at; None for two a second, at most 300 a clip.
         ordered: yield in the order of `find_pictures`, which holds back the records that overtake others.
-        skip: is told the path and the state of each file, and whether it answers True that one is left out.
-        known: where an earlier scan is gone on with, tells whether it has a record of the picture at a path, whose
-            annotated copy is then replaced; None for a scan of its own.
+        skip: is told the path and the state of each file, and whether it answers True that one is left out, but for
+            pictures that `known` knows and that have no annotated copy where there are to be copies.
+        known: where an earlier scan is gone on with, tells whether it has judged the picture at a path, whose
+            annotated copy is then replaced, or goes if the picture cannot be judged any more; None for a scan of its own.
         progress: is told, before each record and at the end, how many pictures are done, those left out among
             them, and how many there are, or None while they are being counted.
         copied: is told, before its record, of each annotated copy, or why it could not be written.
@@ -105,7 +106,7 @@ def scan(
     copies = None if annotate is None else annotate.folder
     count = _Count(given, copies)
     names = None if copies is None else CopyNames() if known is None else CopyNames(copies, known)
-    jobs = _Jobs(given, copies, skip, names)
+    jobs = _Jobs(given, copies, skip, names, known)
     most = usable_cores() if workers is None else workers
     if count.total is not None:
         most = min(most, max(1, count.total))
@@ -119,7 +120,7 @@ def scan(
         start = partial(Analyst.in_worker, detector, annotate, sampling, settings)
         answers = run(jobs, start, most, Bounds(timeout, worker_memory), patience)
     with closing(count), closing(answers):
-        numbered = _records(jobs, answers, settings, copied)
+        numbered = _records(jobs, answers, settings, annotate, copied)
         records = _in_order(numbered) if ordered else (record for _, record in numbered)
         for done, record in enumerate(records, 1):
             progress(jobs.left_out + done, count.total)
@@ -167,6 +168,7 @@ class _Jobs:
         copies: Path | None,
         skip: Callable[[str, FileState], bool],
         names: CopyNames | None,
+        known: Callable[[str], bool] | None,
     ) -> None:
         self.found = 0
         self.left_out = 0
@@ -174,6 +176,7 @@ class _Jobs:
         self._copies = copies
         self._skip = skip
         self._names = names
+        self._known = known
         self._aside: deque[tuple[int, ErrorResult]] = deque()
 
     def __iter__(self) -> Iterator[Job]:
@@ -184,13 +187,19 @@ class _Jobs:
                 self._aside.append((number, found))
                 continue
             file = file_state(found)
-            left_out = file is not None and self._skip(found, file)
+            left_out = file is not None and self._skip(found, file) and not self._lacks_copy(found)
             # A copy has the same name whether or not the pictures before it are left out.
-            copy = self._names.name(found, left_out) if self._names else None
+            copy = self._names.name(found) if self._names else None
             if left_out:
                 self.left_out += 1
             else:
                 yield Job(number, found, file, copy)
+
+    def _lacks_copy(self, path: str) -> bool:
+        """Whether a picture was judged, but its copy never made. A video of nobody has none."""
+        if self._names is None or self._known is None or is_video(path) or not self._known(path):
+            return False
+        return not self._names.has_copy(path)
 
     def errors(self) -> Iterator[tuple[int, ErrorResult]]:
         """The records of what is no picture, each once."""
@@ -232,6 +241,7 @@ def _records(
     jobs: _Jobs,
     answers: Iterator[tuple[Job, Done | Failure]],
     settings: Settings,
+    annotate: AnnotatedFolder | None,
     copied: Callable[[Path | OutputError], None],
 ) -> Iterator[tuple[int, Record]]:
     def complete(record: ErrorResult) -> ErrorResult:
@@ -240,6 +250,11 @@ def _records(
     for job, answer in answers:
         for number, error in jobs.errors():
             yield number, complete(error)
+        if annotate and job.copy and (isinstance(answer, Failure) or isinstance(answer.record, ErrorResult)):
+            try:
+                annotate.drop(job.copy, but=())  # what there is shows the picture as it was
+            except OutputError as fault:
+                copied(fault)
         if isinstance(answer, Failure):
             yield job.number, complete(failed(job, answer.kind, answer.expected, answer.got))
             continue

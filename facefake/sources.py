@@ -45,7 +45,8 @@ def find_pictures(
 
     Args:
         paths: of files and folders.
-        copies: a folder of annotated copies, which is not looked into unless it is one of the paths.
+        copies: a folder of annotated copies, which is not looked into unless it is one of the paths; nor does a pattern
+            match what is in it, unless it begins with that folder.
 
     Yields:
         A path, or the record of a folder that cannot be listed or holds no picture, or of a pattern without match.
@@ -55,7 +56,8 @@ def find_pictures(
     named: set[bytes] = set()
     for given in paths:
         path = os.fsdecode(given)
-        for match in _matches(path) if isinstance(given, str) and not os.path.lexists(path) else [path]:
+        is_pattern = isinstance(given, str) and not os.path.lexists(path)
+        for match in _matches(path, copies) if is_pattern else [path]:
             if isinstance(match, ErrorResult):
                 yield match
             elif os.path.isdir(match):
@@ -97,11 +99,13 @@ def no_pictures(path: str, by_pattern: bool) -> ErrorResult:
     )
 
 
-def _matches(pattern: str) -> Iterator[str | ErrorResult]:
+def _matches(pattern: str, copies: str | os.PathLike[str] | None) -> Iterator[str | ErrorResult]:
     if not glob.has_magic(pattern):
         yield pattern
         return
     found = sorted(_below(pattern) if "**" in pattern.split(os.sep) else glob.iglob(pattern))
+    if copies is not None and not _within(os.path.dirname(pattern), copies):
+        found = [match for match in found if not _within(match, copies)]
     yield from found
     if not found:
         yield no_pictures(pattern, by_pattern=True)
@@ -178,6 +182,12 @@ def _was_inside(path: str, seen: set[tuple[int, int]]) -> bool:
         return _identity(folder or ".") in seen
     except (OSError, ValueError):
         return False
+
+
+def _within(path: str, folder: str | os.PathLike[str]) -> bool:
+    """Whether a path is a folder or lies in it, links resolved."""
+    inner, outer = os.path.realpath(path), os.path.realpath(folder)
+    return inner == outer or inner.startswith(os.path.join(outer, ""))
 
 
 def _is(key: tuple[int, int], folder: str | os.PathLike[str]) -> bool:

@@ -41,7 +41,7 @@ _FOLDED = {code.casefold(): (code, kind) for code, kind in _SOURCE_TYPES.items()
 _SELF_NAMED = frozenset(
     (
         *("Software", "CreatorTool", "softwareAgent", "AISystemUsed", "OriginatingProgram", "Make"),
-        *("Artist", "By-line", "creator", "Author", "Credit", "Source", "Title"),
+        *("Artist", "By-line", "creator", "Author", "Credit", "Source"),
     )
 )
 _GENERATORS = tuple(
@@ -72,6 +72,7 @@ _PARTLY = re.compile(r"(?:edited with google ai|generative (?:fill|expand))", re
 _MARKS = tuple(
     (name, re.compile(pattern, re.IGNORECASE))
     for name, pattern in (
+        ("NovelAI", r"\ANovelAI generated image\Z"),
         ("Midjourney", r"\bJob ID: [0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
         ("SwarmUI", r'"?sui_image_params"?'),
         ("NovelAI", r'"(?:uncond_scale|v4_prompt)"'),
@@ -123,7 +124,7 @@ def find_traces(entries: Iterable[Entry]) -> Iterator[Trace]:
     for entry in entries:
         if not printable(entry.text, _LONGEST_NAME):
             continue
-        if entry.name in ("Make", "Model"):
+        if entry.name in ("Make", "Model") and entry.standard in ("EXIF", "XMP"):
             makes.setdefault(entry.standard, {}).setdefault(entry.name, entry)
         elif entry.name == "DigitalSourceType":
             yield source_type(entry.text, entry.place)

@@ -12,7 +12,7 @@ import numpy as np
 
 from facefake.frames import Sampling, VideoFile
 from facefake.persons import PersonResult, Sighting, judge_persons, sentence
-from facefake.results import SCHEMA_VERSION, FileState, Verdict, six_digits, valid_unicode
+from facefake.results import MORE_FACES, SCHEMA_VERSION, FileState, Verdict, six_digits, valid_unicode
 from facefake.sources import VIDEO_SUFFIXES
 from facefake.tracking import Tracker
 
@@ -140,10 +140,10 @@ def analyze_video(
     """
     sampling = Sampling() if sampling is None else sampling
     with VideoFile(path, limits) as video:
-        interval = sampling.interval(video.duration)
+        interval = max(sampling.interval(video.duration), 1 / video.rate)
         expected = max(1, min(sampling.max_frames, math.ceil(video.duration / interval)))
         tracker: Tracker[Sighting] = Tracker(interval)
-        count, crops, last = 0, 0, 0.0
+        count, crops, last, crowded = 0, 0, 0.0, False
         for frame in video.frames(sampling):
             found = detector.analyze(frame.pixels)
             sightings = []
@@ -160,6 +160,7 @@ def analyze_video(
                     )
                 )
             crops += len(sightings)
+            crowded = crowded or any(warning.startswith(MORE_FACES) for warning in found.warnings)
             tracker.add(frame.time, frame.pixels, sightings)
             count, last = count + 1, frame.time
             progress(count, max(count, expected))
@@ -167,6 +168,10 @@ def analyze_video(
         warnings: tuple[str, ...] = (STILLS,)
         if video.duration - last > 2 * interval:
             warnings += (f"only the first {last:.0f} seconds were looked at",)
+        if crowded:
+            warnings += (
+                f"frames hold more faces than the {detector.settings.max_faces} at most that were judged",
+            )
         return VideoResult(
             path=video.path,
             width=video.width,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -27,7 +28,7 @@ from rich.console import Console
 
 from facefake import __version__, about, terminal
 from facefake.cli import main
-from facefake.errors import ModelError
+from facefake.errors import ImageError, ModelError
 from facefake.images import ImageLimits, load_picture
 from facefake.paths import models_folder
 from facefake.results import FaceResult, ImageResult, Verdict, schema
@@ -314,6 +315,69 @@ def test_resumed_copies_follow_their_records(pictures: Callable[..., Path]) -> N
     assert len(changed.items() - added.items()) == 1
     assert changed[Path("out/fake-annotated.png")] == before[Path("out/fake-annotated.png")]
     assert scan()[1] == changed
+
+
+def test_a_resumed_scan_takes_no_other_pictures_copy(pictures: Callable[..., Path]) -> None:
+    def scan() -> set[str]:
+        result = run("scan", "in", "--annotate", "out", "--jsonl", "r.jsonl", "--resume")
+        assert result.exit_code == 0, result.stderr
+        return {path.name for path in Path("out").iterdir()}
+
+    pictures("in/real.jpg")
+    assert scan() == {"real-annotated.jpg"}
+    pictures("in/real.bmp")  # comes first, and its copy ends otherwise
+    both = scan()
+    assert both > {"real-annotated.jpg"}
+    for name in ("in/real.bmp", "in/real.jpg"):
+        os.utime(name, ns=(1, 1))
+        assert scan() == both
+
+
+def test_the_copy_of_a_picture_that_cannot_be_judged_any_more_goes(
+    pictures: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scan(*options: str) -> list[str]:
+        run("scan", "in", "--annotate", "out", "--jsonl", "r.jsonl", "--resume", *options)
+        return [path.name for path in Path("out").iterdir()]
+
+    pictures("in/real.png")
+    assert scan() == ["real-annotated.png"]
+    os.utime("in/real.png", ns=(1, 1))
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            StandIn, "broken", ImageError(path="in/real.png", kind="corrupt", expected="a", got="b")
+        )
+        assert scan() == []
+    assert scan() == []
+    assert scan("--retry-failures") == ["real-annotated.png"]
+
+
+def test_a_copy_that_could_not_be_written_is_made_by_a_resumed_scan(pictures: Callable[..., Path]) -> None:
+    def scan(*options: str) -> Result:
+        return run("scan", "in", "--annotate", "out", "--jsonl", "r.jsonl", *options)
+
+    pictures("in/real.png", "in/fake.png")
+    Path("out/fake-annotated.png").mkdir(parents=True)
+    assert scan().exit_code == 1
+    Path("out/fake-annotated.png").rmdir()
+    assert scan("--resume").exit_code == 0
+    assert {path.name for path in Path("out").iterdir()} == {"fake-annotated.png", "real-annotated.png"}
+    before = Path("r.jsonl").stat().st_mtime_ns
+    assert scan("--resume").exit_code == 0
+    assert Path("r.jsonl").stat().st_mtime_ns == before  # nothing was left to do
+
+
+def test_failures_that_were_not_asked_for_again_stay(pictures: Callable[..., Path]) -> None:
+    pictures("a/1-real.png", "b/2-real.png")
+    StandIn.broken = ImageError(path="x", kind="empty", expected="a picture", got="none")
+    run("scan", "a", "b", "--jsonl", "r.jsonl")
+    StandIn.broken = None
+    run("scan", "a", "--jsonl", "r.jsonl", "--resume", "--retry-failures")
+    records = [json.loads(line) for line in Path("r.jsonl").read_text().splitlines()]
+    assert [(record["path"], record["verdict"] == "error") for record in records] == [
+        ("b/2-real.png", True),
+        ("a/1-real.png", False),
+    ]
 
 
 def test_the_copies_are_no_pictures_of_the_next_scan(pictures: Callable[..., Path]) -> None:
@@ -893,6 +957,7 @@ def test_info_passes_the_self_test() -> None:
     known = json.loads(run("info", "--json").stdout)
     assert known["model"]["self_test"] == "passed"
     assert known["model"]["name"] == "facefake"
+    assert known["model"]["networks"] == ["model.tflite", "mirror.tflite"]
     assert set(about.DEPENDENCIES) <= set(known["versions"])
     text = run("info").stdout
     assert re.search(r"self test +passed", text)

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -289,8 +290,27 @@ def test_videos_have_a_row(report: Callable[..., Path], tmp_path: Path) -> None:
     video = {**picture("clip.mp4").to_dict(), "media": "video", "persons": [], "summary": "Two people."}
     del video["faces"]
     page = report(video, *four_kinds(tmp_path))
-    assert "3 pictures with 5 faces, 1 video." in page.read_text()
+    assert "3 pictures with 5 faces, 1 video. 1 face in 1 picture looks fake." in page.read_text()
     assert [(entry["kind"], entry["summary"]) for entry in entries(page)[:1]] == [("video", "Two people.")]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "told"),
+    [
+        (("fake", "real"), "1 picture with 1 face, 2 videos. 1 video looks fake."),
+        (("fake", "fake"), "1 picture with 1 face, 2 videos. 2 videos look fake."),
+        (("uncertain", "real"), "1 picture with 1 face, 2 videos. No face looks fake. 1 video is uncertain."),
+    ],
+)
+def test_the_summary_counts_videos(verdicts: tuple[str, ...], told: str, report: Callable[..., Path]) -> None:
+    whole = picture("a.jpg", judged_face(0, "real", 0.1)).to_dict()
+    clips = [{**whole, "media": "video", "persons": [], "verdict": verdict} for verdict in verdicts]
+    for clip in clips:
+        del clip["faces"]
+    text = report(whole, *clips).read_text()
+    assert told in text
+    rows = re.findall(r'data-verdict="(\w+)"><i.*?</th><td>(\d*)</td><td>(\d*)</td><td>(\d*)</td>', text)
+    assert {verdict: int(videos) for verdict, _, videos, _ in rows if int(videos)} == Counter(verdicts)
 
 
 # In a browser

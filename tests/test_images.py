@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms, ImageFile, features
+from PIL import ExifTags, Image, ImageCms, ImageFile, PngImagePlugin, features
 
 from facefake.errors import ImageError
 from facefake.images import ERROR_KINDS, ImageLimits, Picture, load_picture
@@ -372,7 +372,10 @@ def test_png_metadata_bombs() -> None:
         (b"iCCP", b"k\0\0" + bomb),
     ):
         started = time.monotonic()
-        refused(with_chunk(png, kind, data))
+        if kind == b"iCCP":
+            refused(with_chunk(png, kind, data))
+        else:
+            assert load_picture(with_chunk(png, kind, data)).warnings != ()
         assert time.monotonic() - started < 1
 
 
@@ -874,3 +877,20 @@ def test_png_suite_means_what_it_shows(shared: Path) -> None:
         assert np.array_equal(load_picture(path).pixels, plain), path.name
     for path in sorted(folder.glob("tb*.png")):  # a cube whose background is transparent
         assert (load_picture(path).pixels[0, 0] == 255).all(), path.name
+
+
+def test_a_png_whose_texts_are_larger_than_pillow_reads_is_read_without_them() -> None:
+    info, file = PngImagePlugin.PngInfo(), io.BytesIO()
+    info.add_text("parameters", "x" * 2_000_000, zip=True)
+    image, turned = Image.new("RGB", (8, 4), "red"), Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    image.save(file, "PNG", pnginfo=info, exif=turned)
+    with pytest.raises(ValueError, match="too large"):
+        Image.open(io.BytesIO(file.getvalue())).load()
+    picture = load_picture(file.getvalue())
+    assert picture.pixels.shape == (8, 4, 3)
+    assert picture.warnings == ("texts ignored: they are larger than Pillow reads",)
+    cut = file.getvalue()[:-20]
+    with pytest.raises(ImageError) as fault:
+        load_picture(cut)
+    assert fault.value.kind == "truncated"

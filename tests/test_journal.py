@@ -157,7 +157,10 @@ def test_resuming_waits_for_nobody_either(path: Path) -> None:
 
 
 def test_a_rewritten_file_is_locked_as_the_first_was(path: Path) -> None:
-    with JsonLines(path, resume=SETTINGS, retry_failures=True), path.open("rb") as file:
+    with path.open("a") as file:
+        file.write(line(RESULT))  # again, so that the first of its records goes
+    with JsonLines(path, resume=SETTINGS), path.open("rb") as file:
+        assert file.read().decode() == "".join(map(line, [*RECORDS[1:], RESULT]))
         with pytest.raises(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         with pytest.raises(OutputError, match="another process"):
@@ -207,16 +210,25 @@ def test_a_file_that_is_not_there_yet_is_begun(tmp_path: Path) -> None:
     assert (tmp_path / "r").read_text() == line(RESULT)
 
 
-def test_failures_are_dropped_to_be_tried_again(path: Path) -> None:
+def test_a_failure_that_is_tried_again_stays_until_there_is_another_record(path: Path) -> None:
     path.chmod(0o640)
     with JsonLines(path, resume=SETTINGS, retry_failures=True) as file:
-        assert path.read_text() == line(RESULT) + line(OTHER)
         assert not file.holds("c.jpg", FileState(3, 4))
+        assert not file.knows("c.jpg")
         assert file.holds("a.jpg", FileState(9, 7))
+        assert file.knows("a.jpg")
+        assert path.read_text() == "".join(map(line, RECORDS))
         file.write(replace(RESULT, path="c.jpg"))
-    assert [record["path"] for record in read_records(path)] == ["a.jpg", OTHER.to_dict()["path"], "c.jpg"]
+    found = [(record["path"], record["verdict"]) for record in read_records(path)]
+    assert found[2:] == [("d.jpg", "error"), ("c.jpg", RESULT.verdict)]
     assert path.stat().st_mode & 0o777 == 0o640
     assert os.listdir(path.parent) == ["r.jsonl"]
+
+
+def test_failures_that_are_not_tried_again_stay(path: Path) -> None:
+    with JsonLines(path, resume=SETTINGS, retry_failures=True) as file:
+        file.write(replace(RESULT, path="e.jpg"))
+    assert path.read_text() == "".join(map(line, [*RECORDS, replace(RESULT, path="e.jpg")]))
 
 
 def test_a_changed_picture_replaces_its_record(path: Path) -> None:

@@ -199,3 +199,7 @@ def test_the_terminal_tells_it_where_there_is_something_to_tell(results: dict[st
     assert "\x1b" not in shown(results["said"])
     assert "Origin:" not in shown(results["silent"])
     assert "Origin:" not in shown(results["decoded"])
+
+
+def test_only_xmp_names_credentials_that_lie_elsewhere() -> None:
+    assert read_provenance(png(provenance="Collection of Mr Smith; sold 1923")) == Provenance()

@@ -115,14 +115,15 @@ def test_what_is_gone_on_with_knows_its_files_and_replaces_their_records(tmp_pat
     ]
 
 
-def test_failures_that_are_tried_again_are_dropped(tmp_path: Path) -> None:
+def test_a_failure_that_is_tried_again_stays_until_there_is_another_record(tmp_path: Path) -> None:
     write(tmp_path, good("a.jpg"))
-    write(tmp_path, bad("b.jpg"), resume=True)
+    write(tmp_path, bad("b.jpg"), bad("c.jpg"), resume=True)
     with RecordFolder(str(tmp_path), SETTINGS, resume=True, retry_failures=True) as into:
         assert into.known.holds("a.jpg", FILE) and not into.known.holds("b.jpg", FILE)
-        assert [row["path"] for row in rows(tmp_path)] == ["a.jpg"]
+        assert [row["path"] for row in rows(tmp_path)] == ["a.jpg", "b.jpg", "c.jpg"]
         into.write(good("b.jpg"))
-    assert [(row["path"], row["error"]) for row in rows(tmp_path)] == [("a.jpg", None), ("b.jpg", None)]
+    found = [(row["path"], row["verdict"] == "error") for row in rows(tmp_path)]
+    assert found == [("a.jpg", False), ("c.jpg", True), ("b.jpg", False)]
 
 
 def test_pictures_without_a_path_replace_nothing(tmp_path: Path) -> None:

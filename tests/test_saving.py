@@ -26,7 +26,14 @@ def with_picture(path: str, file_format: str = "JPEG", icc_profile: bytes | None
 
 
 def save(folder: Path, result: ImageResult, force: bool = False) -> Path:
-    return AnnotatedFolder(folder, force).save(result, CopyNames().name(result.path or ""))
+    return saved(AnnotatedFolder(folder, force), result, CopyNames().name(result.path or ""))
+
+
+def saved(folder: AnnotatedFolder, result: ImageResult, copy: CopyName) -> Path:
+    (outcome,) = folder.save(result, copy)
+    if isinstance(outcome, OutputError):
+        raise outcome
+    return outcome
 
 
 @pytest.mark.parametrize(
@@ -100,13 +107,48 @@ def test_a_copy_of_an_earlier_scan_is_replaced_by_its_own_picture_alone(tmp_path
     assert again("b/x.jpg")["b/x.jpg"] == CopyName("x-annotated", replace=True)
 
     folder = AnnotatedFolder(tmp_path)
-    added = folder.save(with_picture("a/x.jpg"), given["a/x.jpg"])
+    added = saved(folder, with_picture("a/x.jpg"), given["a/x.jpg"])
     assert added.stem not in first.values()
     assert (tmp_path / "x-annotated.jpg").read_bytes() == b""
     assert again("a/x.jpg")["a/x.jpg"] == CopyName(added.stem, replace=True)
     other = again("d/y.jpg")["d/y.jpg"]
-    assert folder.save(with_picture("d/y.jpg"), other).stem == "y-annotated"
-    assert folder.save(with_picture("d/y.jpg"), other).stem == "y-annotated"
+    assert saved(folder, with_picture("d/y.jpg"), other).stem == "y-annotated"
+    assert saved(folder, with_picture("d/y.jpg"), other).stem == "y-annotated"
+
+
+@pytest.mark.parametrize("copy", ["x-annotated.png", "x-annotated-person-1.jpg"])
+def test_a_picture_that_is_added_takes_no_name_that_another_has_with_another_ending(
+    copy: str, tmp_path: Path
+) -> None:
+    (tmp_path / copy).touch()
+    folder, path = AnnotatedFolder(tmp_path), "x.jpg"
+    added = saved(folder, with_picture(path), CopyNames(tmp_path).name(path))
+    assert re.fullmatch(r"x-annotated-[0-9a-f]{10}.jpg", added.name)
+    known = CopyNames(tmp_path, known=lambda path: True)
+    assert saved(folder, with_picture(path), known.name(path)) == added
+    assert sorted(found.name for found in tmp_path.iterdir()) == sorted([copy, added.name])
+
+
+def test_the_sheets_of_an_interrupted_scan_are_taken_as_they_are(tmp_path: Path) -> None:
+    sheets = [(number, Image.new("RGB", (20, 20), (number, 0, 0))) for number in (1, 2)]
+    folder = AnnotatedFolder(tmp_path)
+    first = folder.save_sheets(sheets[:1], CopyNames(tmp_path).name("x.mp4"))
+    both = folder.save_sheets(sheets, CopyNames(tmp_path).name("x.mp4"))
+    assert [*first, tmp_path / "x-annotated-person-2.jpg"] == list(both)
+    other = folder.save_sheets(sheets[1:], CopyNames(tmp_path).name("x.mp4"))
+    assert re.fullmatch(r"x-annotated-[0-9a-f]{10}-person-2.jpg", Path(str(other[0])).name)
+    assert all(isinstance(path, Path) and path.exists() for path in both)
+
+
+def test_whether_a_picture_may_have_a_copy(tmp_path: Path) -> None:
+    (tmp_path / "x-annotated.png").touch()
+    names = CopyNames(tmp_path)
+    assert names.has_copy("a/x.jpg")
+    assert not names.has_copy("a/y.jpg")
+    own = names.name("a/y.jpg").otherwise
+    (tmp_path / f"{own}-person-1.jpg").touch()
+    assert names.has_copy("a/y.jpg")
+    assert not names.has_copy("b/y.jpg")
 
 
 def test_what_a_replaced_copy_left_behind_goes(tmp_path: Path) -> None:
@@ -114,11 +156,13 @@ def test_what_a_replaced_copy_left_behind_goes(tmp_path: Path) -> None:
     for name in ("x-annotated.png", *people, "x-annotated-5.jpg", "xx-annotated.jpg"):
         (tmp_path / name).touch()
     folder, copy = AnnotatedFolder(tmp_path), CopyName("x-annotated", replace=True)
-    folder.drop(copy, but=[folder.save(with_picture("x.jpg"), copy)])
+    saved(folder, with_picture("x.jpg"), copy)
     left = ["x-annotated-5.jpg", "x-annotated.jpg", "xx-annotated.jpg"]
     assert sorted(path.name for path in tmp_path.iterdir()) == left
     folder.drop(CopyName("x-annotated"), but=[])
     assert sorted(path.name for path in tmp_path.iterdir()) == left
+    folder.drop(copy, but=[])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [left[0], left[2]]
 
 
 def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
@@ -156,6 +200,17 @@ def test_a_link_is_replaced_and_what_it_points_to_kept(tmp_path: Path) -> None:
     save(tmp_path, with_picture("x.jpg"), force=True)
     assert (tmp_path / "precious").read_text() == "precious"
     assert not (tmp_path / "x-annotated.jpg").is_symlink()
+
+
+def test_through_a_link_its_end_is_replaced_and_the_link_stays(tmp_path: Path) -> None:
+    (tmp_path / "end").write_text("old")
+    link = tmp_path / "link"
+    link.symlink_to("end")
+    with whole_file(link, force=True, through=True) as file:
+        file.write(b"new")
+    assert link.is_symlink()
+    assert (tmp_path / "end").read_bytes() == b"new"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["end", "link"]
 
 
 def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:

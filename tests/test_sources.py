@@ -206,3 +206,13 @@ def test_the_folder_of_copies_is_left_out_unless_it_is_named(tmp_path: Path) -> 
     assert list(find_pictures([tmp_path, copy], tmp_path / "out")) == [picture, copy]
     assert list(find_pictures([tmp_path, tmp_path / "out"], tmp_path / "out")) == [picture, copy]
     assert list(find_pictures([tmp_path], tmp_path / "missing")) == [picture, copy]
+
+
+def test_patterns_do_not_match_copies_unless_they_begin_with_their_folder(tmp_path: Path) -> None:
+    picture, copy, _ = touched(tmp_path, "a.jpg", "out/a-annotated.jpg", "outer/b.txt")
+    for pattern in ("*", "*.jpg", "**/*.jpg", "[ao]*"):
+        found = list(find_pictures([f"{tmp_path}/{pattern}"], tmp_path / "out"))
+        assert [path for path in found if not isinstance(path, ErrorResult)] == [picture]
+    assert list(find_pictures([f"{tmp_path}/out/*.jpg"], tmp_path / "out")) == [copy]
+    (nothing,) = find_pictures([f"{tmp_path}/*/*.jpg"], tmp_path / "out")
+    assert error(nothing).kind == "not_found"

@@ -76,6 +76,9 @@ def test_generators_are_known_by_their_marks(standard, name, text, generator):
         ("IPTC", "By-line", "Leonardo Rossi"),
         ("XMP", "creator", "Imogen Flux"),
         ("PNG text", "Title", "Dreamstone, by Sora Ito"),
+        ("PNG text", "Title", "Chinese ideogram for peace"),
+        ("PNG text", "Title", "Interview: Midjourney and the law"),
+        ("PNG text", "Model", "sd_xl_base_1.0"),
         # Not written by a generator.
         ("EXIF", "UserComment", "ASCII"),
         ("PNG text", "prompt", "Say cheese"),

@@ -104,6 +104,18 @@ def test_people_are_followed_and_judged(result: VideoResult) -> None:
     assert all(person.judged >= 3 and person.fake_probability is not None for person in result.persons)
 
 
+def test_what_was_left_out_is_told(clip: Path) -> None:
+    with FakeImageDetector(threads=1, max_faces=1) as one:
+        result = analyze_video(one, clip)
+    assert result.warnings[1:] == ("frames hold more faces than the 1 at most that were judged",)
+
+
+def test_no_more_frames_are_looked_at_than_there_are(detector: FakeImageDetector, clip: Path) -> None:
+    result = analyze_video(detector, clip, Sampling(frames_per_second=30))
+    assert (result.frames, result.interval) == (22, 0.25)
+    assert result.warnings == (STILLS,)
+
+
 def test_the_verdict_is_that_of_the_frames(detector: FakeImageDetector, result: VideoResult) -> None:
     first = detector.analyze(next(_frames(result.path)))
     for face, person in zip(first.faces, result.persons[:2], strict=True):

@@ -147,7 +147,7 @@ class Evaluation:
         return {row.face_side: row.auc for row in self.sizes if row.tier == "clean"}
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, shares and areas to four decimals."""
+        """JSON-ready, shares and areas to six decimals."""
         rounded: dict[str, Any] = _rounded({**asdict(self), "auc_by_face_side": self.auc_by_face_side})
         return rounded
 
@@ -283,7 +283,7 @@ def _share(value: float | None, digits: int = 1) -> str:
 
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
-        return round(value, 4)
+        return round(value, 6)
     if isinstance(value, dict):
         return {key: _rounded(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

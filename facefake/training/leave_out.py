@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _TIERS: tuple[Tier, ...] = ("clean", "web")
 _RESULT = "result.json"
+_FORMAT = 2
 _SCORED_A_SOURCE = 200
 
 
@@ -45,15 +46,18 @@ class LeftOutRow:
 
     Attributes:
         name: of the sources that were left out together.
-        sources: these.
         count: fakes scored.
-        auc: tier → AUC against unseen real faces: those of the same source if there are any, else all.
+        auc_by_source: source → tier → AUC against unseen real faces: those of the same source if there are any, else all.
     """
 
     name: str
-    sources: tuple[str, ...]
     count: int
-    auc: dict[str, float]
+    auc_by_source: dict[str, dict[str, float]]
+
+    @property
+    def auc(self) -> dict[str, float]:
+        """Tier → mean of the sources' AUC."""
+        return {tier: float(np.mean([auc[tier] for auc in self.auc_by_source.values()])) for tier in _TIERS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +73,21 @@ class LeaveOneOut:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        return {"left_out": [asdict(row) for row in self.rows], "mean_auc": self.mean_auc}
+        rows = [{**asdict(row), "auc": row.auc} for row in self.rows]
+        return {"left_out": rows, "mean_auc": self.mean_auc}
 
     def tables(self) -> list[Table]:
         """For a person."""
-        rows = [
-            [row.name, ", ".join(row.sources), str(row.count), *(f"{row.auc[tier]:.3f}" for tier in _TIERS)]
-            for row in self.rows
-        ]
-        rows.append(["mean", "", "", *(f"{auc:.3f}" for auc in self.mean_auc.values())])
+
+        def cells(auc: dict[str, float]) -> list[str]:
+            return [f"{auc[tier]:.3f}" for tier in _TIERS]
+
+        rows = []
+        for row in self.rows:
+            rows.append([row.name, ", ".join(row.auc_by_source), str(row.count), *cells(row.auc)])
+            if len(row.auc_by_source) > 1:
+                rows += [["", source, "", *cells(auc)] for source, auc in row.auc_by_source.items()]
+        rows.append(["mean", "", "", *cells(self.mean_auc)])
         return [
             Table("Left out", ["left out", "sources", "faces", *(f"AUC {tier}" for tier in _TIERS)], rows)
         ]
@@ -122,7 +132,7 @@ def leave_one_source_out(
     )
     rows = []
     for place, (name, sources) in enumerate(groups.items()):
-        settings = [recipe.to_dict(), backbone, store.fingerprint, sources]
+        settings = [_FORMAT, recipe.to_dict(), backbone, store.fingerprint, sources]
         digest = hashlib.sha256(json.dumps(settings).encode("utf-8", "surrogateescape")).hexdigest()
         folder = out / f"{re.sub(r'[^a-zA-Z0-9-]+', '_', name)[:40]}-{digest[:8]}"
 
@@ -132,8 +142,7 @@ def leave_one_source_out(
         if not (folder / _RESULT).exists():
             row = _run(store, name, sources, recipe, backbone, folder, progress, stepped)
             write_text(folder / _RESULT, json.dumps(asdict(row)) + "\n")
-        values = json.loads((folder / _RESULT).read_text(encoding="utf-8"))
-        rows.append(LeftOutRow(**{**values, "sources": tuple(values["sources"])}))
+        rows.append(LeftOutRow(**json.loads((folder / _RESULT).read_text(encoding="utf-8"))))
         report(rows[-1])
     return LeaveOneOut(tuple(rows))
 
@@ -144,12 +153,15 @@ def _groups(known: Sequence[str], patterns: Sequence[str]) -> dict[str, list[str
     for pattern in patterns or known:
         # A source is always meant by its own name, whatever characters that has.
         parts = [pattern] if pattern in known else pattern.split(",")
-        fitting = [name for name in known if name in parts or any(fnmatchcase(name, part) for part in parts)]
-        if not fitting:
-            raise DatasetError(
-                f"expected to leave out sources of fakes, out of {', '.join(known)}; {pattern!r} fits none"
-            )
-        groups[pattern] = fitting
+        fitting: set[str] = set()
+        for part in parts:
+            names = {name for name in known if name == part or fnmatchcase(name, part)}
+            if not names:
+                raise DatasetError(
+                    f"expected to leave out sources of fakes, out of {', '.join(known)}; {part!r} fits none"
+                )
+            fitting |= names
+        groups[pattern] = sorted(fitting)
     return groups
 
 
@@ -211,8 +223,11 @@ def _run(
         stepped=stepped,
         reconstructions=reconstructions,
     )
-    auc: dict[str, float] = {tier: _auc(network, store, fakes, reals, recipe, tier) for tier in _TIERS}
-    return LeftOutRow(name, tuple(sources), len(fakes), auc)
+    by_tier = {tier: _auc(network, store, fakes, reals, recipe, tier) for tier in _TIERS}
+    auc_by_source: dict[str, dict[str, float]] = {
+        source: {tier: by_tier[tier][source] for tier in _TIERS} for source in by_tier["clean"]
+    }
+    return LeftOutRow(name, len(fakes), auc_by_source)
 
 
 def _auc(
@@ -222,8 +237,8 @@ def _auc(
     reals: Sequence[int],
     recipe: Recipe,
     tier: Tier,
-) -> float:
-    """Mean over the sources of the fakes of each one's AUC."""
+) -> dict[str, float]:
+    """Source of fakes → AUC."""
 
     def scores(numbers: Sequence[int]) -> NDArray[np.float32]:
         parts = [
@@ -235,8 +250,8 @@ def _auc(
     real, fake = scores(reals), scores(fakes)
     of_real = np.array([store.crops[n].example.source for n in reals])
     of_fake = np.array([store.crops[n].example.source for n in fakes])
-    found = []
-    for source in sorted(set(of_fake)):
+    found = {}
+    for source in sorted(set(of_fake.tolist())):
         own = real[of_real == source]
-        found.append(area_under_curve(own if own.size else real, fake[of_fake == source]))
-    return round(float(np.mean(found)), 4)
+        found[source] = round(area_under_curve(own if own.size else real, fake[of_fake == source]), 4)
+    return found

@@ -25,6 +25,9 @@ RECIPE = Recipe(
 )
 
 
+AUCS = {"gans": {"clean": 0.5, "web": 0.5}}
+
+
 @pytest.fixture
 def toy(toy_store, monkeypatch, tiny_backbone):
     """The toy store in place of a dataset on disk: real faces "one" and "two", fakes "gans" and "face-swaps"."""
@@ -54,7 +57,7 @@ def pretended(monkeypatch):
     folders = []
     monkeypatch.setattr(module, "build", lambda *settings: None)
     monkeypatch.setattr(module, "fit", lambda *settings, **rest: folders.append(settings[5]))
-    monkeypatch.setattr(module, "_auc", lambda *settings: 0.5)
+    monkeypatch.setattr(module, "_auc", lambda *settings: {"gans": 0.5})
     return folders
 
 
@@ -76,11 +79,11 @@ def test_every_source_of_fakes_is_left_out_once_and_found_all_the_same(toy, trai
         examples = [toy.crops[n].example for n in seen["train"]]
         fakes = {example.source for example in examples if example.label == "fake"}
         # The other source is trained on, though the recipe holds "gans" out; its real sources stay unseen.
-        assert fakes == {"face-swaps", "gans"} - set(row.sources)
+        assert fakes == {"face-swaps", "gans"} - set(row.auc_by_source)
         assert {example.source for example in examples if example.label == "real"} == {"one"}
         assert {example.split for example in examples} == {"train"}
         scored = [toy.crops[n].example for n in seen["val"]]
-        assert {example.source for example in scored if example.label == "fake"} == set(row.sources)
+        assert {example.source for example in scored if example.label == "fake"} == set(row.auc_by_source)
         assert not {example.group for example in scored} & {example.group for example in examples}
 
 
@@ -117,15 +120,33 @@ def test_sources_can_be_left_out_together():
         "odd,name*": ["odd,name*"],
     }
     assert module._groups(known, []) == {name: [name] for name in known}
-    with pytest.raises(DatasetError, match="'sd3' fits none"):
-        module._groups(known, ["sd15", "sd3"])
+    for patterns in (["sd15", "sd3"], ["sd15,sd3"]):
+        with pytest.raises(DatasetError, match="'sd3' fits none"):
+            module._groups(known, patterns)
+
+
+def test_of_sources_that_are_left_out_together_each_is_told(toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_groups", lambda known, patterns: {"both": known})
+    aucs = {"clean": {"face-swaps": 0.5, "gans": 0.9}, "web": {"face-swaps": 0.4, "gans": 0.7}}
+    row = LeftOutRow("both", 12, {s: {tier: aucs[tier][s] for tier in aucs} for s in aucs["clean"]})
+    monkeypatch.setattr(module, "_run", lambda *args: args[5].mkdir(parents=True) or row)
+    found = run(tmp_path)
+    assert found.rows == (row,)
+    assert found.to_dict()["left_out"][0]["auc"] == pytest.approx({"clean": 0.7, "web": 0.55})
+    (table,) = found.tables()
+    assert [line[1:] for line in table.rows] == [
+        ["face-swaps, gans", "12", "0.700", "0.550"],
+        ["face-swaps", "", "0.500", "0.400"],
+        ["gans", "", "0.900", "0.700"],
+        ["", "", "0.700", "0.550"],
+    ]
 
 
 @pytest.mark.parametrize("name", ["../../up", "/root", "..", "a\x00b", "x" * 300, "grün"])
 def test_no_name_of_a_source_leads_out_of_the_folder(toy, tmp_path, monkeypatch, name):
     monkeypatch.setattr(module, "_groups", lambda known, patterns: {name: ["gans"]})
     monkeypatch.setattr(
-        module, "_run", lambda *args: args[5].mkdir(parents=True) or LeftOutRow(name, (), 1, {})
+        module, "_run", lambda *args: args[5].mkdir(parents=True) or LeftOutRow(name, 1, AUCS)
     )
     run(tmp_path / "out")
     (made,) = (tmp_path / "out").iterdir()
