@@ -15,7 +15,7 @@ from facefake.errors import DatasetError
 from facefake.training.crops import STORE_MARGIN, CropStore
 from facefake.training.degrade import Degradation, apply
 from facefake.training.metrics import area_under_curve
-from facefake.training.real_scores import fit_real_scores, source_weights
+from facefake.training.real_scores import TAIL_FROM, effective_count, fit_real_scores, source_weights
 from facefake.training.scoring import Scorer, largest_of_each, score
 from facefake.training.views import TIERS, small, view, wear
 
@@ -95,8 +95,30 @@ def check_enough(store: CropStore, numbers: Sequence[int]) -> None:
     if min(count.values()) < _LEAST_FACES:
         raise DatasetError(
             f"expected at least {_LEAST_FACES} real and {_LEAST_FACES} fake faces to calibrate on, got {count}: half of "
-            "what is not trained on is, of folders a twentieth of all; give more pictures, or a manifest with more in val"
+            "what is not trained on is, of small folders a fifth of all; give more pictures, or a manifest with more in val"
         )
+
+
+def told_limits(store: CropStore, numbers: Sequence[int]) -> str | None:
+    """A sentence about what cannot be promised with so few real faces to calibrate on; None with enough of them."""
+    sources = np.array(
+        [store.crops[n].example.source for n in numbers if store.crops[n].example.label == "real"]
+    )
+    count = effective_count(source_weights(sources))
+    if count >= TAIL_FROM:
+        return None
+    # With no tail fitted no rate is below this; so many faces raise it to ALARM_RATE.
+    faces = int(math.log1p(-ALARM_RATE) / math.log1p(-1 / (count + 1)))
+    if faces == 0:
+        bound = f"no face can be called fake at a false-alarm rate of {ALARM_RATE:.0%}, only uncertain"
+    elif faces == 1:
+        bound = "only a face that is alone in its picture can be called fake"
+    else:
+        bound = f"faces can be called fake only in pictures of at most {faces}"
+    return (
+        f"{sources.size:,} real faces to calibrate on count as much as {count:,} of one source, so {bound}; "
+        f"with {TAIL_FROM} there is no such bound."
+    )
 
 
 def _fit_probability(

@@ -14,6 +14,10 @@ import click
 from facefake.options import FILE, FOLDER, JSON, MODEL, examples
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+
     from facefake.training.evaluate import Split
     from facefake.training.leave_out import LeaveOneOut, LeftOutRow
 
@@ -92,6 +96,7 @@ def train(
             name=re.sub(r"[^\w.+-]", "-", out.absolute().name)[:60] or "custom",
             progress=lambda what, done, total: bar(done, total, what),
             report=report,
+            tell=_told_on(err),
         )
     terminal.console().print(f"{bundle.label} is in {terminal.printable(str(out))}", soft_wrap=True)
 
@@ -195,6 +200,7 @@ def evaluate(
                 split=split,
                 cache=cache or Path(scratch),
                 progress=lambda what, done, total: bar(done, total, what),
+                tell=_told_on(err),
             )
             if report:
                 write_text(report, evaluation_page(scored))
@@ -244,7 +250,15 @@ def _without_each_source(
             cache=cache,
             progress=lambda what, done, total: bar(done, total, what),
             report=told,
+            tell=_told_on(err),
         )
+
+
+def _told_on(console: Console) -> Callable[[str], None]:
+    """Prints sentences that may hold a stranger's file names."""
+    from facefake import terminal
+
+    return lambda sentence: console.print(terminal.printable(sentence), soft_wrap=True)
 
 
 def _import_keras() -> None:

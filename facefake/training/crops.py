@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 STORE_MARGIN = 1.35  # wider than any network's margin, so that crops can be shifted and turned in training
 STORE_SIDE = 256
 THUMBNAILS = "thumbnails.npy"
+NO_FACE = "no face found"
+"""Why a picture without a face is skipped."""
+
 _FORMAT = 1
 
 
@@ -61,6 +64,18 @@ class CropStore:
 
     def __len__(self) -> int:
         return len(self.crops)
+
+    def told_skipped(self) -> str | None:
+        """A sentence about the pictures that gave no crop, for a person; None if there are none."""
+        if not self.skipped:
+            return None
+        faceless = sum(reason == NO_FACE for _, reason in self.skipped)
+        path, reason = self.skipped[0]
+        first = f"{path}: {reason}" if reason == NO_FACE else reason
+        return (
+            f"{len(self.skipped):,} of {len(self) + len(self.skipped):,} pictures are left out: {faceless:,} without a "
+            f"face, {len(self.skipped) - faceless:,} that cannot be read; the first: {first}"
+        )
 
     def pixels(self, number: int) -> NDArray[np.uint8]:
         """Crop `number`, uint8 (side, side, 3), RGB, read-only; its margin is `STORE_MARGIN`."""
@@ -162,7 +177,7 @@ class _Cutter:
             return str(error)
         faces = self._detector.detect(picture.pixels)
         if not faces:
-            return "no face found"
+            return NO_FACE
         face = max(faces, key=lambda face: face.side)
         crop = align(picture.pixels, face, min(STORE_SIDE, native_side(face, STORE_MARGIN)), STORE_MARGIN)
         points = self._mesh.landmarks(crop) if example.label == "real" else None

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
 from facefake.errors import DatasetError
+from facefake.results import ErrorResult
+from facefake.sources import find_pictures
+from facefake.video import is_video
 
 Label = Literal["real", "fake"]
 Split = Literal["train", "val"]
 
 _COLUMNS = ("path", "label", "kind", "source", "group", "split")
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif"}
-_VAL_SHARE = 0.1
+# Of the pictures of a label, by the least number of them: what few faces are calibrated on promises little.
+_VAL_SHARE = {5_000: 0.1, 2_500: 0.2, 0: 0.4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +49,13 @@ def read_dataset(folder: Path) -> list[Example]:
     Args:
         folder: either holds a ``manifest.csv`` with the columns path (relative to the folder), label, kind,
             source, group, split, where a row without a group is one of its own; or holds ``real/`` and ``fake/``,
-            whose subfolders, if any, are the sources. In the second form a tenth of the files, chosen by a hash of
-            their names, is the val split.
+            whose subfolders, if any, are the sources. In the second form all files are taken that a scan of the folder
+            would, but for videos, and a tenth of them, chosen by a hash of their names, is the val split: of fewer than
+            5,000 of a label a fifth, of fewer than 2,500 four tenths.
 
     Raises:
-        DatasetError: the folder has neither form, a row is wrong, a group crosses the splits, or a label is missing.
+        DatasetError: the folder has neither form, a row is wrong, a group crosses the splits, a picture comes twice, a
+            folder cannot be read, or a label is missing.
     """
     manifest = folder / "manifest.csv"
     if manifest.is_file():
@@ -76,6 +82,7 @@ def _read_manifest(manifest: Path) -> list[Example]:
             raise DatasetError(
                 f"{manifest}: expected the columns {', '.join(_COLUMNS)}; {', '.join(missing)} missing"
             )
+        lines: dict[str, int] = {}
         for row in rows:
             where = f"{manifest}, line {rows.line_num}"
             if any(row[column] is None for column in _COLUMNS):
@@ -87,6 +94,8 @@ def _read_manifest(manifest: Path) -> list[Example]:
             path = manifest.parent / row["path"]
             if not path.is_file():
                 raise DatasetError(f"{where}: expected a picture at {path}, found none")
+            if (first := lines.setdefault(os.path.normpath(path), rows.line_num)) != rows.line_num:
+                raise DatasetError(f"{where}: expected each picture once, got {path} of line {first} again")
             examples.append(
                 Example(
                     path,
@@ -110,15 +119,18 @@ def _read_folders(folder: Path) -> list[Example]:
     examples = []
     labels: tuple[Label, ...] = ("real", "fake")
     for label in labels:
-        for path in (folder / label).rglob("*"):
-            if path.suffix.lower() not in _SUFFIXES or not path.is_file():
-                continue
+        paths = []
+        for found in find_pictures([folder / label]):
+            if isinstance(found, str) and not is_video(found):
+                paths.append(Path(found))
+            elif isinstance(found, ErrorResult) and found.kind != "not_found":
+                raise DatasetError(found.message)
+        val_share = next(share for least, share in _VAL_SHARE.items() if len(paths) >= least)
+        for path in paths:
             parts = path.relative_to(folder / label).parts
             source = parts[0] if len(parts) > 1 else label
             name = path.relative_to(folder).as_posix()
-            share = (
-                int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:4]) / 2**32
-            )
+            place = int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:4]) / 2**32
             examples.append(
                 Example(
                     path,
@@ -126,7 +138,7 @@ def _read_folders(folder: Path) -> list[Example]:
                     "photo" if label == "real" else source,
                     source,
                     name,
-                    "val" if share < _VAL_SHARE else "train",
+                    "val" if place < val_share else "train",
                 )
             )
     return examples

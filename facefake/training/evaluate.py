@@ -115,6 +115,7 @@ def evaluate(
     split: Split = "all",
     cache: Path,
     progress: Progress = lambda what, done, total: None,
+    tell: Callable[[str], None] = lambda sentence: None,
 ) -> Scored:
     """Evaluate a bundle on a dataset.
 
@@ -125,6 +126,7 @@ def evaluate(
             the one that it was trained on.
         cache: where the crops are kept; see `make_crops`.
         progress: called while crops are made and scored, with what is counted, how many are done and their total.
+        tell: called with a sentence on the pictures that are left out, if there are any.
 
     Raises:
         DatasetError: the dataset is not as described, or the split holds only one label.
@@ -132,6 +134,8 @@ def evaluate(
     """
     classifier = Classifier(bundle, threads=2)
     store = make_crops(read_dataset(data), cache, partial(progress, "pictures cut out"))
+    if sentence := store.told_skipped():
+        tell(sentence)
     numbers = _chosen(store, classifier.bundle, split)
     return evaluate_crops(classifier, classifier.bundle, store, numbers, split, progress)
 

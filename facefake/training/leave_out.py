@@ -103,6 +103,7 @@ def leave_one_source_out(
     cache: Path | None = None,
     progress: Progress = lambda what, done, total: None,
     report: Callable[[LeftOutRow], None] = lambda row: None,
+    tell: Callable[[str], None] = lambda sentence: None,
 ) -> LeaveOneOut:
     """Train once without each source of fakes, or group of them, and score what was left out.
 
@@ -119,6 +120,7 @@ def leave_one_source_out(
         cache: where the crops are kept; None for ``crops`` in `out`.
         progress: called with what is counted, how many are done and their total.
         report: called with each run's row.
+        tell: called with a sentence on the pictures that are left out, if there are any.
 
     Raises:
         DatasetError: the dataset is not as described, a pattern fits no source of fakes, or nothing is left to train
@@ -130,6 +132,8 @@ def leave_one_source_out(
     store = make_crops(
         examples, out / "crops" if cache is None else cache, partial(progress, "pictures cut out")
     )
+    if sentence := store.told_skipped():
+        tell(sentence)
     rows = []
     for place, (name, sources) in enumerate(groups.items()):
         settings = [_FORMAT, recipe.to_dict(), backbone, store.fingerprint, sources]

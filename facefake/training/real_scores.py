@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 LEAST_FACES = 20
 """A source with fewer faces says nothing of its own about a rate of some per cent."""
 
+TAIL_FROM = 200
+"""With fewer faces no tail is fitted to the highest scores, and no rate is below 1 / (1 + their number)."""
+
 _QUANTILES = 400
 # Where verdicts fall, at 1 %, faces are still counted or all but; a tail from the highest tenth on is too heavy there and
 # misses fakes for nothing: by leaving sources out, either holds the rate.
@@ -62,6 +65,11 @@ def source_weights(sources: NDArray[np.str_]) -> NDArray[np.float64]:
     return np.asarray(weights / weights.sum(), np.float64)
 
 
+def effective_count(weights: NDArray[np.float64]) -> int:
+    """What unequal weights leave of the number of faces (Kish, "Survey Sampling", 1965)."""
+    return max(1, int(1 / (weights**2).sum() + 1e-6))
+
+
 def fit_real_scores(logits: NDArray[np.float32], sources: NDArray[np.str_]) -> RealScores:
     """The distribution of real faces' scores, from the worst of several views at every quantile.
 
@@ -73,8 +81,7 @@ def fit_real_scores(logits: NDArray[np.float32], sources: NDArray[np.str_]) -> R
         sources: of the faces, (n,).
     """
     weights = source_weights(sources)
-    # What unequal weights leave of the number of faces (Kish, "Survey Sampling", 1965).
-    count = max(1, int(1 / (weights**2).sum() + 1e-6))
+    count = effective_count(weights)
     levels = (np.arange(count) + 0.5) / count
     real = np.max([_quantiles(view, weights, levels) for view in logits], axis=0)
     shares = np.linspace(0, 1, min(_QUANTILES, count) + 1)[1:]
@@ -92,12 +99,12 @@ def fit_real_scores(logits: NDArray[np.float32], sources: NDArray[np.str_]) -> R
 def fit_tail(scores: NDArray[np.float32]) -> GeneralisedPareto | None:
     """A generalised Pareto law for the highest 3 % of ascending scores, or the highest 20.
 
-    None when there are fewer than 200, or the highest are all equal.
+    None when there are fewer than `TAIL_FROM`, or the highest are all equal.
 
     By probability-weighted moments (Hosking & Wallis, Technometrics 1987). A tail that would end is replaced by the
     exponential one with the same mean: a few hundred faces cannot prove that no real face scores higher.
     """
-    if scores.size < 200:
+    if scores.size < TAIL_FROM:
         return None
     values = scores.astype(np.float64)
     first = values.size - max(_TAIL_FACES, int(_TAIL_SHARE * values.size))

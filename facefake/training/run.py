@@ -15,9 +15,9 @@ from facefake.bundle import ONE_NETWORK_SHARE, checked_file, read_bundle
 from facefake.classifier import LiteRTNetworks
 from facefake.errors import DatasetError, ModelError
 from facefake.keras_archive import load_keras
-from facefake.training.calibrate import calibrate, check_enough
+from facefake.training.calibrate import FACE_SIDES, LEAST_AUC, calibrate, check_enough, told_limits
 from facefake.training.crops import CropStore, make_crops
-from facefake.training.dataset import read_dataset
+from facefake.training.dataset import Example, read_dataset
 from facefake.training.evaluate import evaluate_crops, trained_sources
 from facefake.training.export import Precision, litert_contents, write_description, write_networks
 from facefake.training.fit import fit
@@ -48,6 +48,7 @@ def train(
     precision: Precision = "float32",
     progress: Callable[[str, int, int], None] = lambda what, done, total: None,
     report: Callable[[dict[str, Any]], None] = lambda epoch: None,
+    tell: Callable[[str], None] = lambda sentence: None,
 ) -> Bundle:
     """Train on a dataset, calibrate on what was not trained on, and write a bundle.
 
@@ -68,6 +69,7 @@ def train(
         progress: called while crops are made and after every step, with what is counted, how many are done and their
             total.
         report: called with each epoch's line of the log.
+        tell: called with each sentence on what a person should know of the data, or of the bundle.
 
     Raises:
         DatasetError: the dataset is not as described, or too small to calibrate on; or in `out` lies a run that was cut
@@ -102,6 +104,9 @@ def train(
     store = make_crops(
         examples, out / "crops" if cache is None else cache, partial(progress, "pictures cut out")
     )
+    for sentence in (store.told_skipped(), _told_unknown(recipe, examples)):
+        if sentence:
+            tell(sentence)
     numbers = seen(store, recipe.held_out)
     hidden = unseen(store, recipe.held_out)
     _check_labels(store, numbers, "train")
@@ -109,6 +114,8 @@ def train(
     for half, use in zip(halves(store, hidden), ("calibrate", "report"), strict=True):
         _check_labels(store, half, use)
     check_enough(store, halves(store, hidden)[0])
+    if sentence := told_limits(store, halves(store, hidden)[0]):
+        tell(sentence)
     out.mkdir(parents=True, exist_ok=True)
     _claim(out, {"recipe": recipe.to_dict(), "crops": store.fingerprint, "from": begun_from})
     finished = [out / f"trained-{number}.keras" for number in range(1, len(plan) + 1)]
@@ -131,7 +138,12 @@ def train(
             folder = out if len(plan) == 1 else out / f"stage-{number}"
             folder.mkdir(exist_ok=True)
             stepped = partial(progress, "steps trained")
-            fit(network, store, numbers, hidden, stage, folder, report, stepped, made)
+            try:
+                fit(network, store, numbers, hidden, stage, folder, report, stepped, made)
+            except ModelError:
+                if number == 1:  # nothing is there to go on with, so other settings may be tried
+                    (out / _CLAIM).unlink()
+                raise
             fold_scale(network)
             partial_file = out / f"partial-{file.name}"
             network.save(partial_file)
@@ -162,7 +174,25 @@ def train(
     )
     for file in (*finished, out / _CLAIM):
         file.unlink()
+    if bundle.calibration.min_face >= FACE_SIDES[-1]:
+        tell(
+            f"At the quality of the web its AUC is below {LEAST_AUC} at every size of face: it tells too little to be "
+            f"relied on, and judges only faces of {FACE_SIDES[-1]} pixels or more."
+        )
     return bundle
+
+
+def _told_unknown(recipe: Recipe, examples: Sequence[Example]) -> str | None:
+    """A sentence about names in the recipe that the dataset does not know, for a person; None if it knows all."""
+    sources, kinds = ({getattr(e, field) for e in examples} for field in ("source", "kind"))
+    named = [*recipe.held_out, *(name for pair in recipe.counterpart.items() for name in pair)]
+    named_kinds: list[str] = []
+    for stage in recipe.stages():
+        named += stage.source_share
+        named_kinds += stage.kind_share
+    unknown = [name for name in dict.fromkeys(named) if name not in sources]
+    unknown += [name for name in dict.fromkeys(named_kinds) if name not in kinds]
+    return f"The recipe names what the data do not have: {', '.join(unknown)}." if unknown else None
 
 
 def _begun(backbone: str, recipe: Recipe, number: int) -> keras.Model:

@@ -6,12 +6,12 @@ from functools import partial
 import numpy as np
 import pytest
 
-from facefake.calibration import Calibration
+from facefake.calibration import Calibration, corrected, false_alarm_rate
 from facefake.classifier import Scores
 from facefake.errors import DatasetError
 from facefake.training import calibrate as module
-from facefake.training.calibrate import auc_by_view, calibrate, check_enough
-from facefake.training.real_scores import threshold
+from facefake.training.calibrate import auc_by_view, calibrate, check_enough, told_limits
+from facefake.training.real_scores import fit_real_scores, threshold
 from facefake.training.scoring import halves, score, seen, unseen
 from facefake.training.views import small, view
 
@@ -157,6 +157,37 @@ def test_too_few_faces_are_told(told_store):
     with pytest.raises(DatasetError, match="'fake': 19"):
         check_enough(told_store, [*range(20), *range(800, 819)])
     check_enough(told_store, [*range(20), *range(800, 820)])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "told"),
+    [
+        (
+            (98,),
+            "98 real faces to calibrate on count as much as 98 of one source, so no face can be called fake",
+        ),
+        ((99,), "only a face that is alone in its picture"),
+        ((199,), "only in pictures of at most 2;"),
+        ((200,), None),
+        ((100, 100), None),
+        ((195, 5), "count as much as 131 of"),
+    ],
+)
+def test_what_few_real_faces_cannot_promise_is_told_and_true(store_of, sizes, told):
+    flat = np.zeros((86, 86, 3), np.uint8)
+    sources = [f"s{number}" for number, size in enumerate(sizes) for _ in range(size)]
+    store = store_of([({"source": source}, flat, None) for source in [*sources, "f"]])
+    found = told_limits(store, range(sum(sizes)))
+    assert found is None if told is None else told in found
+    real = fit_real_scores(np.arange(len(sources), dtype=np.float32)[None], np.array(sources))
+    calibration = Calibration(
+        1.0, 0.0, **real._asdict(), alarm_rate=0.01, uncertain_rate=0.1, min_face=32.0, min_sharpness=0.0
+    )
+    called = [corrected(false_alarm_rate(1e6, calibration), faces) <= 0.01 for faces in (1, 2, 3)]
+    bounds = {"no face can be": 0, "alone": 1, "at most 2": 2}
+    most = next((most for bound, most in bounds.items() if told and bound in found), None)
+    if most is not None:
+        assert called == [faces <= most for faces in (1, 2, 3)]
 
 
 def test_scores_come_back_in_order_after_their_wear(told_store):

@@ -71,6 +71,17 @@ def test_the_store_holds_the_pipeline_s_own_crops(data, tmp_path):
     assert "d.jpg" in reasons[str(data[3].path)]
 
 
+def test_what_gave_no_crop_is_told(data, tmp_path):
+    store = make_crops(data, tmp_path / "store")
+    told = store.told_skipped()
+    assert told == (
+        f"2 of {len(data)} pictures are left out: 1 without a face, 1 that cannot be read; "
+        f"the first: {data[2].path}: no face found"
+    )
+    store.skipped.clear()
+    assert store.told_skipped() is None
+
+
 def test_crops_are_made_once_and_again_when_a_picture_changes(data, tmp_path, detections):
     store = tmp_path / "store"
     made = make_crops(data, store)

@@ -46,7 +46,8 @@ def test_further_columns_are_of_no_account(tmp_path):
         ([*ROWS, ["c.jpg", "real", "x", "s", "g", "val"]], COLUMNS, r"c\.jpg, found none"),
         ([*ROWS, ["a.jpg", "real", "x"]], COLUMNS, "line 4: expected 6 values"),
         ([*ROWS, ["real", "val"]], ["label", "split", *COLUMNS[:1], *COLUMNS[2:5]], "expected the label"),
-        ([*ROWS, ["a.jpg", "real", "x", "s", "g2", "train"]], COLUMNS, "group 'g2' in both"),
+        ([["b.jpg", "real", "x", "s", "g1", "val"], ROWS[1]], COLUMNS, "group 'g1' in both"),
+        ([*ROWS, ["./a.jpg", "fake", "x", "s", "g3", "val"]], COLUMNS, r"line 4: .*a\.jpg of line 3 again"),
         ([], COLUMNS, "none that is real"),
         (ROWS[:1], COLUMNS, "none that is real"),
         (ROWS[1:], COLUMNS, "none that is fake"),
@@ -89,19 +90,44 @@ def test_folders_name_the_label_and_the_source(tmp_path):
     }
 
 
-def test_a_tenth_of_the_files_is_kept_for_validation_whatever_else_there_is(tmp_path):
-    for label in ("real", "fake"):
-        (tmp_path / label).mkdir()
-        for number in range(600):
-            (tmp_path / label / f"{number}.jpg").touch()
-    before = {e.path: e.split for e in read_dataset(tmp_path)}
-    share = list(before.values()).count("val") / len(before)
-    assert 0.07 < share < 0.13
-    for number in range(600, 900):
+@pytest.mark.parametrize(
+    ("count", "least", "most"), [(600, 0.35, 0.45), (2_600, 0.18, 0.22), (5_100, 0.09, 0.11)]
+)
+def test_a_share_of_the_files_is_kept_for_validation_whatever_else_there_is(tmp_path, count, least, most):
+    (tmp_path / "fake").mkdir()
+    (tmp_path / "fake" / "0.jpg").touch()
+    (tmp_path / "real").mkdir()
+    for number in range(count):
         (tmp_path / "real" / f"{number}.jpg").touch()
-    (tmp_path / "fake" / "0.jpg").unlink()
+    before = {e.path: e.split for e in read_dataset(tmp_path) if e.label == "real"}
+    share = list(before.values()).count("val") / count
+    assert least < share < most
+    for number in range(count, count + 300):
+        (tmp_path / "real" / f"{number}.jpg").touch()
+    (tmp_path / "real" / "0.jpg").unlink()
     after = {e.path: e.split for e in read_dataset(tmp_path)}
     assert all(after[path] == split for path, split in before.items() if path in after)
+
+
+def test_what_a_scan_would_take_is_taken(tmp_path):
+    for name in (
+        "real/a.HEIC",
+        "real/b.jfif",
+        "real/.hidden.jpg",
+        "real/clip.mp4",
+        "fake/c.gif",
+        "more/d.mpo",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "fake" / "linked").symlink_to(tmp_path / "more")
+    found = {e.path.relative_to(tmp_path).as_posix(): e.source for e in read_dataset(tmp_path)}
+    assert found == {
+        "real/a.HEIC": "real",
+        "real/b.jfif": "real",
+        "fake/c.gif": "fake",
+        "fake/linked/d.mpo": "linked",
+    }
 
 
 def test_a_folder_of_neither_form_or_of_one_label_is_told(tmp_path):

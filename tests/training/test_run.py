@@ -309,6 +309,40 @@ def test_a_run_is_gone_on_with_under_its_own_settings_alone(data, tiny, tmp_path
     assert train(data, out, other, backbone="tiny", cache=data / "crops").label == "custom 1"
 
 
+def test_after_a_run_that_diverged_other_settings_may_be_tried(data, tiny, tmp_path, monkeypatch):
+    def diverged(*rest):
+        raise ModelError("expected a finite loss")
+
+    out, fit = tmp_path / "out", module.fit
+    short = {"steps": 2, "steps_an_epoch": 2}
+    staged = replace(RECIPE, stage=[short, short])
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "fit", diverged)
+        with pytest.raises(ModelError):
+            run(data, out)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "fit", lambda *rest: diverged() if rest[4].seed > RECIPE.seed else fit(*rest))
+        with pytest.raises(ModelError):
+            train(data, out, staged, backbone="tiny", cache=data / "crops")
+    with pytest.raises(
+        DatasetError, match="expected the settings"
+    ):  # its first stage is there to be gone on with
+        run(data, out)
+
+
+def test_what_a_person_should_know_is_told(data, tiny, tmp_path, monkeypatch):
+    told = []
+    recipe = replace(
+        RECIPE, held_out=["greys"], kind_share={"gan": 1.0, "gann": 1.0}, counterpart={"greens": "x"}
+    )
+    monkeypatch.setattr(module, "FACE_SIDES", (1,))
+    train(data, tmp_path / "out", recipe, backbone="tiny", cache=data / "crops", tell=told.append)
+    unknown, few, weak = told
+    assert unknown == "The recipe names what the data do not have: greys, x, gann."
+    assert "no face can be called fake" in few
+    assert "judges only faces of 1 pixels or more" in weak
+
+
 def test_dropout_is_that_of_the_stage(data, tiny, trained, tmp_path, monkeypatch):
     asked = []
 

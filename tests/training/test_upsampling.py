@@ -82,6 +82,13 @@ def test_a_fake_has_the_replica_that_the_kernel_leaves(monkeypatch):
     assert np.median(noisy) > 3 * np.median(clean)
 
 
+def test_hardly_a_fake_is_its_own_real_face(crop):
+    changes = [
+        np.abs(redraw(crop, np.random.default_rng(seed)).astype(int) - crop).max() for seed in range(200)
+    ]
+    assert np.mean(np.array(changes) <= 3) < 0.01
+
+
 def test_without_noise_and_with_its_detail_a_crop_stays_as_it_is(crop, monkeypatch):
     monkeypatch.setattr(upsampling, "_NOISE", (0.0, 0.0))
     kept = [int(np.abs(redraw(crop, np.random.default_rng(seed)).astype(int) - crop).max()) for seed in SEEDS]
