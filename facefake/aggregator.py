@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -125,14 +125,17 @@ def usability(evidence: Evidence, calibration: Calibration) -> str | None:
     """Why a face cannot be judged, as "fault: the numbers behind it", or None when it can."""
     side, sharp, outside = evidence.face.side, evidence.sharpness, evidence.outside
     if side < calibration.min_face:
-        return f"too small: {pixels(side)} pixels, at least {pixels(calibration.min_face)} are needed"
+        told = _apart(side, [calibration.min_face], pixels)
+        return f"too small: {told} pixels, at least {pixels(calibration.min_face)} are needed"
     if outside > LARGEST_OUTSIDE:
+        told = _apart(outside, [LARGEST_OUTSIDE], percent, " %")
         return (
-            f"cut off: {percent(outside)} of the area around the face lies outside the picture, "
+            f"cut off: {told} of the area around the face lies outside the picture, "
             f"at most {percent(LARGEST_OUTSIDE)} may"
         )
     if sharp < calibration.min_sharpness:
-        return f"too blurred: sharpness {sharp:.2g}, at least {calibration.min_sharpness:.2g} is needed"
+        told = _apart(sharp, [calibration.min_sharpness], "{:.2g}".format)
+        return f"too blurred: sharpness {told}, at least {calibration.min_sharpness:.2g} is needed"
     return None
 
 
@@ -239,11 +242,28 @@ def verdict_on(
         return "uncertain", (
             f"rather fake than real ({percent(fake_probability)}), but {percent(rate)} of {alike} at least as fake"
         )
+    told = _apart(rate, [calibration.alarm_rate, calibration.uncertain_rate], percent, " %")
     return "uncertain", (
-        f"{percent(rate)} of {alike} at least as fake: too many to call it fake (at most "
+        f"{told} of {alike} at least as fake: too many to call it fake (at most "
         f"{percent(calibration.alarm_rate)}), too few to call it real "
         f"(more than {percent(calibration.uncertain_rate)})"
     )
+
+
+def _apart(value: float, limits: Sequence[float], told: Callable[[float], str], unit: str = "") -> str:
+    """A number for people, with as many digits as it takes to tell it from its limits.
+
+    Args:
+        value, limits: the number and what it is compared with.
+        told: writes a number as people usually read it.
+        unit: " %" where that writes a share in per cent.
+    """
+    text = told(value)
+    for digits in range(3, 9):
+        if all(text != told(limit) or value == limit for limit in limits):
+            break
+        text = f"{100 * value if unit else value:.{digits}g}{unit}"
+    return text
 
 
 def _alike(count: int) -> str:

@@ -116,8 +116,11 @@ def _runs(verdict: Verdict, length: int, line: int) -> list[tuple[int, int]]:
     if verdict == "real":
         arm = max(2 * line, length // 4)
         return [(0, min(arm, length)), (max(0, length - arm), length)]
-    dash, gap = (4 * line, 3 * line) if verdict == "uncertain" else (line, 2 * line)
-    gaps = max(1, round((length - dash) / (dash + gap)))
+    # At least one dash between the corners, or it would be brackets.
+    dash, gap, fewest = (
+        (min(4 * line, max(1, length // 5)), 3 * line, 2) if verdict == "uncertain" else (line, 2 * line, 1)
+    )
+    gaps = max(fewest, round((length - dash) / (dash + gap)))
     starts = [round(k * (length - dash) / gaps) for k in range(gaps + 1)]
     return [(max(0, start), start + dash) for start in starts]
 

@@ -18,7 +18,7 @@ from facefake.errors import ModelError
 from facefake.images import EncodedFile, ImageLimits, Source, load_picture, read_source
 from facefake.provenance import read_provenance
 from facefake.results import MORE_FACES, ImageResult
-from facefake.settings import MAX_FACES, settings_of
+from facefake.settings import MAX_FACES, settings_of, whole_number
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -66,8 +66,9 @@ class FakeImageDetector:
         max_faces: int = MAX_FACES,
         threads: int | None = None,
     ) -> None:
-        if max_faces < 1:
-            raise ValueError(f"expected max_faces to be at least 1, got {max_faces!r}")
+        max_faces = whole_number("max_faces", max_faces)
+        if limits is not None and not isinstance(limits, ImageLimits):
+            raise TypeError(f"expected limits to be ImageLimits or None, got {limits!r}")
         threads = threads_of_one(threads)
         self._classifier = Classifier(None if model is None else Path(model), runtime, threads)
         calibration = self._classifier.bundle.calibration

@@ -190,7 +190,7 @@ class _Job:
         if self._workers is not None and self._workers < 1:
             raise ValueError(f"expected workers to be at least 1, got {self._workers!r}")
         self._bounds = Bounds(options.get("timeout", TIMEOUT), options.get("worker_memory", WORKER_MEMORY))
-        check_bounds(self._bounds.seconds, self._bounds.memory)
+        check_bounds(self._bounds.seconds, self._bounds.memory, options.get("limits"))
         model = options.get("model")
         judging: dict[str, Any] = {
             "min_face": options.get("min_face"),

@@ -19,6 +19,7 @@ from facefake.errors import ImageError
 from facefake.images import ImageLimits, check_regular
 from facefake.native import naming_missing_libraries
 from facefake.refusal import Refusal, faults
+from facefake.settings import whole_number
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -56,8 +57,7 @@ class Sampling:
     def __post_init__(self) -> None:
         if not 0 < self.frames_per_second < math.inf:
             raise ValueError(f"expected frames_per_second to be above 0, got {self.frames_per_second!r}")
-        if self.max_frames < 1:
-            raise ValueError(f"expected max_frames to be at least 1, got {self.max_frames!r}")
+        object.__setattr__(self, "max_frames", whole_number("max_frames", self.max_frames))
 
     def interval(self, duration: float) -> float:
         """Seconds between the frames that are looked at in a clip of so many seconds."""

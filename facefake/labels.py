@@ -43,7 +43,12 @@ class Scale:
     def of(cls, width: int, height: int) -> Scale:
         """The sizes for a picture of so many pixels."""
         longer = max(width, height)
-        return cls(line=max(2, longer // 500), small=max(12, longer // 110), large=max(15, longer // 60))
+        most = min(width // 9, height // 2)  # of a strip: as large as a label still fits into
+        return cls(
+            line=max(2, longer // 500),
+            small=max(12, min(longer // 110, most)),
+            large=max(15, min(longer // 60, most)),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +143,8 @@ class _Placer:
         obstacles += [label.box for i, label in self.labels.items() if i != index]
         for text, size in options:
             extent = label_extent(text, size)
+            if extent[0] > self.width and (text, size) != options[-1]:
+                continue
             places = self._beside(frame, extent)
             if _area(frame) >= _ROOMY * extent[0] * extent[1]:
                 places += _inside(frame, extent)

@@ -100,9 +100,10 @@ def read_provenance(
         ImageError: the file cannot be read. What is wrong with its metadata becomes a note.
         TypeError: the source is no file.
     """
-    file = read_source(source, limits or ImageLimits())
-    if not isinstance(file, EncodedFile):
+    if not isinstance(source, (str, bytes, os.PathLike, EncodedFile)):
         raise TypeError(f"expected a path or the bytes of a file, got a {type(source).__name__}")
+    file = read_source(source, limits or ImageLimits())
+    assert isinstance(file, EncodedFile)
     entries, notes = read_entries(file.data)
     credentials = read_credentials(file.data)
     linked = [entry for entry in entries if (entry.standard, entry.name) == ("XMP", "provenance")]

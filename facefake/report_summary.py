@@ -157,7 +157,7 @@ def histogram(tally: Tally) -> str:
         if any(column.values())
     )
     return (
-        f'<svg class="histogram" viewBox="0 0 {_LEFT + _WIDE + 24} {bottom + 30}" role="img" '
+        f'<svg class="histogram" viewBox="0 0 {_LEFT + _WIDE + 40} {bottom + 30}" role="img" '
         f'aria-label="{escape("Faces by fake probability. " + told)}"><defs>{_PATTERNS}</defs>{"".join(drawn)}</svg>'
     )
 

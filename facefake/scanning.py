@@ -25,6 +25,7 @@ from facefake.settings import (
     WORKER_MEMORY,
     Settings,
     read_settings,
+    whole_number,
 )
 from facefake.sources import find_pictures
 from facefake.video import is_video
@@ -98,7 +99,8 @@ def scan(
     """
     if workers is not None and workers < 0:
         raise ValueError(f"expected workers to be at least 0, got {workers!r}")
-    check_bounds(timeout, worker_memory)
+    check_bounds(timeout, worker_memory, limits)
+    model = None if model is None else os.fsdecode(model)
     judging: dict[str, Any] = {"min_face": min_face, "alarm_rate": alarm_rate, "runtime": runtime}
     judging["max_faces"] = max_faces
     settings = read_settings(model, **judging)
@@ -207,17 +209,21 @@ class _Jobs:
             yield self._aside.popleft()
 
 
-def check_bounds(timeout: float, worker_memory: int) -> None:
+def check_bounds(timeout: float, worker_memory: int, limits: ImageLimits | None) -> None:
     """Whether a worker can be held to these.
 
     Raises:
-        ValueError: they are not above 0, or larger than any system can count.
+        TypeError, ValueError: they are of other kinds, not above 0, or larger than any system can count.
     """
+    from facefake.images import ImageLimits
+
+    if limits is not None and not isinstance(limits, ImageLimits):
+        raise TypeError(f"expected limits to be ImageLimits or None, got {limits!r}")
     if not 0 < timeout <= LONGEST_TIMEOUT:
         raise ValueError(
             f"expected a timeout above 0 and at most {LONGEST_TIMEOUT:,} seconds, got {timeout!r}"
         )
-    if not 0 < worker_memory <= MOST_WORKER_MEMORY:
+    if not 0 < whole_number("worker_memory", worker_memory) <= MOST_WORKER_MEMORY:
         raise ValueError(
             f"expected worker_memory above 0 and at most {MOST_WORKER_MEMORY:,} bytes, got {worker_memory!r}"
         )

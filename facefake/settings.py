@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,8 +65,22 @@ def settings_of(
         runtime=runtime,
         alarm_rate=bundle.calibration.alarm_rate if alarm_rate is None else alarm_rate,
         min_face=float(bundle.calibration.min_face if min_face is None else min_face),
-        max_faces=max_faces,
+        max_faces=whole_number("max_faces", max_faces),
     )
+
+
+def whole_number(name: str, value: object) -> int:
+    """An argument that must be a whole number, at least 1; NumPy's are taken, too.
+
+    Raises:
+        TypeError, ValueError: it is none, or below 1.
+    """
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"expected {name} to be a whole number, got {value!r}")
+    number = operator.index(value)
+    if number < 1:
+        raise ValueError(f"expected {name} to be at least 1, got {value!r}")
+    return number
 
 
 def read_settings(model: str | bytes | os.PathLike[str] | None, **chosen: Any) -> Settings:

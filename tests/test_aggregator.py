@@ -26,6 +26,7 @@ from facefake.aggregator import (
     relative_scores,
     sharpness,
     usability,
+    verdict_on,
 )
 from facefake.detection import Face
 from facefake.errors import ModelError
@@ -225,6 +226,35 @@ def test_uncertain_says_why_in_numbers() -> None:
     assert "of real faces look at least as fake" in alone.reason
     assert "at most 1 %" in alone.reason
     assert "more than 10 %" in alone.reason
+
+
+@pytest.mark.parametrize(
+    ("rate", "told"),
+    [
+        (0.0102, "1.02 % of real faces look at least as fake: too many to call it fake (at most 1 %)"),
+        (0.01000004, "1.000004 % of real"),
+        (
+            0.0998,
+            "9.98 % of real faces look at least as fake: too many to call it fake (at most 1 %), too few",
+        ),
+        (0.05, "5 % of real"),
+        (0.1, "10 % of real"),
+    ],
+)
+def test_a_number_beside_its_limit_is_told_apart_from_it(rate: float, told: str) -> None:
+    verdict, reason = verdict_on(rate, 0.3, "real faces look", CALIBRATION)
+    assert verdict == "uncertain"
+    assert reason is not None and reason.startswith(told)
+
+
+def test_a_face_just_beyond_a_limit_is_told_apart_from_it() -> None:
+    told = [
+        usability(unusable, CALIBRATION)
+        for unusable in (evidence(side=23.96), evidence(outside=0.403), evidence(sharp=0.01996))
+    ]
+    assert told[0] == "too small: 23.96 pixels, at least 24 are needed"
+    assert told[1] is not None and told[1].startswith("cut off: 40.3 % of the area")
+    assert told[2] == "too blurred: sharpness 0.01996, at least 0.02 is needed"
 
 
 def test_no_face_is_not_applicable() -> None:

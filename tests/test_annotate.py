@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from facefake.annotate import STYLES, annotate
+from facefake.annotate import STYLES, _runs, annotate
 from facefake.images import Picture
 from facefake.results import FaceResult, ImageResult, Verdict
 
@@ -71,6 +71,17 @@ def test_each_verdict_has_its_colour_around_the_face(verdict: Verdict) -> None:
     assert coloured[180:182, 180:182].all()
     assert not coloured[101:179, 101:179].any()
     assert not coloured[186:].any()
+
+
+@pytest.mark.parametrize("length", [20, 40, 53, 110, 400])
+@pytest.mark.parametrize("line", [2, 5, 9])
+def test_a_dashed_side_has_a_dash_between_its_corners(length: int, line: int) -> None:
+    line = min(line, length // 12 or 1)
+    runs = _runs("uncertain", length, line)
+    assert len(runs) >= 3
+    assert runs[0][0] == 0
+    assert runs[-1][1] == length
+    assert all(end < start for (_, end), (start, _) in pairwise(runs))
 
 
 def test_each_verdict_has_its_own_line_pattern() -> None:

@@ -4,7 +4,7 @@ import io
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from facefake.calibration import probability
 from facefake.detector import FakeImageDetector
 from facefake.errors import ImageError, ModelError
 from facefake.results import ImageResult
+from facefake.scanning import scan
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 TRUTH = json.loads((SAMPLES / "truth.json").read_text())
@@ -169,3 +170,24 @@ def test_it_can_be_closed_twice(tiny_bundle):
     with FakeImageDetector(tiny_bundle, threads=1) as detector:
         detector.analyze(PORTRAIT)
         detector.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ({"max_faces": 2.5}, TypeError),
+        ({"max_faces": True}, TypeError),
+        ({"max_faces": 0}, ValueError),
+        ({"limits": 5}, TypeError),
+    ],
+)
+def test_arguments_of_other_kinds_are_refused(tiny_bundle, settings, fault):
+    with pytest.raises(fault, match=next(iter(settings))):
+        FakeImageDetector(tiny_bundle, **settings)
+    with pytest.raises(fault, match=next(iter(settings))):
+        list(scan("x.jpg", model=tiny_bundle, workers=0, **settings))
+
+
+def test_a_whole_number_of_numpy_is_one(tiny_bundle):
+    with FakeImageDetector(tiny_bundle, max_faces=np.int64(3)) as detector:
+        assert json.loads(json.dumps(asdict(detector.settings)))["max_faces"] == 3

@@ -472,6 +472,56 @@ def test_the_keyboard_reaches_everything(report: Callable[..., Path], tmp_path: 
     assert focused().startswith("Face 2 of a10.png")
 
 
+def test_the_first_click_after_typing_counts(
+    report: Callable[..., Path], tmp_path: Path, window: Window
+) -> None:
+    tab = window.open(report(*four_kinds(tmp_path)))
+    tab.type("#name", "b.p")
+    tab.wait_for_timeout(300)  # typing is waited for
+    tab.locator(".card").first.click()
+    assert tab.locator("#detail").is_visible()
+
+
+def test_the_arrow_keys_go_on_after_anything_was_pressed(
+    report: Callable[..., Path], tmp_path: Path, window: Window
+) -> None:
+    tab = window.open(report(*four_kinds(tmp_path)))
+    heading = tab.locator("#detail-heading")
+    tab.locator(".card").first.click()
+    tab.focus("#overlay")
+    tab.keyboard.press("Enter")
+    tab.keyboard.press("ArrowRight")
+    tab.keyboard.press("ArrowRight")
+    assert heading.inner_text() == "Face 2 of a10.png"
+    tab.focus(".siblings-face")
+    tab.keyboard.press("Enter")
+    tab.keyboard.press("ArrowLeft")
+    tab.keyboard.press("ArrowLeft")
+    assert "disabled" not in tab.locator("#next").evaluate("node => node.outerHTML")
+    for _ in range(5):
+        tab.locator("#next").evaluate("node => node.focus() ?? node.click()")
+    assert tab.locator("#next").is_disabled()
+    last = heading.inner_text()
+    tab.keyboard.press("ArrowLeft")
+    assert heading.inner_text() != last
+    assert tab.evaluate("document.activeElement.closest('dialog') !== null")
+
+
+def test_marking_text_does_not_close_the_dialog(
+    report: Callable[..., Path], tmp_path: Path, window: Window
+) -> None:
+    tab = window.open(report(*four_kinds(tmp_path)))
+    tab.locator(".card").first.click()
+    start, end = (tab.locator(which).bounding_box() for which in ("#detail-heading", "#facts dl"))
+    tab.mouse.move(start["x"] + 5, start["y"] + 5)
+    tab.mouse.down()
+    tab.mouse.move(end["x"] + 20, end["y"] + 10, steps=4)
+    tab.mouse.up()
+    assert tab.locator("#detail").is_visible()
+    tab.mouse.click(3, 450)  # beside it
+    assert not tab.locator("#detail").is_visible()
+
+
 def test_the_dialog_shows_the_picture_with_its_boxes(
     report: Callable[..., Path], tmp_path: Path, window: Window
 ) -> None:

@@ -149,3 +149,18 @@ def test_frames_stay_within_the_picture_and_outside_the_face() -> None:
     assert outline(face((100, 100, 200, 200)), 400, 400) == (98, 98, 202, 202)
     assert outline(face((-50, -50, 30, 500)), 400, 400) == (0, 0, 32, 400)
     assert outline(face((-90, -90, -50, -50)), 400, 400) == (0, 0, 1, 1)
+
+
+@pytest.mark.parametrize(("width", "height"), [(720, 13_000), (1080, 20_000), (100, 3_000), (13_000, 120)])
+def test_labels_of_a_strip_stay_within_it_and_say_the_percentage(width: int, height: int) -> None:
+    side = min(width, height) / 2
+    step = (max(width, height) - side) / 3
+    along = [side / 2 + step * number for number in range(3)]
+    boxes = [
+        (20, at, 20 + side, at + side) if height > width else (at, 40, at + side, 40 + side) for at in along
+    ]
+    faces = [face(box, "uncertain", index, 0.62) for index, box in enumerate(boxes)]
+    for label in place_labels(faces, width, height):
+        left, top, right, bottom = label.box
+        assert label.text.endswith("62 %")
+        assert left >= 0 and top >= 0 and right <= width and bottom <= height

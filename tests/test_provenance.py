@@ -146,6 +146,8 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
         read_provenance(tmp_path / "missing.png")
     with pytest.raises(TypeError, match="got a Image"):
         read_provenance(Image.new("RGB", (9, 9)))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="a path or the bytes of a file, got a int"):
+        read_provenance(3)  # type: ignore[arg-type]
 
 
 def test_generators_come_first_and_there_is_an_end_to_it() -> None:

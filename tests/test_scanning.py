@@ -399,3 +399,13 @@ def test_the_function_is_not_hidden_by_a_module_of_its_name() -> None:
     import facefake.scanning
 
     assert facefake.scan is scan
+
+
+def test_the_model_may_be_bytes(tiny_bundle: Path) -> None:
+    (record,) = facefake.scan(SAMPLES / "astronaut.jpg", model=os.fsencode(tiny_bundle), workers=0)
+    assert isinstance(record, ImageResult)
+
+
+def test_memory_is_a_whole_number_of_bytes(tiny_bundle: Path) -> None:
+    with pytest.raises(TypeError, match="worker_memory to be a whole number"):
+        next(facefake.scan("x.jpg", model=tiny_bundle, worker_memory=2e9))  # type: ignore[arg-type]

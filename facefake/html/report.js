@@ -280,7 +280,8 @@
 
   const controls = at("controls");
   controls.addEventListener("submit", (event) => event.preventDefault());
-  controls.addEventListener("change", arrange);
+  // A field that is left says so when the mouse goes down: cards that were replaced then would miss its coming up.
+  controls.addEventListener("change", (event) => event.target.tagName !== "INPUT" && arrange());
   let typed = 0;
   controls.addEventListener("input", (event) => {
     if (event.target.tagName !== "INPUT") return;
@@ -440,6 +441,7 @@
 
   function show(face) {
     const before = shown;
+    const focused = document.activeElement;
     shown = face;
     const place = order.indexOf(face);
     if (place >= 0) reach(place, false);
@@ -452,6 +454,15 @@
       showPicture(face.picture);
     }
     facts(face);
+    keepFocus(focused);
+  }
+
+  // What had the focus may be gone or disabled now, and with it the place of who uses the keyboard.
+  function keepFocus(focused) {
+    const now = document.activeElement;
+    if (!detail.open || (detail.contains(now) && !now.disabled)) return;
+    const again = focused.id && at(focused.id);
+    (again && detail.contains(again) && !again.disabled ? again : at("close")).focus();
   }
 
   function open(place) {
@@ -471,14 +482,17 @@
   at("previous").addEventListener("click", () => step(-1));
   at("next").addEventListener("click", () => step(1));
   at("close").addEventListener("click", () => detail.close());
-  detail.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.altKey || event.metaKey) return;
+  document.addEventListener("keydown", (event) => {
+    if (!detail.open || event.ctrlKey || event.altKey || event.metaKey) return;
     if (event.key === "ArrowLeft") step(-1);
     else if (event.key === "ArrowRight") step(1);
     else return;
     event.preventDefault();
   });
-  detail.addEventListener("click", (event) => event.target === detail && detail.close()); // beside it
+  let pressed = null;
+  detail.addEventListener("pointerdown", (event) => (pressed = event.target));
+  // Beside it, and not where text was marked from one part to another.
+  detail.addEventListener("click", (event) => event.target === detail && pressed === detail && detail.close());
   detail.addEventListener("close", () => {
     for (const id of ["picture", "whole", "facts"]) at(id).replaceChildren();
     // The browser has just put the focus back on the card that opened it.
