@@ -87,19 +87,31 @@ def in_worker(folder: str, *arguments: Any) -> StoredAnalyst:
 
 
 class Attempts:
-    """Counts how often each picture was begun and not ended, wherever that was; one actor for all machines."""
+    """Counts how often each picture was begun and not ended, wherever that was; one actor for all machines.
+
+    An actor is at one picture at a time, and after its machine is lost it begins anew under its old name. So what it had
+    begun before is lost, while what others have begun may still be running: equal pictures are no sign of a crash.
+    """
 
     def __init__(self) -> None:
-        self._begun: Counter[bytes] = Counter()
+        self._begun: dict[bytes, Counter[str]] = {}
+        self._at: dict[str, bytes] = {}
 
-    def begin(self, key: bytes) -> int:
-        """How many attempts there were before this one, none of which came to an end."""
-        self._begun[key] += 1
-        return self._begun[key] - 1
+    def begin(self, key: bytes, actor: str) -> int:
+        """How many attempts there were before this one that will not come to an end."""
+        begun = self._begun.setdefault(key, Counter())
+        running = sum(self._at.get(other) == key for other in begun if other != actor)
+        lost = begun.total() - running
+        begun[actor] += 1
+        self._at[actor] = key
+        return lost
 
-    def end(self, key: bytes) -> None:
-        """The attempt has come to an end."""
-        del self._begun[key]
+    def end(self, key: bytes, actor: str) -> None:
+        """The actor's attempt has come to an end."""
+        del self._at[actor]
+        del self._begun[key][actor]
+        if not self._begun[key]:
+            del self._begun[key]
 
 
 class Analysts:
@@ -111,6 +123,7 @@ class Analysts:
         settings: for the records of failures.
         attempts: the actor of `Attempts`.
         known: a reference to the `KnownFiles` that are left out; None for none.
+        folder: to which relative paths are relative.
     """
 
     def __init__(
@@ -120,9 +133,12 @@ class Analysts:
         settings: Settings,
         attempts: Any,
         known: Any,
+        folder: str,
     ) -> None:
         import ray
 
+        self._folder = folder
+        self._name = str(ray.get_runtime_context().get_actor_id())
         self._settings = settings
         self._attempts = attempts
         self._known: KnownFiles | None = known and ray.get(known)
@@ -157,7 +173,7 @@ class Analysts:
         else:
             name, data = row.get("path"), row.get("bytes")
             path = _NAMELESS if name is None else os.fsdecode(name)
-            file = _state(path, data, row)
+            file = _state(path, data, row, self._folder)
             if name and file and self._known and self._known.holds(path, file):
                 return {"path": valid_unicode(path), "verdict": None, "record": None}
             values = self._values(StoredJob(0, path, file, data=data))
@@ -173,7 +189,7 @@ class Analysts:
         import ray
 
         key = blake2b(job.data or job.path.encode("utf-8", "surrogateescape"), digest_size=16).digest()
-        before = ray.get(self._attempts.begin.remote(key))
+        before = ray.get(self._attempts.begin.remote(key, self._name))
         if before >= ATTEMPTS:
             answer: Done | Failure = Failure(
                 "crashed", "an analysis", f"{before} that ended with their actor or machine"
@@ -181,7 +197,7 @@ class Analysts:
         else:
             self._waiting.append(job)
             _, answer = next(self._answers)
-        self._attempts.end.remote(key)
+        self._attempts.end.remote(key, self._name)
         record = (
             failed(job, answer.kind, answer.expected, answer.got)
             if isinstance(answer, Failure)
@@ -192,12 +208,12 @@ class Analysts:
         return record.to_dict()
 
 
-def _state(path: str, data: bytes | None, row: dict[str, Any]) -> FileState | None:
+def _state(path: str, data: bytes | None, row: dict[str, Any], folder: str) -> FileState | None:
     if data is not None:
         return FileState(len(data), 0)
     if row.get("size") is not None:
         return FileState(row["size"], row.get("modified_ns") or 0)
-    return stored_state(path) if is_uri(path) else file_state(path)
+    return stored_state(path) if is_uri(path) else file_state(os.path.join(folder, path))
 
 
 def _stream(job: Job) -> Any:

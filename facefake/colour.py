@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, TiffImagePlugin
 
 from facefake.refusal import Refusal, faults
 
@@ -29,7 +29,15 @@ def colour_and_alpha(image: Image.Image, notes: list[str]) -> tuple[Image.Image,
 def _from_deep_grey(image: Image.Image, notes: list[str]) -> tuple[Image.Image, Image.Image | None]:
     samples = np.asarray(image)
     full = 65535
-    if not image.mode.startswith("I;16"):
+    if image.mode.startswith("I;16"):
+        tags = getattr(
+            image, "tag_v2", {}
+        )  # of a TIFF, whose 12 bits Pillow leaves as they are, and whose white at 0
+        bits = tags.get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0]
+        full = (1 << bits) - 1 if 8 < bits < 16 else full
+        if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:
+            samples = full - np.minimum(samples, full)
+    else:
         low, high = samples.min(), samples.max()
         if not (low >= 0 and high <= full):  # phrased so that NaN is refused too
             raise Refusal("unsupported", "grey values from 0 to 1, 255 or 65535", f"{low:g} to {high:g}")

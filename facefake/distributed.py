@@ -242,6 +242,7 @@ class _Job:
                 self.settings,
                 attempts,
                 known and ray.put(known),
+                os.getcwd(),
             ),
             compute=ray.data.ActorPoolStrategy(
                 min_size=1,
@@ -275,7 +276,13 @@ def _connect(address: str | None) -> None:
             # Ray itself tries for minutes.
             socket.create_connection((found[1], int(found[2])), _LONGEST_CONNECT).close()
         with quiet():  # it tells of the variable above
-            ray.init(address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+            # With no address at all Ray would join any cluster that somebody has started on this machine.
+            ray.init(
+                address or os.environ.get("RAY_ADDRESS") or "local",
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="ERROR",
+            )
     except (OSError, OverflowError, RuntimeError, ValueError) as error:
         raise FaceFakeError(f"expected a Ray cluster at {address or 'hand'}, got: {error}") from error
     for handler in logging.getLogger("ray.data").handlers:
@@ -295,5 +302,9 @@ def _own_errors() -> Iterator[None]:
         while inner is not None and type(inner) not in _OWN:
             inner = getattr(inner, "cause", None) or inner.__cause__
         if inner is None:
-            raise
-        raise inner from error
+            told = str(error).strip().splitlines()
+            raise FaceFakeError(
+                f"expected the Ray cluster to last, got: {told[0] if told else type(error).__name__}"
+            ) from error
+        # Ray has added what it advises.
+        raise type(inner)(str(inner).partition(" Failed to apply UDF")[0]) from error

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _CONTAINER = re.compile(
     rb".{4}(?:ftyp|moov|mdat|free|skip|wide)|\x1a\x45\xdf\xa3|RIFF.{4}AVI ", re.DOTALL
 )  # QuickTime and MP4, Matroska and WebM, AVI
+_COUNTING = re.compile(rb".{4}(?:ftyp|moov|mdat|free|skip|wide)", re.DOTALL)
 _OPTIONS = {
     "OPENCV_FFMPEG_CAPTURE_OPTIONS": "protocol_whitelist;file|format_whitelist;mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi",
     "OPENCV_FFMPEG_LOGLEVEL": "-8",  # what is wrong with a file is said here, not on standard error
@@ -89,6 +90,7 @@ class VideoFile:
         width, height: of its frames, upright, in pixels.
         rate: its frames a second, as the file says.
         duration: its seconds, as the file says, or counted where it says nothing.
+        ended: whether `frames` came to the last one.
 
     Raises:
         ImageError: it cannot be read; its `kind` is one of `images.ERROR_KINDS`.
@@ -98,6 +100,7 @@ class VideoFile:
     def __init__(self, path: str | os.PathLike[str], limits: ImageLimits | None = None) -> None:
         self.path = os.fsdecode(path)
         self._file = -1
+        self.ended = False
         try:
             with self._named():
                 self._open(limits or ImageLimits())
@@ -140,10 +143,12 @@ class VideoFile:
             if count == 0:
                 raise Refusal("corrupt", "at least one frame", "none that can be decoded")
             # Not to the second: sound may go on longer, and the number of frames be an estimate.
-            if end < 0.9 * self.duration - max(1 / self.rate, min(1.0, 0.1 * self.duration)):
+            early = end < 0.9 * self.duration - max(1 / self.rate, min(1.0, 0.1 * self.duration))
+            if early and not self._has_all_frames():
                 raise Refusal(
                     "truncated", f"a video of {self.duration:.1f} seconds", f"an end after {end:.1f} seconds"
                 )
+            self.ended = True
 
     def close(self) -> None:
         """Frees the decoder and closes the file."""
@@ -200,6 +205,22 @@ class VideoFile:
         self.duration = count / self.rate if count > 0 else self._counted()
         if not 0 < self.duration <= _LONGEST:
             raise Refusal("too_large", f"at most {_LONGEST:,} seconds", f"{self.duration:,.0f}")
+
+    def _has_all_frames(self) -> bool:
+        """Whether as many frames come as the file says: the last picture may be held for long. Only MP4 and QuickTime
+        count them.
+        """
+        import cv2
+
+        if not _COUNTING.match(os.pread(self._file, 64, 0)):
+            return False
+        self._capture.release()
+        self._capture = _capture(self._name)
+        promised = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        come = 0
+        while come < promised and self._capture.grab():
+            come += 1
+        return bool(come >= promised)
 
     def _counted(self) -> float:
         """The seconds of a video that does not say how long it is, as those do not that were streamed."""

@@ -32,6 +32,10 @@ _PACKAGES = {
 # takes seconds, and sounddevice, for microphones, runs a compiler in search of a system library.
 _NEEDLESS = ("tensorflow", "sounddevice")
 
+# And this one to plot landmarks in three dimensions: it looks for fonts, and where it cannot write to the home folder
+# each process leaves a temporary one.
+_SELDOM = ("matplotlib", "matplotlib.pyplot")
+
 _CHATTER = re.compile(
     rb"[IW]\d{4} .*\.cc:\d+\] "
     rb"|(INFO|WARNING|VERBOSE): (\[\S+\.cc:\d+\] |Created |Logging before |All log messages)"
@@ -61,22 +65,33 @@ def naming_missing_libraries() -> Iterator[None]:
         ) from error
 
 
+class _Later(ModuleType):
+    """Stands for a module that is imported when somebody asks it for something."""
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(importlib.import_module(self.__name__), name)
+
+
 def import_mediapipe() -> ModuleType:
-    """The package mediapipe, imported without the heavy packages that it does not need.
+    """The package mediapipe, imported without the heavy packages that it does not need, or not yet.
 
     Raises:
         MissingLibraryError: a system library is not installed.
     """
     with _lock, naming_missing_libraries():
-        blocked = (
-            [] if "mediapipe" in sys.modules else [name for name in _NEEDLESS if name not in sys.modules]
-        )
-        for name in blocked:
-            sys.modules[name] = None  # type: ignore[assignment]
+        stand_ins: dict[str, ModuleType | None] = dict.fromkeys(_NEEDLESS)
+        for name in _SELDOM:
+            stand_ins[name] = _Later(name)
+        package, plots = (stand_ins[name] for name in _SELDOM)
+        package.pyplot = plots  # type: ignore[union-attr]
+        if "mediapipe" in sys.modules:
+            stand_ins = {}
+        stand_ins = {name: module for name, module in stand_ins.items() if name not in sys.modules}
+        sys.modules.update(stand_ins)  # type: ignore[arg-type]
         try:
             return importlib.import_module("mediapipe")
         finally:
-            for name in blocked:
+            for name in stand_ins:
                 sys.modules.pop(name, None)
 
 

@@ -166,7 +166,7 @@ def analyze_video(
             progress(count, max(count, expected))
         judgement = judge_persons([track.detections for track in tracker.tracks], count, detector.calibration)
         warnings: tuple[str, ...] = (STILLS,)
-        if video.duration - last > 2 * interval:
+        if not video.ended and video.duration - last > 2 * interval:
             warnings += (f"only the first {last:.0f} seconds were looked at",)
         if crowded:
             warnings += (

@@ -305,6 +305,24 @@ def test_datasets_and_stores_are_taken(
             )
 
 
+def test_equal_pictures_at_once_are_no_lost_attempts_but_those_of_one_actor_are() -> None:
+    from facefake.actors import Attempts
+
+    attempts = Attempts()
+    assert [attempts.begin(b"same", actor) for actor in "abcd"] == [0, 0, 0, 0]
+    assert attempts.begin(b"same", "a") == 1  # its machine was lost meanwhile
+    attempts.begin(b"other", "b")
+    assert attempts.begin(b"same", "a") == 3
+    attempts.end(b"same", "c")
+    attempts.end(b"same", "d")
+    assert attempts.begin(b"same", "e") == 3
+    attempts.end(b"same", "a")
+    attempts.end(b"same", "e")
+    assert attempts.begin(b"same", "f") == 1
+    attempts.end(b"other", "b")
+    assert attempts.begin(b"other", "b") == 0
+
+
 def deadly(*_: Any) -> Callable[[Job], Done]:
     """In the place of `in_worker`: an analyst that some pictures make end its actor."""
 
@@ -350,7 +368,7 @@ def test_faults_of_the_installation_end_the_scan(
     cluster: Any, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("facefake.actors.in_worker", faulty)
-    with pytest.raises(ModelError, match="got half of one"):
+    with pytest.raises(ModelError, match=r"got half of one$"):
         distributed.scan("x.jpg", tmp_path / "out", address=cluster.address, model=tiny_bundle)
 
 

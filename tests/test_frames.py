@@ -214,3 +214,59 @@ def test_nothing_is_written_to_standard_error_and_the_environment_stays(clip: Cl
 def test_a_sampling_must_be_one(wrong: tuple[float, int]) -> None:
     with pytest.raises(ValueError, match="expected"):
         Sampling(*wrong)
+
+
+def held(data: bytes, seconds: int) -> bytes:
+    """An MP4 file of one track whose last picture is shown for so long, as in slide shows."""
+    places: dict[bytes, tuple[int, int, list[int]]] = {}
+
+    def walk(start: int, end: int, parents: list[int]) -> None:
+        while start + 8 <= end:
+            size, kind = struct.unpack_from(">I4s", data, start)
+            places[kind] = start, size, parents
+            if kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts"):
+                walk(start + 8, start + size, [*parents, start])
+            start += size
+
+    walk(0, len(data), [])
+    assert places[b"moov"][0] > places[b"mdat"][0]  # or the places of the frames would move
+    at, size, parents = places[b"stts"]
+    count, delta = struct.unpack_from(">II", data, at + 16)
+    scale = struct.unpack_from(">I", data, places[b"mdhd"][0] + 20)[0]
+    changed = bytearray(data)
+    for kind, offset, of_movie in (
+        (b"mdhd", 24, False),
+        (b"mvhd", 24, True),
+        (b"tkhd", 28, True),
+        (b"elst", 16, True),
+    ):
+        if kind in places:
+            unit = struct.unpack_from(">I", data, places[b"mvhd"][0] + 20)[0] if of_movie else scale
+            whole = (delta * (count - 1) + seconds * scale) * unit // scale
+            struct.pack_into(">I", changed, places[kind][0] + offset, whole)
+    table = struct.pack(">I4s6I", 32, b"stts", 0, 2, count - 1, delta, 1, seconds * scale)
+    for parent in parents:
+        struct.pack_into(
+            ">I", changed, parent, struct.unpack_from(">I", changed, parent)[0] + len(table) - size
+        )
+    changed[at : at + size] = table
+    return bytes(changed)
+
+
+def test_a_last_picture_that_is_held_is_no_missing_end(clip: Clip, tmp_path: Path) -> None:
+    whole = held(clip("held.mp4", "mp4v").read_bytes(), 20)
+    path = tmp_path / "held.mp4"
+    path.write_bytes(whole)
+    with VideoFile(path) as video:
+        assert video.duration > 20
+        frames = list(video.frames(Sampling()))
+        assert video.ended
+    assert frames[-1].time > 2
+    # Its index promises frames that do not come.
+    start = whole.index(b"mdat") + 4
+    path.write_bytes(
+        whole[: start + 600]
+        + bytes(len(whole[start + 600 : whole.index(b"moov") - 4]))
+        + whole[whole.index(b"moov") - 4 :]
+    )
+    assert refused(path).kind in ("truncated", "corrupt")

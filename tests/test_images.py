@@ -894,3 +894,45 @@ def test_a_png_whose_texts_are_larger_than_pillow_reads_is_read_without_them() -
     with pytest.raises(ImageError) as fault:
         load_picture(cut)
     assert fault.value.kind == "truncated"
+
+
+def tiff(data: bytes, width: int, height: int, bits: int, white_is_zero: bool) -> bytes:
+    """A grey TIFF without compression."""
+    photometric = 0 if white_is_zero else 1
+    numbers = {
+        256: width,
+        257: height,
+        258: bits,
+        259: 1,
+        262: photometric,
+        273: 8,
+        277: 1,
+        278: height,
+        279: len(data),
+    }
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in numbers.items())
+    return (
+        b"II*\0"
+        + struct.pack("<I", 8 + len(data))
+        + data
+        + struct.pack("<H", len(numbers))
+        + entries
+        + bytes(4)
+    )
+
+
+@pytest.mark.parametrize(("bits", "white_is_zero"), [(12, False), (16, False), (16, True)])
+def test_deep_grey_tiffs_have_their_own_scale_and_sense(bits: int, white_is_zero: bool) -> None:
+    grey = np.arange(256, dtype=np.uint16).reshape(16, 16)
+    deep = grey * (257 if bits == 16 else 16) + (0 if bits == 16 else grey // 16)
+    stored = (1 << bits) - 1 - deep if white_is_zero else deep
+    if bits == 16:
+        data = stored.astype("<u2").tobytes()
+    else:
+        left, right = stored[:, ::2], stored[:, 1::2]
+        data = (
+            np.stack([left >> 4, (left & 15) << 4 | right >> 8, right & 255], -1).astype(np.uint8).tobytes()
+        )
+    picture = load_picture(tiff(data, 16, 16, bits, white_is_zero))
+    assert np.abs(picture.pixels[..., 0].astype(int) - grey).max() <= 1
+    assert picture.warnings == ()

@@ -130,3 +130,19 @@ def test_stores_in_memory_can_be_read(folder: Path) -> None:
     finally:
         shutil.rmtree(folder)
         memory.rm("/facefake-test", recursive=True)
+
+
+def test_names_with_two_colons_are_read_where_a_uri_can_tell_them(tmp_path: Path) -> None:
+    (tmp_path / "b::c.jpg").write_text("whole")
+    (found,) = find_stored(f"file://{tmp_path}")
+    assert isinstance(found, Stored)
+    assert found.file is not None and found.file.size == 5
+    with opened(found.uri) as file:
+        assert file.read() == b"whole"
+    system = fsspec.filesystem("memory")
+    system.pipe("/odd/b::c.jpg", b"whole")
+    system.pipe("/odd/d.jpg", b"whole")
+    unreadable, other = find_stored("memory://odd")
+    assert isinstance(unreadable, ErrorResult)
+    assert "b::c.jpg, in which :: would begin another store" in unreadable.message
+    assert isinstance(other, Stored)
