@@ -22,6 +22,7 @@ OUTLIER_SIGN = "!"
 """What follows the words on a face that stands out from the others of its picture."""
 
 _URGENCY = ("fake", "uncertain", "real", "not_applicable")
+_STRIP = 4  # a picture whose sides differ by more is looked at part by part, not fitted to a screen
 _ROOMY = 12  # a label inside its face's own box may take one part in so many of it
 
 
@@ -42,13 +43,8 @@ class Scale:
     @classmethod
     def of(cls, width: int, height: int) -> Scale:
         """The sizes for a picture of so many pixels."""
-        longer = max(width, height)
-        most = min(width // 9, height // 2)  # of a strip: as large as a label still fits into
-        return cls(
-            line=max(2, longer // 500),
-            small=max(12, min(longer // 110, most)),
-            large=max(15, min(longer // 60, most)),
-        )
+        longer = min(max(width, height), _STRIP * min(width, height))
+        return cls(line=max(2, longer // 500), small=max(12, longer // 110), large=max(15, longer // 60))
 
 
 @dataclass(frozen=True, slots=True)
