@@ -293,7 +293,7 @@ def _connect(address: str | None) -> None:
 @contextmanager
 def _own_errors() -> Iterator[None]:
     """Raises what facefake raised on some machine as it would be raised here, without Ray's wrapping."""
-    from ray.exceptions import RayError
+    from ray.exceptions import RayError, RayTaskError
 
     try:
         yield
@@ -302,6 +302,8 @@ def _own_errors() -> Iterator[None]:
         while inner is not None and type(inner) not in _OWN:
             inner = getattr(inner, "cause", None) or inner.__cause__
         if inner is None:
+            if isinstance(error, RayTaskError):  # of what the caller's dataset does before
+                raise
             told = str(error).strip().splitlines()
             raise FaceFakeError(
                 f"expected the Ray cluster to last, got: {told[0] if told else type(error).__name__}"

@@ -378,3 +378,15 @@ def test_a_cluster_that_is_not_there_is_one_clear_error(cluster: Any, tmp_path: 
     ray.shutdown()
     with pytest.raises(FaceFakeError, match="expected a Ray cluster at"):
         distributed.scan("x.jpg", tmp_path / "out", address="127.0.0.1:1")
+
+
+def test_a_lost_cluster_is_one_clear_error_and_a_callers_own_fault_stays_its_own() -> None:
+    exceptions = pytest.importorskip("ray.exceptions")
+    with (
+        pytest.raises(FaceFakeError, match="expected the Ray cluster to last, got: "),
+        distributed._own_errors(),
+    ):
+        raise exceptions.LocalRayletDiedError
+    fault = exceptions.RayTaskError("read", "a traceback", ValueError("the caller's"))
+    with pytest.raises(exceptions.RayTaskError), distributed._own_errors():
+        raise fault
