@@ -482,7 +482,7 @@ def test_settings_reach_the_detector(pictures: Callable[..., Path]) -> None:
     run("scan", "real.png", "--model", str(bundle), *flags)
     limits = ImageLimits(max_bytes=2 << 20, max_pixels=3_000_000)
     settings = {"min_face": 24.0, "alarm_rate": 0.001, "runtime": "litert", "max_faces": 7, "limits": limits}
-    assert StandIn.made_with == (bundle, settings)
+    assert StandIn.made_with == (str(bundle), settings)
     run("scan", "real.png")
     settings = {"min_face": None, "alarm_rate": None, "max_faces": 1000, "limits": ImageLimits()}
     assert StandIn.made_with == (None, {**settings, "runtime": "litert"})
@@ -744,8 +744,9 @@ def test_train_hands_over_its_settings(tmp_path: Path, monkeypatch: pytest.Monke
     class Trained:
         label = "mine 1"
 
-    def train(*arguments: Any, progress: Any, report: Any, **settings: Any) -> type[Trained]:
+    def train(*arguments: Any, progress: Any, report: Any, tell: Any, **settings: Any) -> type[Trained]:
         called.append((arguments, settings))
+        tell("1 of 9 pictures\x1b are left out")
         progress("steps trained", 1, 2)
         report({"epoch": 1, "loss": 0.41239, "sources": {"dfdc": 0.75}})
         return Trained
@@ -765,7 +766,8 @@ def test_train_hands_over_its_settings(tmp_path: Path, monkeypatch: pytest.Monke
         "cache": Path("c"),
         "name": "my-model",
     }
-    assert result.stderr == "epoch 1  loss 0.4124\n  AUC by source: dfdc 0.750\n"
+    told = "1 of 9 pictures\\x1b are left out\n"
+    assert result.stderr == told + "epoch 1  loss 0.4124\n  AUC by source: dfdc 0.750\n"
     assert result.stdout == f"mine 1 is in {out}\n"
     run("train", "data", "--out", str(out), "--from", "b", "--seed", "0")
     assert (called[1][0][2].seed, called[1][1]["start"]) == (0, Path("b"))
@@ -793,8 +795,11 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What `evaluate` was called with."""
     called: list[Any] = []
 
-    def evaluate(data: Path, bundle: Path | None, *, cache: Path, progress: Any, **settings: Any) -> Any:
+    def evaluate(
+        data: Path, bundle: Path | None, *, cache: Path, progress: Any, tell: Any, **settings: Any
+    ) -> Any:
         called.append((data, bundle, cache.is_dir(), settings))
+        tell("1 of 9 pictures\x1b are left out")
         return SimpleNamespace(evaluation=Evaluation())
 
     monkeypatch.setattr("facefake.training.evaluate.evaluate", evaluate)
@@ -805,7 +810,9 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def test_evaluate_renders_what_it_is_given(tmp_path: Path, evaluated: list[Any]) -> None:
-    shown = run("evaluate", "data", "--split", "val").stdout
+    result = run("evaluate", "data", "--split", "val")
+    shown = result.stdout
+    assert r"1 of 9 pictures\x1b are left out" in result.stderr
     assert r"[red]dfdc\x1b  0.912" in shown
     assert "By source" in shown and "web" in shown
     assert "Nothing" not in shown
