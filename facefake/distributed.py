@@ -309,4 +309,4 @@ def _own_errors() -> Iterator[None]:
                 f"expected the Ray cluster to last, got: {told[0] if told else type(error).__name__}"
             ) from error
         # Ray has added what it advises.
-        raise type(inner)(str(inner).partition(" Failed to apply UDF")[0]) from error
+        raise type(inner)(str(inner).partition("Failed to apply UDF")[0].rstrip()) from error
