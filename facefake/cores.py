@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
+from facefake.settings import whole_number
+
 MOST_THREADS = 8
 """That one picture gets by itself: each has interpreters of its own, and more gain little."""
 
@@ -15,13 +17,7 @@ def threads_of_one(threads: int | None) -> int:
     Raises:
         TypeError, ValueError: the number is none, or below 1.
     """
-    if threads is None:
-        return min(MOST_THREADS, usable_cores())
-    if isinstance(threads, bool) or not isinstance(threads, int):
-        raise TypeError(f"expected threads to be a whole number or None, got {threads!r}")
-    if threads < 1:
-        raise ValueError(f"expected threads to be at least 1, got {threads!r}")
-    return threads
+    return min(MOST_THREADS, usable_cores()) if threads is None else whole_number("threads", threads)
 
 
 def usable_cores() -> int:

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+_COUNTING = re.compile(rb".{4}(?:ftyp|moov|mdat|free|skip|wide)", re.DOTALL)  # QuickTime and MP4
 _CONTAINER = re.compile(
-    rb".{4}(?:ftyp|moov|mdat|free|skip|wide)|\x1a\x45\xdf\xa3|RIFF.{4}AVI ", re.DOTALL
-)  # QuickTime and MP4, Matroska and WebM, AVI
-_COUNTING = re.compile(rb".{4}(?:ftyp|moov|mdat|free|skip|wide)", re.DOTALL)
+    _COUNTING.pattern + rb"|\x1a\x45\xdf\xa3|RIFF.{4}AVI ", re.DOTALL
+)  # Matroska and WebM, AVI
 _OPTIONS = {
     "OPENCV_FFMPEG_CAPTURE_OPTIONS": "protocol_whitelist;file|format_whitelist;mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi",
     "OPENCV_FFMPEG_LOGLEVEL": "-8",  # what is wrong with a file is said here, not on standard error

@@ -148,9 +148,8 @@ def _opened(data: bytes) -> ImageFile.ImageFile:
     file_format = file_format_of(data)
     if file_format is None:
         raise Refusal("unsupported", "a picture", "another file")
-    if (
-        file_format == "PNG"
-    ):  # text may stand behind the pixels, and Pillow would decode them on the way there
+    # Text may stand behind the pixels, and Pillow would decode them on the way there.
+    if file_format == "PNG":
         data = without_chunks(data, _PIXEL_CHUNKS, _MOST_CHUNKS)
     return open_reader(data, file_format)
 

@@ -79,13 +79,11 @@ def import_mediapipe() -> ModuleType:
         MissingLibraryError: a system library is not installed.
     """
     with _lock, naming_missing_libraries():
-        stand_ins: dict[str, ModuleType | None] = dict.fromkeys(_NEEDLESS)
-        for name in _SELDOM:
-            stand_ins[name] = _Later(name)
-        package, plots = (stand_ins[name] for name in _SELDOM)
-        package.pyplot = plots  # type: ignore[union-attr]
         if "mediapipe" in sys.modules:
-            stand_ins = {}
+            return sys.modules["mediapipe"]
+        package, plots = map(_Later, _SELDOM)
+        package.__dict__["pyplot"] = plots
+        stand_ins = {**dict.fromkeys(_NEEDLESS), **dict(zip(_SELDOM, (package, plots), strict=True))}
         stand_ins = {name: module for name, module in stand_ins.items() if name not in sys.modules}
         sys.modules.update(stand_ins)  # type: ignore[arg-type]
         try:

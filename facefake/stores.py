@@ -73,14 +73,15 @@ def find_stored(uri: str) -> Iterator[Stored | ErrorResult]:
     for name, info in found:
         if not _is_hidden(name) and (wanted.match(name) if wanted else is_picture(name)):
             empty = False
-            if "::" in name and not quoted:
-                got = f"{name}, in which :: would begin another store"
-                yield ErrorResult(
-                    f"{begin}{folder}/{name}", "unreadable", f"{uri}: expected a name for a URI, got {got}"
-                )
-                continue
             below = quote(name, safe="/!$&'()*+,;=:@").replace("::", "%3A%3A") if quoted else name
-            yield Stored(begin + "/".join(filter(None, (folder.rstrip("/"), below))) + end, _state(info))
+            place = begin + "/".join(filter(None, (folder.rstrip("/"), below))) + end
+            if "::" in below:
+                fault = (
+                    f"{place}: expected a name for a URI, got {name}, in which :: would begin another store"
+                )
+                yield ErrorResult(place, "unreadable", fault)
+            else:
+                yield Stored(place, _state(info))
     if empty:
         yield no_pictures(uri, by_pattern=bool(pattern))
 
