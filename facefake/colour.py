@@ -30,9 +30,8 @@ def _from_deep_grey(image: Image.Image, notes: list[str]) -> tuple[Image.Image, 
     samples = np.asarray(image)
     full = 65535
     if image.mode.startswith("I;16"):
-        tags = getattr(
-            image, "tag_v2", {}
-        )  # of a TIFF, whose 12 bits Pillow leaves as they are, and whose white at 0
+        # Pillow leaves 12 bits of a TIFF as they are, and white at 0.
+        tags = getattr(image, "tag_v2", {})
         bits = tags.get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0]
         full = (1 << bits) - 1 if 8 < bits < 16 else full
         if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:

@@ -31,9 +31,7 @@ _SURE = 0.8  # score of the faces that make up a crowd
 _CROWD = 3  # how many there must be, of half to double the candidate's size
 _LARGE = 0.25  # of the picture's longer side
 
-_SPARE = (
-    50  # candidates beyond twice the faces that are wanted: sizes at first sight are rough, and some are none
-)
+_SPARE = 50  # candidates beyond twice the wanted faces: sizes at first sight are rough, and some are none
 _LEAST_FACE = 8  # pixels: less than that is not a face to any model
 _LONGEST_SIDE = 32_766  # pixels: OpenCV's limit
 
