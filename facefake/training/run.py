@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from facefake.bundle import ONE_NETWORK_SHARE, checked_file, read_bundle
+from facefake.bundle import ONE_NETWORK_SHARE
 from facefake.classifier import LiteRTNetworks
 from facefake.errors import DatasetError, ModelError
-from facefake.keras_archive import load_keras
 from facefake.training.calibrate import FACE_SIDES, LEAST_AUC, calibrate, check_enough, told_limits
 from facefake.training.crops import CropStore, make_crops
 from facefake.training.dataset import Example, read_dataset
-from facefake.training.evaluate import evaluate_crops, trained_sources
+from facefake.training.evaluate import evaluate_crops
 from facefake.training.export import Precision, litert_contents, write_description, write_networks
-from facefake.training.fit import fit
-from facefake.training.network import build, fold_scale
 from facefake.training.recipe import Recipe
-from facefake.training.reconstruction import make_reconstructions
 from facefake.training.scoring import halves, seen, unseen
+from facefake.training.stages import from_bundle, from_imagenet, train_stages, trained_files
 from facefake.training.views import batches
 
 if TYPE_CHECKING:
@@ -78,29 +74,8 @@ def train(
             training diverged.
     """
     examples = read_dataset(data)
-    networks: list[keras.Model]
-    if start is None:
-        backbones = [backbone, recipe.mirror] if recipe.mirror else [backbone]
-        networks = [_begun(name, recipe, number) for number, name in enumerate(backbones)]
-        origin, before, begun_from = " and ".join(backbones), [], backbones
-    else:
-        bundle = read_bundle(start)
-        networks = [load_keras(checked_file(bundle, name), str(start / name)) for name in bundle.keras_files]
-        backbones = [bundle.label] * len(networks)  # none is built again: all stages have the bundle's side
-        tables = [{name: value for name, value in table.items() if name != "side"} for table in recipe.stage]
-        recipe = replace(
-            recipe,
-            side=bundle.side,
-            margin=bundle.margin,
-            mirror_share=bundle.mirror_share,
-            stage=tables,
-        )
-        origin, before = bundle.label, sorted(map(list, trained_sources(bundle.card)))
-        # Another bundle may have the same name and version.
-        begun_from = [bundle.sha256[name] for name in bundle.keras_files]
-    if len({network.output["map"].shape for network in networks}) > 1:
-        raise ModelError(f"expected networks to maps of one shape, got {' and '.join(backbones)}")
-    plan = _plan(recipe, len(networks), fine_tuned=start is not None)
+    begun = from_imagenet(recipe, backbone) if start is None else from_bundle(recipe, start)
+    recipe = begun.recipe
     store = make_crops(
         examples, out / "crops" if cache is None else cache, partial(progress, "pictures cut out")
     )
@@ -117,48 +92,18 @@ def train(
     if sentence := told_limits(store, halves(store, hidden)[0]):
         tell(sentence)
     out.mkdir(parents=True, exist_ok=True)
-    _claim(out, {"recipe": recipe.to_dict(), "crops": store.fingerprint, "from": begun_from})
-    finished = [out / f"trained-{number}.keras" for number in range(1, len(plan) + 1)]
-    for number, ((which, stage), file) in enumerate(zip(plan, finished, strict=True), 1):
-        if not file.exists():
-            network = _at_side(networks[which], stage.side, backbones[which], stage.dropout)
-            network = _with_dropout(network, stage.dropout)
-            made = None
-            if stage.self_made_share.get("reconstruction"):
-                made = make_reconstructions(
-                    store,
-                    [n for n in numbers if store.landmarks(n) is not None],
-                    (out if cache is None else cache) / "reconstructions",
-                    upsamplers=stage.upsamplers,
-                    count=stage.reconstructed,
-                    steps=stage.reconstruction_steps,
-                    seed=stage.reconstruction_seed,
-                    progress=progress,
-                )
-            folder = out if len(plan) == 1 else out / f"stage-{number}"
-            folder.mkdir(exist_ok=True)
-            stepped = partial(progress, "steps trained")
-            try:
-                fit(network, store, numbers, hidden, stage, folder, report, stepped, made)
-            except ModelError:
-                if number == 1:  # nothing is there to go on with, so other settings may be tried
-                    (out / _CLAIM).unlink()
-                raise
-            fold_scale(network)
-            partial_file = out / f"partial-{file.name}"
-            network.save(partial_file)
-            partial_file.replace(file)
-        own = [f for f, (owner, _) in zip(finished[:number], plan, strict=False) if owner == which]
-        # Without the optimizer's state.
-        members = [load_keras(f.read_bytes(), str(f)) for f in own[-stage.averaged :]]
-        networks[which] = members[-1]
-        together = zip(*(member.get_weights() for member in members), strict=True)
-        networks[which].set_weights([np.mean(weights, axis=0) for weights in together])
+    _claim(out, {"recipe": recipe.to_dict(), "crops": store.fingerprint, "from": begun.identity})
+    finished = trained_files(begun, out)
+    try:
+        networks = train_stages(
+            begun, store, numbers, hidden, out, cache=cache, progress=progress, report=report
+        )
+    except ModelError:
+        if not finished[0].exists():  # nothing is there to go on with, so other settings may be tried
+            (out / _CLAIM).unlink()
+        raise
     bundle = export(
-        [
-            _at_side(network, recipe.side, name, recipe.dropout)
-            for network, name in zip(networks, backbones, strict=True)
-        ],
+        networks,
         store,
         recipe,
         out,
@@ -166,8 +111,8 @@ def train(
         version=version,
         precision=precision,
         card={
-            "trained_from": origin,
-            "trained_before": before,
+            "trained_from": begun.origin,
+            "trained_before": begun.trained_before,
             "recipe": recipe.to_dict(),
             "data": _counts(store, recipe),
         },
@@ -195,30 +140,6 @@ def _told_unknown(recipe: Recipe, examples: Sequence[Example]) -> str | None:
     return f"The recipe names what the data do not have: {', '.join(unknown)}." if unknown else None
 
 
-def _begun(backbone: str, recipe: Recipe, number: int) -> keras.Model:
-    import keras
-
-    keras.utils.set_random_seed((recipe.seed + number) % 2**32)  # of the head's first weights
-    return build(backbone, recipe.side, recipe.dropout)
-
-
-def _plan(recipe: Recipe, networks: int, fine_tuned: bool) -> list[tuple[int, Recipe]]:
-    """Which network goes through which stage, in their order; of a bundle all go through all, each with its own seeds."""
-    stages = recipe.stages()
-    if not fine_tuned:
-        first = len(stages) - recipe.mirror_stages
-        return [(int(number >= first), stage) for number, stage in enumerate(stages)]
-    if recipe.mirror:
-        raise DatasetError(
-            f"expected a recipe without mirror beside a bundle to start from, got {recipe.mirror!r}"
-        )
-    return [
-        (which, replace(stage, seed=(stage.seed + which * len(stages)) % 2**32))
-        for which in range(networks)
-        for stage in stages
-    ]
-
-
 def _claim(out: Path, settings: dict[str, Any]) -> None:
     """Note what a run is made of, in the folder where it may be cut short and gone on with.
 
@@ -233,31 +154,6 @@ def _claim(out: Path, settings: dict[str, Any]) -> None:
             "again, or another folder"
         )
     claim.write_text(content, encoding="utf-8")
-
-
-def _with_dropout(network: keras.Model, rate: float) -> keras.Model:
-    """The same network with that dropout before the head; rebuilt, since at 0 a layer has no chance of its own."""
-    import keras
-
-    if network.get_layer("dropout").rate == rate:
-        return network
-
-    def clone(layer: Any) -> Any:
-        config = layer.get_config()
-        return type(layer).from_config({**config, "rate": rate} if layer.name == "dropout" else config)
-
-    changed = keras.models.clone_model(network, clone_function=clone)
-    changed.set_weights(network.get_weights())
-    return changed
-
-
-def _at_side(network: keras.Model, side: int, backbone: str, dropout: float) -> keras.Model:
-    """The same weights for crops of that side."""
-    if network.input_shape[1] == side:
-        return network
-    resized = build(backbone, side, dropout)
-    resized.set_weights(network.get_weights())
-    return resized
 
 
 def export(

@@ -16,6 +16,7 @@ from facefake.detector import FakeImageDetector
 from facefake.errors import DatasetError, ModelError
 from facefake.training import calibrate, network, reconstruction
 from facefake.training import run as module
+from facefake.training import stages as stage_module
 from facefake.training.crops import CropStore
 from facefake.training.dataset import read_dataset
 from facefake.training.evaluate import evaluate, trained_sources
@@ -133,14 +134,14 @@ def test_its_own_evaluation_can_be_repeated(trained, data):
 
 def test_another_run_starts_from_it(trained, data, tiny, tmp_path, monkeypatch):
     began = []
-    fit = module.fit
+    fit = stage_module.fit
 
     def noted(model, *rest):
         began.append([weights.copy() for weights in model.get_weights()])
         fit(model, *rest)
 
-    monkeypatch.setattr(module, "fit", noted)
-    expected = module.load_keras((trained / KERAS_FILE).read_bytes(), "first").get_weights()
+    monkeypatch.setattr(stage_module, "fit", noted)
+    expected = stage_module.load_keras((trained / KERAS_FILE).read_bytes(), "first").get_weights()
     bundle = run(data, tmp_path / "second", start=trained)
     for old, new in zip(expected, began[0], strict=True):
         np.testing.assert_array_equal(old, new)
@@ -159,7 +160,7 @@ def test_a_run_cut_short_in_its_export_does_not_train_again(data, tiny, tmp_path
     with pytest.raises(OSError, match="no space"):
         run(data, out)
     monkeypatch.setattr(module, "write_networks", write)
-    monkeypatch.setattr(module, "fit", lambda *args: pytest.fail("trained again"))
+    monkeypatch.setattr(stage_module, "fit", lambda *args: pytest.fail("trained again"))
     run(data, out)
     assert Classifier(out, "keras").bundle.label == "custom 1"
     assert {path.name for path in out.iterdir()} == {DESCRIPTION, KERAS_FILE, LITERT_FILE, "log.jsonl"}
@@ -177,7 +178,7 @@ def test_stages_follow_one_another_and_are_not_repeated(data, tiny, tmp_path, mo
     }
     short = {"steps": 4, "steps_an_epoch": 4}
     recipe = replace(RECIPE, stage=[short, second, {**short, "averaged": 3}])
-    began, fit = [], module.fit
+    began, fit = [], stage_module.fit
     ended = []
 
     def noted(model, store, train_on, val, stage, folder, *rest):
@@ -191,9 +192,9 @@ def test_stages_follow_one_another_and_are_not_repeated(data, tiny, tmp_path, mo
         fold_scale(model)
         ended.append(model.get_weights())
 
-    fold_scale = module.fold_scale
-    monkeypatch.setattr(module, "fold_scale", folded)
-    monkeypatch.setattr(module, "fit", noted)
+    fold_scale = stage_module.fold_scale
+    monkeypatch.setattr(stage_module, "fold_scale", folded)
+    monkeypatch.setattr(stage_module, "fit", noted)
     monkeypatch.setattr(reconstruction, "_PATCH", 64)
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
@@ -206,7 +207,7 @@ def test_stages_follow_one_another_and_are_not_repeated(data, tiny, tmp_path, mo
     for old, new in zip(cut_short[1], again[1], strict=True):
         np.testing.assert_allclose(old, new, rtol=1e-6)
     assert Recipe(**bundle.card["recipe"]) == recipe
-    shipped = module.load_keras((out / KERAS_FILE).read_bytes(), KERAS_FILE).get_weights()
+    shipped = stage_module.load_keras((out / KERAS_FILE).read_bytes(), KERAS_FILE).get_weights()
     assert bundle.side == 32
     for kept, members in ((third[1], ended[:2]), (shipped, ended)):
         for mean, *weights in zip(kept, *members, strict=True):
@@ -220,7 +221,7 @@ def test_a_second_network_is_trained_by_the_last_stages_and_fine_tuned_beside_th
 ):
     short = {"steps": 4, "steps_an_epoch": 4, "averaged": 3}
     recipe = replace(RECIPE, stage=[short] * 3, mirror=network.LITE0_SHORT, mirror_share=0.3, mirror_stages=1)
-    begun, began, ended, fit = [], [], [], module.fit
+    begun, began, ended, fit = [], [], [], stage_module.fit
 
     def noted(model, store, train_on, val, stage, *rest):
         began.append((stage.seed, model.get_weights()))
@@ -235,10 +236,10 @@ def test_a_second_network_is_trained_by_the_last_stages_and_fine_tuned_beside_th
         fold_scale(model)
         ended.append(model.get_weights())
 
-    build, fold_scale = module.build, module.fold_scale
-    monkeypatch.setattr(module, "build", built)
-    monkeypatch.setattr(module, "fold_scale", folded)
-    monkeypatch.setattr(module, "fit", noted)
+    build, fold_scale = stage_module.build, stage_module.fold_scale
+    monkeypatch.setattr(stage_module, "build", built)
+    monkeypatch.setattr(stage_module, "fold_scale", folded)
+    monkeypatch.setattr(stage_module, "fit", noted)
     out = tmp_path / "out"
     bundle = train(data, out, recipe, backbone="tiny", cache=data / "crops")
     assert [name for name, _ in begun] == ["tiny", network.LITE0_SHORT]
@@ -246,7 +247,7 @@ def test_a_second_network_is_trained_by_the_last_stages_and_fine_tuned_beside_th
     assert [seed for seed, _ in began] == [0, 1, 2]
     _same(began[2][1], begun[1][1])
     shipped = [
-        module.load_keras((out / name).read_bytes(), name).get_weights() for name in bundle.keras_files
+        stage_module.load_keras((out / name).read_bytes(), name).get_weights() for name in bundle.keras_files
     ]
     # The mean of a network's own stages.
     _same(shipped[0], [np.mean(pair, axis=0) for pair in zip(*ended[:2], strict=True)])
@@ -281,7 +282,7 @@ def test_networks_that_do_not_go_together_are_told_before_the_training(
         return model if name == "tiny" else keras.Model(model.input, keras.layers.MaxPool2D()(model.output))
 
     monkeypatch.setattr(network, "backbone", coarser)
-    monkeypatch.setattr(module, "fit", lambda *args: pytest.fail("trained first"))
+    monkeypatch.setattr(stage_module, "fit", lambda *args: pytest.fail("trained first"))
     recipe = replace(RECIPE, stage=[{}, {}], mirror=network.LITE0_SHORT, mirror_stages=1)
     with pytest.raises(ModelError, match="maps of one shape, got tiny and efficientnet-lite0-short"):
         train(data, tmp_path / "out", recipe, backbone="tiny", cache=data / "crops")
@@ -296,14 +297,14 @@ def test_a_run_is_gone_on_with_under_its_own_settings_alone(data, tiny, tmp_path
     def cut_short(*rest):
         raise KeyboardInterrupt
 
-    out, fit = tmp_path / "out", module.fit
-    monkeypatch.setattr(module, "fit", cut_short)
+    out, fit = tmp_path / "out", stage_module.fit
+    monkeypatch.setattr(stage_module, "fit", cut_short)
     with pytest.raises(KeyboardInterrupt):
         run(data, out)
     other = replace(RECIPE, learning_rate=2e-2)
     with pytest.raises(DatasetError, match=r"run\.json: expected the settings"):
         train(data, out, other, backbone="tiny", cache=data / "crops")
-    monkeypatch.setattr(module, "fit", fit)
+    monkeypatch.setattr(stage_module, "fit", fit)
     run(data, out)
     assert not (out / "run.json").exists()
     assert train(data, out, other, backbone="tiny", cache=data / "crops").label == "custom 1"
@@ -313,15 +314,17 @@ def test_after_a_run_that_diverged_other_settings_may_be_tried(data, tiny, tmp_p
     def diverged(*rest):
         raise ModelError("expected a finite loss")
 
-    out, fit = tmp_path / "out", module.fit
+    out, fit = tmp_path / "out", stage_module.fit
     short = {"steps": 2, "steps_an_epoch": 2}
     staged = replace(RECIPE, stage=[short, short])
     with monkeypatch.context() as patch:
-        patch.setattr(module, "fit", diverged)
+        patch.setattr(stage_module, "fit", diverged)
         with pytest.raises(ModelError):
             run(data, out)
     with monkeypatch.context() as patch:
-        patch.setattr(module, "fit", lambda *rest: diverged() if rest[4].seed > RECIPE.seed else fit(*rest))
+        patch.setattr(
+            stage_module, "fit", lambda *rest: diverged() if rest[4].seed > RECIPE.seed else fit(*rest)
+        )
         with pytest.raises(ModelError):
             train(data, out, staged, backbone="tiny", cache=data / "crops")
     with pytest.raises(
@@ -350,8 +353,8 @@ def test_dropout_is_that_of_the_stage(data, tiny, trained, tmp_path, monkeypatch
         asked.append((stage.dropout, model.get_layer("dropout").rate))
         fit(model, store, train_on, val, stage, *rest)
 
-    fit = module.fit
-    monkeypatch.setattr(module, "fit", noted)
+    fit = stage_module.fit
+    monkeypatch.setattr(stage_module, "fit", noted)
     short = {"steps": 2, "steps_an_epoch": 2}
     stages = [{**short, "dropout": 0.0}, {**short, "dropout": 0.7}, {**short, "side": 64}]
     recipe = replace(RECIPE, dropout=0.3, stage=stages)
@@ -379,7 +382,7 @@ def test_what_was_trained_on_before_is_no_unseen_source(trained, data, tiny, tmp
 
 def test_too_few_unseen_faces_are_told_before_the_training(data, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(calibrate, "_LEAST_FACES", 30)
-    monkeypatch.setattr(module, "fit", lambda *args: pytest.fail("trained first"))
+    monkeypatch.setattr(stage_module, "fit", lambda *args: pytest.fail("trained first"))
     with pytest.raises(DatasetError, match="to calibrate on"):
         run(data, tmp_path / "out")
 
