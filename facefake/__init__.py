@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from facefake.detector import FakeImageDetector
     from facefake.errors import FaceFakeError, ImageError, ModelError
-    from facefake.images import ImageLimits
+    from facefake.reading import ImageLimits
     from facefake.results import ErrorResult, FaceResult, ImageResult
     from facefake.scanning import scan
 
@@ -21,7 +21,7 @@ _HOMES = {
     "FaceFakeError": "errors",
     "ImageError": "errors",
     "ModelError": "errors",
-    "ImageLimits": "images",
+    "ImageLimits": "reading",
     "ErrorResult": "results",
     "FaceResult": "results",
     "ImageResult": "results",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from facefake.analyst import Analyst, Done, Job, failed
 from facefake.blocks import ROWS
 from facefake.errors import ImageError
-from facefake.images import EncodedFile, ImageLimits, read_source
+from facefake.reading import EncodedFile, ImageLimits, read_source
 from facefake.results import ErrorResult, FileState, valid_unicode
 from facefake.scanning import file_state, patience
 from facefake.stores import is_uri, opened, stored_state
@@ -27,8 +27,8 @@ from facefake.workers import Bounds, Failure, run
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from facefake.images import Source
     from facefake.journal import KnownFiles
+    from facefake.reading import Source
     from facefake.settings import Settings
     from facefake.video import VideoResult
 

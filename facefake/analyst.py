@@ -14,7 +14,7 @@ from facefake.video import VideoResult, analyze_video, is_video, sheets, without
 
 if TYPE_CHECKING:
     from facefake.frames import Sampling
-    from facefake.images import Source
+    from facefake.reading import Source
     from facefake.saving import AnnotatedFolder, CopyName
     from facefake.settings import Settings
 

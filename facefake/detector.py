@@ -15,8 +15,9 @@ from facefake.classifier import Classifier, Runtime
 from facefake.cores import threads_of_one
 from facefake.detection import Face, FaceDetector
 from facefake.errors import ModelError
-from facefake.images import EncodedFile, ImageLimits, Source, load_picture, read_source
+from facefake.images import load_picture
 from facefake.provenance import read_provenance
+from facefake.reading import EncodedFile, ImageLimits, Source, read_source
 from facefake.results import MORE_FACES, ImageResult
 from facefake.settings import MAX_FACES, settings_of, whole_number
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from facefake.classifier import Runtime
     from facefake.frames import Sampling
-    from facefake.images import ImageLimits
+    from facefake.reading import ImageLimits
     from facefake.settings import Settings
 
 Pictures: TypeAlias = Union[AnyPath, Iterable[AnyPath], "ray.data.Dataset"]

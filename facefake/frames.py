@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from facefake.errors import ImageError
-from facefake.images import ImageLimits, check_regular
 from facefake.native import naming_missing_libraries
+from facefake.reading import ImageLimits, check_regular
 from facefake.refusal import Refusal, faults
 from facefake.settings import whole_number
 

@@ -7,76 +7,23 @@ What strictness cannot see: a JPEG that was cut and then given an end marker dec
 
 from __future__ import annotations
 
-import io
-import os
 import re
-import stat
-from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any, BinaryIO, TypeAlias, Union
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageFile, features
+from PIL import ExifTags, Image, ImageFile
 
 from facefake.colour import colour_and_alpha, srgb_profile, to_srgb
-from facefake.errors import ImageError
-from facefake.native import hush_libtiff
-from facefake.refusal import ERROR_KINDS, ErrorKind, Refusal, faults, pillow_muted
+from facefake.formats import FORMATS, file_format_of, open_reader, without_chunks
+from facefake.reading import EncodedFile, ImageLimits, Source, image_error, read_source
+from facefake.refusal import Refusal, faults, pillow_muted
 
-__all__ = [
-    "ERROR_KINDS",
-    "EncodedFile",
-    "ErrorKind",
-    "ImageLimits",
-    "Picture",
-    "Source",
-    "check_regular",
-    "file_format_of",
-    "load_picture",
-    "open_reader",
-    "read_source",
-]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class EncodedFile:
-    """The bytes of a picture's file, not decoded, and the path that they were read from, if any."""
-
-    data: bytes
-    path: str | None = None
-
-
-Source: TypeAlias = Union[str, "os.PathLike[str]", bytes, BinaryIO, EncodedFile, Image.Image, NDArray[Any]]
 _TOO_MUCH_TEXT = re.compile("Decompressed data too large|Too much memory used in text chunks")
-# Reader classes, not Image.open: no plugin that somebody else registered sees a stranger's file, and the
-# reader's own complaint reaches the user. An MPO file is read as the JPEG that it begins with.
-_READERS = {
-    "JPEG": (rb"\xff\xd8\xff", "PIL.JpegImagePlugin", "JpegImageFile"),
-    "PNG": (rb"\x89PNG\r\n\x1a\n", "PIL.PngImagePlugin", "PngImageFile"),
-    "WEBP": (rb"RIFF....WEBP", "PIL.WebPImagePlugin", "WebPImageFile"),
-    "GIF": (rb"GIF8[79]a", "PIL.GifImagePlugin", "GifImageFile"),
-    "TIFF": (rb"II[*+]\0|MM\0[*+]", "PIL.TiffImagePlugin", "TiffImageFile"),
-    "BMP": (rb"BM", "PIL.BmpImagePlugin", "BmpImageFile"),
-    "AVIF": (rb"....ftyp(?:....){0,30}?avi[fs]", "PIL.AvifImagePlugin", "AvifImageFile"),
-    "HEIF": (rb"....ftyp(?:....){0,30}?(?:hei[cxms]|hev[cx]|mif1|msf1)", "pillow_heif", "HeifImageFile"),
-}
-_READ_ONLY = os.O_RDONLY
-for _flag in ("O_NONBLOCK", "O_NOCTTY", "O_BINARY"):  # not every system has all of them
-    _READ_ONLY |= getattr(os, _flag, 0)
 _T = Image.Transpose
 _UPRIGHT = {2: _T.FLIP_LEFT_RIGHT, 3: _T.ROTATE_180, 4: _T.FLIP_TOP_BOTTOM, 5: _T.TRANSPOSE}
 _UPRIGHT |= {6: _T.ROTATE_270, 7: _T.TRANSVERSE, 8: _T.ROTATE_90}
-
-
-@dataclass(frozen=True, slots=True)
-class ImageLimits:
-    """What is refused before decoding: a file's bytes, a picture's pixels, the pixels along its longer side."""
-
-    max_bytes: int = 200 * 1024 * 1024
-    max_pixels: int = 150_000_000
-    max_side: int = 30_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,79 +81,7 @@ def load_picture(source: Source, limits: ImageLimits = ImageLimits()) -> Picture
             read.load()
             return _upright_srgb(read, None, read.format, [])
     except Refusal as refusal:
-        raise _image_error(refusal, path) from refusal.__cause__
-
-
-def read_source(
-    source: Source, limits: ImageLimits = ImageLimits()
-) -> EncodedFile | Image.Image | NDArray[Any]:
-    """The bytes of a path, of bytes or of a file object; what is decoded already comes back as it is.
-
-    For who wants more of a file than its picture and does not want to read it twice: `load_picture` takes the
-    answer as its source.
-
-    Raises:
-        ImageError: nothing else.
-    """
-    path = None
-    try:
-        if isinstance(source, (EncodedFile, Image.Image, np.ndarray)):
-            return source
-        if isinstance(source, (str, os.PathLike)):
-            with faults("unreadable", "a readable file"):
-                path = os.fsdecode(source)
-                return EncodedFile(_read_file(path, limits.max_bytes), path)
-        if isinstance(source, bytes):
-            return EncodedFile(source)
-        if not hasattr(source, "read"):
-            expected = "a path, bytes, a binary file object, a PIL image or a (height, width, 3) uint8 array"
-            raise Refusal("wrong_type", expected, f"a {type(source).__name__}")
-        with faults("unreadable", "a readable binary file object"):
-            return EncodedFile(_read_all(source.read, limits.max_bytes))
-    except Refusal as refusal:
-        raise _image_error(refusal, path) from refusal.__cause__
-
-
-def _image_error(refusal: Refusal, path: str | None) -> ImageError:
-    kind, expected, got = refusal.args
-    return ImageError(path=path, kind=kind, expected=expected, got=got)
-
-
-def _read_file(path: str, max_bytes: int) -> bytes:
-    # Opening a device can itself do harm, so look first; the name may be swapped meanwhile, so look again at
-    # what was opened, which O_NONBLOCK keeps from waiting for the other end of a FIFO.
-    check_regular(os.stat(path), max_bytes)
-    with open(os.open(path, _READ_ONLY), "rb", buffering=0) as stream:
-        check_regular(os.fstat(stream.fileno()), max_bytes)
-        return _read_all(stream.read, max_bytes)
-
-
-def check_regular(status: os.stat_result, max_bytes: int) -> None:
-    """Refuse what is no file, or a larger one.
-
-    Raises:
-        Refusal: its kind is "not_a_file" or "too_large".
-    """
-    if not stat.S_ISREG(status.st_mode):
-        names = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
-        got = names.get(stat.S_IFMT(status.st_mode), "a device")
-        raise Refusal("not_a_file", "a regular file", got)
-    if status.st_size > max_bytes:
-        raise Refusal("too_large", f"at most {max_bytes:,} bytes", f"{status.st_size:,} bytes")
-
-
-def _read_all(read: Callable[[int], object], max_bytes: int) -> bytes:
-    chunks: list[bytes] = []
-    total = 0
-    while total <= max_bytes:
-        chunk = read(1 << 20)
-        if not isinstance(chunk, bytes):
-            raise Refusal("wrong_type", "a binary file object", f"one that gives {type(chunk).__name__}")
-        if not chunk:
-            break
-        chunks.append(chunk)
-        total += len(chunk)
-    return b"".join(chunks)
+        raise image_error(refusal, path) from refusal.__cause__
 
 
 def _checked_array(array: NDArray[Any], limits: ImageLimits) -> NDArray[np.uint8]:
@@ -236,7 +111,7 @@ def _decode(data: bytes, path: str | None, limits: ImageLimits) -> Picture:
     file_format = file_format_of(data)
     if file_format is None:
         got = f"a file that begins with {data[:12]!r}"
-        raise Refusal("unsupported", f"one of {', '.join(_READERS)}", got)
+        raise Refusal("unsupported", f"one of {', '.join(FORMATS)}", got)
     try:
         return _decode_as(file_format, data, path, limits, [])
     except Refusal as refusal:
@@ -273,51 +148,6 @@ def _check_scans(image: ImageFile.ImageFile, data: bytes) -> None:
     scans = 1 + data.count(b"\xff\xda", start, data.find(b"\xff\xd9", start))
     if scans > 100:
         raise Refusal("too_large", "a JPEG of at most 100 scans", f"{scans:,} scans")
-
-
-def without_chunks(data: bytes, kinds: Collection[bytes], most: int | None = None) -> bytes:
-    """A PNG file without its chunks of some kinds.
-
-    Args:
-        data: the file, which may be malformed.
-        kinds: of the chunks that go.
-        most: after how many chunks the rest goes, too; None for none.
-    """
-    kept, at, count = [data[:8]], 8, 0
-    while at < len(data) and count != most:
-        length, kind = int.from_bytes(data[at : at + 4]), data[at + 4 : at + 8]
-        if kind not in kinds:
-            kept.append(data[at : at + 12 + length])
-        at += 12 + length
-        count += 1
-        if kind == b"IEND":
-            break
-    return b"".join(kept)
-
-
-def file_format_of(data: bytes) -> str | None:
-    """The name of the format, as in `Picture.format`, that a file begins like; None for one that is not read."""
-    return next((f for f, reader in _READERS.items() if re.match(reader[0], data, re.DOTALL)), None)
-
-
-def open_reader(data: bytes, file_format: str) -> ImageFile.ImageFile:
-    """Pillow's reader of a file of that format, which has looked at its headers only.
-
-    Raises:
-        Refusal: no library for the format is installed.
-        Exception: nearly any, where the file is malformed; see `refusal.faults`.
-    """
-    _, module, name = _READERS[file_format]
-    try:
-        if file_format in ("WEBP", "AVIF") and not features.check(file_format.lower()):
-            raise ImportError(f"this Pillow was built without {file_format}")
-        if file_format == "TIFF":
-            hush_libtiff()
-        reader: Callable[[BinaryIO], ImageFile.ImageFile] = getattr(import_module(module), name)
-    except ImportError as fault:
-        extra = " (install facefake[heif])" if file_format == "HEIF" else ""
-        raise Refusal("unsupported", f"a library that reads {file_format}{extra}", str(fault)) from fault
-    return reader(io.BytesIO(data))
 
 
 def _upright_srgb(image: Image.Image, path: str | None, file_format: str | None, notes: list[str]) -> Picture:

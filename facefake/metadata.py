@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import ExifTags, Image, IptcImagePlugin
 
-from facefake.images import file_format_of, open_reader, without_chunks
+from facefake.formats import file_format_of, open_reader, without_chunks
 from facefake.refusal import Refusal, faults, pillow_muted
 
 if TYPE_CHECKING:

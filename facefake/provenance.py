@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from facefake.credentials import ContentCredentials, read_credentials
-from facefake.images import EncodedFile, ImageLimits, read_source
 from facefake.metadata import read_entries
+from facefake.reading import EncodedFile, ImageLimits, read_source
 from facefake.traces import Trace, find_traces
 
 Claim = Literal["generated", "partly_generated", "captured", "edited", "nothing"]
@@ -93,7 +93,7 @@ def read_provenance(
     """What a picture's file says of its origin. Its pixels are not decoded, and nothing is fetched.
 
     Args:
-        source: the bytes of the file, its path, or what `images.read_source` gave.
+        source: the bytes of the file, its path, or what `reading.read_source` gave.
         limits: how large a file may be; None for the usual ones.
 
     Raises:

@@ -127,7 +127,7 @@ class Scan:
 
     @property
     def _bounds(self) -> dict[str, Any]:
-        from facefake.images import ImageLimits
+        from facefake.reading import ImageLimits
 
         limits = ImageLimits()
         if self.max_megabytes:

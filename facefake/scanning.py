@@ -34,7 +34,7 @@ from facefake.workers import Bounds, Failure, run
 if TYPE_CHECKING:
     from facefake.classifier import Runtime
     from facefake.frames import Sampling
-    from facefake.images import ImageLimits
+    from facefake.reading import ImageLimits
 
 AnyPath: TypeAlias = Union[str, bytes, "os.PathLike[str]"]
 
@@ -215,7 +215,7 @@ def check_bounds(timeout: float, worker_memory: int, limits: ImageLimits | None)
     Raises:
         TypeError, ValueError: they are of other kinds, not above 0, or larger than any system can count.
     """
-    from facefake.images import ImageLimits
+    from facefake.reading import ImageLimits
 
     if limits is not None and not isinstance(limits, ImageLimits):
         raise TypeError(f"expected limits to be ImageLimits or None, got {limits!r}")

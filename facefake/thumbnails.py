@@ -14,7 +14,8 @@ from PIL import Image
 
 from facefake.alignment import align
 from facefake.errors import ImageError
-from facefake.images import ImageLimits, load_picture
+from facefake.images import load_picture
+from facefake.reading import ImageLimits
 from facefake.stores import is_uri
 from facefake.tiles import Face
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from facefake.detector import FakeImageDetector
-    from facefake.images import ImageLimits
+    from facefake.reading import ImageLimits
     from facefake.settings import Settings
     from facefake.tiles import Box
 

@@ -29,8 +29,9 @@ from rich.console import Console
 from facefake import __version__, about, terminal
 from facefake.cli import main
 from facefake.errors import ImageError, ModelError
-from facefake.images import ImageLimits, load_picture
+from facefake.images import load_picture
 from facefake.paths import models_folder
+from facefake.reading import ImageLimits
 from facefake.results import FaceResult, ImageResult, Verdict, schema
 from facefake.settings import read_settings
 from facefake.training.recipe import Recipe

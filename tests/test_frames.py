@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from facefake.errors import ImageError
 from facefake.frames import Sampling, VideoFile
-from facefake.images import ImageLimits
+from facefake.reading import ImageLimits
 
 WIDE, HIGH = 64, 48
 Clip = Callable[..., Path]

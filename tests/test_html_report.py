@@ -20,7 +20,7 @@ from PIL import Image
 from facefake import html_report, thumbnails
 from facefake.errors import OutputError, RecordError
 from facefake.html_report import write_html
-from facefake.images import ImageLimits
+from facefake.reading import ImageLimits
 from facefake.results import OUTLIER, ErrorResult, FaceResult, FileState, ImageResult, Verdict
 
 HOSTILE = [

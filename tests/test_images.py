@@ -22,7 +22,9 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageCms, ImageFile, PngImagePlugin, features
 
 from facefake.errors import ImageError
-from facefake.images import ERROR_KINDS, ImageLimits, Picture, load_picture
+from facefake.images import Picture, load_picture
+from facefake.reading import ImageLimits
+from facefake.refusal import ERROR_KINDS
 
 EXIF_ORIENTATION = 0x0112
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"] + (["AVIF"] if features.check("avif") else [])
@@ -194,7 +196,7 @@ def test_a_file_swapped_for_a_fifo_after_the_first_look(
     (tmp_path / "photo").write_bytes(encode(photo(), "PNG"))
     os.mkfifo(tmp_path / "fifo")
     seen = os.stat(tmp_path / "photo")
-    monkeypatch.setattr("facefake.images.os.stat", lambda path: seen)
+    monkeypatch.setattr("facefake.reading.os.stat", lambda path: seen)
     assert refused(tmp_path / "fifo").kind == "not_a_file"
 
 
@@ -206,7 +208,7 @@ def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def forbid(*_: Any) -> int:
             raise PermissionError(13, "Permission denied")
 
-        monkeypatch.setattr("facefake.images.os.open", forbid)
+        monkeypatch.setattr("facefake.reading.os.open", forbid)
     else:
         path.chmod(0)
     assert refused(path).kind == "no_permission"

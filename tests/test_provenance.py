@@ -17,8 +17,8 @@ from facefake import terminal
 from facefake.credentials import CREDENTIAL_STATES, ContentCredentials
 from facefake.detector import FakeImageDetector
 from facefake.errors import ImageError
-from facefake.images import EncodedFile
 from facefake.provenance import CLAIMS, Provenance, read_provenance
+from facefake.reading import EncodedFile
 from facefake.results import ImageResult, schema
 from facefake.traces import Trace
 

@@ -17,7 +17,8 @@ from PIL import Image
 
 import facefake
 from facefake.errors import ImageError, MissingLibraryError, ModelError, OutputError
-from facefake.images import ImageLimits, load_picture
+from facefake.images import load_picture
+from facefake.reading import ImageLimits
 from facefake.results import ErrorResult, FileState, ImageResult
 from facefake.saving import AnnotatedFolder
 from facefake.scanning import scan

@@ -24,7 +24,9 @@ from mutations import mutant
 
 from facefake.detector import FakeImageDetector
 from facefake.errors import ImageError
-from facefake.images import ERROR_KINDS, ImageLimits, load_picture
+from facefake.images import load_picture
+from facefake.reading import ImageLimits
+from facefake.refusal import ERROR_KINDS
 from facefake.results import schema
 
 _SECONDS = 5.0  # of processor time, which a busy machine does not lengthen

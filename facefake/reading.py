@@ -1,0 +1,112 @@
+"""The bytes of a picture, read whole from whatever they come in, within limits."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, BinaryIO, TypeAlias, Union
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from facefake.errors import ImageError
+from facefake.refusal import Refusal, faults
+
+_READ_ONLY = os.O_RDONLY
+for _flag in ("O_NONBLOCK", "O_NOCTTY", "O_BINARY"):  # not every system has all of them
+    _READ_ONLY |= getattr(os, _flag, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLimits:
+    """What is refused before decoding: a file's bytes, a picture's pixels, the pixels along its longer side."""
+
+    max_bytes: int = 200 * 1024 * 1024
+    max_pixels: int = 150_000_000
+    max_side: int = 30_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedFile:
+    """The bytes of a picture's file, not decoded, and the path that they were read from, if any."""
+
+    data: bytes
+    path: str | None = None
+
+
+Source: TypeAlias = Union[str, "os.PathLike[str]", bytes, BinaryIO, EncodedFile, Image.Image, NDArray[Any]]
+
+
+def read_source(
+    source: Source, limits: ImageLimits = ImageLimits()
+) -> EncodedFile | Image.Image | NDArray[Any]:
+    """The bytes of a path, of bytes or of a file object; what is decoded already comes back as it is.
+
+    For who wants more of a file than its picture and does not want to read it twice: `load_picture` takes the
+    answer as its source.
+
+    Raises:
+        ImageError: nothing else.
+    """
+    path = None
+    try:
+        if isinstance(source, (EncodedFile, Image.Image, np.ndarray)):
+            return source
+        if isinstance(source, (str, os.PathLike)):
+            with faults("unreadable", "a readable file"):
+                path = os.fsdecode(source)
+                return EncodedFile(_read_file(path, limits.max_bytes), path)
+        if isinstance(source, bytes):
+            return EncodedFile(source)
+        if not hasattr(source, "read"):
+            expected = "a path, bytes, a binary file object, a PIL image or a (height, width, 3) uint8 array"
+            raise Refusal("wrong_type", expected, f"a {type(source).__name__}")
+        with faults("unreadable", "a readable binary file object"):
+            return EncodedFile(_read_all(source.read, limits.max_bytes))
+    except Refusal as refusal:
+        raise image_error(refusal, path) from refusal.__cause__
+
+
+def image_error(refusal: Refusal, path: str | None) -> ImageError:
+    kind, expected, got = refusal.args
+    return ImageError(path=path, kind=kind, expected=expected, got=got)
+
+
+def _read_file(path: str, max_bytes: int) -> bytes:
+    # Opening a device can itself do harm, so look first; the name may be swapped meanwhile, so look again at
+    # what was opened, which O_NONBLOCK keeps from waiting for the other end of a FIFO.
+    check_regular(os.stat(path), max_bytes)
+    with open(os.open(path, _READ_ONLY), "rb", buffering=0) as stream:
+        check_regular(os.fstat(stream.fileno()), max_bytes)
+        return _read_all(stream.read, max_bytes)
+
+
+def check_regular(status: os.stat_result, max_bytes: int) -> None:
+    """Refuse what is no file, or a larger one.
+
+    Raises:
+        Refusal: its kind is "not_a_file" or "too_large".
+    """
+    if not stat.S_ISREG(status.st_mode):
+        names = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
+        got = names.get(stat.S_IFMT(status.st_mode), "a device")
+        raise Refusal("not_a_file", "a regular file", got)
+    if status.st_size > max_bytes:
+        raise Refusal("too_large", f"at most {max_bytes:,} bytes", f"{status.st_size:,} bytes")
+
+
+def _read_all(read: Callable[[int], object], max_bytes: int) -> bytes:
+    chunks: list[bytes] = []
+    total = 0
+    while total <= max_bytes:
+        chunk = read(1 << 20)
+        if not isinstance(chunk, bytes):
+            raise Refusal("wrong_type", "a binary file object", f"one that gives {type(chunk).__name__}")
+        if not chunk:
+            break
+        chunks.append(chunk)
+        total += len(chunk)
+    return b"".join(chunks)
