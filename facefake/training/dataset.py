@@ -49,9 +49,9 @@ def read_dataset(folder: Path) -> list[Example]:
     Args:
         folder: either holds a ``manifest.csv`` with the columns path (relative to the folder), label, kind,
             source, group, split, where a row without a group is one of its own; or holds ``real/`` and ``fake/``,
-            whose subfolders, if any, are the sources. In the second form all files are taken that a scan of the folder
-            would, but for videos, and a tenth of them, chosen by a hash of their names, is the val split: of fewer than
-            5,000 of a label a fifth, of fewer than 2,500 four tenths.
+            whose subfolders, if any, are the sources, with all fakes of one kind. In the second form all files are taken
+            that a scan of the folder would, but for videos, and a tenth of them, chosen by a hash of their names, is the
+            val split: of fewer than 5,000 of a label a fifth, of fewer than 2,500 four tenths.
 
     Raises:
         DatasetError: the folder has neither form, a row is wrong, a group crosses the splits, a picture comes twice, a
@@ -135,7 +135,7 @@ def _read_folders(folder: Path) -> list[Example]:
                 Example(
                     path,
                     label,
-                    "photo" if label == "real" else source,
+                    "photo" if label == "real" else label,
                     source,
                     name,
                     "val" if place < val_share else "train",

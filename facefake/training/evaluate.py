@@ -209,6 +209,14 @@ def _judge(bundle: Bundle, store: CropStore, numbers: Sequence[int], logits: NDA
     )
 
 
+def _held_out(card: Mapping[str, Any]) -> list[str]:
+    recipe = card.get("recipe", {})
+    held_out = recipe.get("held_out", []) if isinstance(recipe, Mapping) else None
+    if not isinstance(held_out, list) or not all(isinstance(source, str) for source in held_out):
+        raise ModelError(f"expected a card whose recipe lists the sources held out, got {recipe!r}")
+    return held_out
+
+
 def trained_sources(card: Mapping[str, Any]) -> set[tuple[str, str]]:
     """Label and name of the sources that a bundle was trained on, by its card, those before a fine-tuning included.
 
@@ -308,6 +316,5 @@ def _chosen(store: CropStore, bundle: Bundle, split: Split) -> list[int]:
     if split == "all":
         return list(range(len(store)))
     if split == "unseen":
-        held_out = bundle.card.get("recipe", {}).get("held_out", [])
-        return halves(store, unseen(store, held_out))[1]
+        return halves(store, unseen(store, _held_out(bundle.card)))[1]
     return [number for number, crop in enumerate(store.crops) if crop.example.split == split]

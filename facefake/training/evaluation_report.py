@@ -163,7 +163,8 @@ def _false_alarms(scored: Scored) -> list[Element]:
     if left_out.rows:
         told = (
             "What to expect of a new source: each is judged by a threshold that is made like the model's, but from all "
-            "other sources on this page."
+            "other sources on this page, and without the smallest and the most blurred faces that the model's own allows "
+            "for."
         )
         parts += [tag("h3", left_out.title), tag("p", told), table(left_out)]
     return parts

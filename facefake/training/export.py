@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -168,6 +169,17 @@ def write_description(
     }
     description["digest"] = description_digest(description)
     _replace(folder / DESCRIPTION, (json.dumps(description, indent=1) + "\n").encode())
+    return read_bundle(folder)
+
+
+def move_bundle(made: Path, folder: Path) -> Bundle:
+    """Put a bundle in the place of one that the folder may hold, and read it back."""
+    for name in (*(name for pair in _FILES for name in pair), DESCRIPTION):
+        if (made / name).exists():
+            os.replace(made / name, folder / name)
+        else:
+            (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(made)
     return read_bundle(folder)
 
 

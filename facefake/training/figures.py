@@ -77,8 +77,8 @@ class TierRow:
         false_alarms_per_face: share of all real faces called fake.
         balanced_accuracy: mean of the shares of real faces not called fake and of fakes called fake.
         calibration_error: expected calibration error of fake_probability.
-        left_out: false alarms on sources of real faces that thresholds made like the bundle's, but from these faces,
-            have not seen; None where there are too few sources.
+        left_out: false alarms on sources of real faces that thresholds made like the bundle's, but from these faces on
+            the three tiers alone, have not seen; None where there are too few sources.
     """
 
     tier: Tier

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,9 +119,16 @@ def fit(
 
 def _reseed(network: keras.Model, seed: int, epoch: int) -> None:
     """Dropout of an epoch by the seed and the epoch alone, as the batches are: a checkpoint does not hold its state."""
+    for place, generator in enumerate(_seed_generators(network)):
+        generator.state.assign(np.array([(seed + place) % 2**32, epoch], generator.state.dtype))
+
+
+def _seed_generators(network: keras.Model) -> Iterator[keras.random.SeedGenerator]:
     for layer in network.layers:
         if generator := getattr(layer, "seed_generator", None):
-            generator.state.assign(np.array([seed, epoch], generator.state.dtype))
+            yield generator
+        elif hasattr(layer, "layers"):  # one of Keras's own applications
+            yield from _seed_generators(layer)
 
 
 def _loss(recipe: Recipe) -> Any:

@@ -87,7 +87,8 @@ def fit_real_scores(logits: NDArray[np.float32], sources: NDArray[np.str_]) -> R
     shares = np.linspace(0, 1, min(_QUANTILES, count) + 1)[1:]
     # A finer grid towards the high scores, where verdicts fall.
     shares = np.unique(np.concatenate([shares, 1 - np.geomspace(1 / count, 0.05, 60)]))
-    kept = np.unique(np.ceil(shares * count).astype(int).clip(1, count))
+    # Less a trifle: k / count * count is at times a little more than k, which would skip its rank.
+    kept = np.unique(np.ceil(shares * count - 1e-6).astype(int).clip(1, count))
     return RealScores(
         tuple(float(real[rank - 1]) for rank in kept),
         tuple(float(np.searchsorted(real, real[rank - 1], "right") / count) for rank in kept),

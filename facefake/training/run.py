@@ -17,7 +17,13 @@ from facefake.training.calibrate import FACE_SIDES, LEAST_AUC, calibrate, check_
 from facefake.training.crops import CropStore, make_crops
 from facefake.training.dataset import Example, read_dataset
 from facefake.training.evaluate import evaluate_crops
-from facefake.training.export import Precision, litert_contents, write_description, write_networks
+from facefake.training.export import (
+    Precision,
+    litert_contents,
+    move_bundle,
+    write_description,
+    write_networks,
+)
 from facefake.training.recipe import Recipe
 from facefake.training.scoring import halves, seen, unseen
 from facefake.training.stages import from_bundle, from_imagenet, train_stages, trained_files
@@ -69,7 +75,8 @@ def train(
 
     Raises:
         DatasetError: the dataset is not as described, or too small to calibrate on; or in `out` lies a run that was cut
-            short, of other settings or pictures; or the recipe has a second network, and so has `start` its own.
+            short, of other settings or pictures; or the recipe has a second network, and so has `start` its own, or
+            holds out sources that `start` was trained on.
         ModelError: a backbone or the bundle to start from is not to be had, two networks do not go together, or the
             training diverged.
     """
@@ -167,19 +174,23 @@ def export(
     precision: Precision,
     card: dict[str, Any],
 ) -> Bundle:
-    """Calibrate trained networks on half of what they have not seen, measure them on the other half, write a bundle."""
+    """Calibrate trained networks on half of what they have not seen, measure them on the other half, write a bundle.
+
+    One that `out` holds already stays whole until the new one is.
+    """
     calibration_half, report_half = halves(store, unseen(store, recipe.held_out))
     # Evenly out of all sources: the store is ordered by path.
     typical = calibration_half[:: -(-len(calibration_half) // 256)]
     examples = np.concatenate(list(batches(store, typical, recipe.side, recipe.margin)))
-    write_networks(networks, out, precision, examples)
+    made = out / "export"
+    write_networks(networks, made, precision, examples)
     mirror_share = recipe.mirror_share if len(networks) > 1 else ONE_NETWORK_SHARE
-    scorer = LiteRTNetworks(litert_contents(out), recipe.side, 2, mirror_share)
+    scorer = LiteRTNetworks(litert_contents(made), recipe.side, 2, mirror_share)
     calibration = calibrate(scorer, store, calibration_half, recipe.side, recipe.margin)
 
     def write(card: dict[str, Any]) -> Bundle:
         return write_description(
-            out,
+            made,
             name=name,
             version=version,
             margin=recipe.margin,
@@ -190,7 +201,8 @@ def export(
         )
 
     scored = evaluate_crops(scorer, write(card), store, report_half, "unseen")
-    return write({**card, "metrics": scored.evaluation.to_dict()})
+    write({**card, "metrics": scored.evaluation.to_dict()})
+    return move_bundle(made, out)
 
 
 def _check_labels(store: CropStore, numbers: list[int], use: str) -> None:

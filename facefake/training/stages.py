@@ -71,7 +71,8 @@ def from_bundle(recipe: Recipe, folder: Path) -> Start:
     All its networks go through all stages, each with its own seeds.
 
     Raises:
-        DatasetError: the recipe has a second network, and so has the bundle its own.
+        DatasetError: the recipe has a second network, and so has the bundle its own; or it holds out sources that the
+            bundle was trained on.
         ModelError: the bundle is not to be had.
     """
     bundle = read_bundle(folder)
@@ -79,6 +80,11 @@ def from_bundle(recipe: Recipe, folder: Path) -> Start:
     if recipe.mirror:
         raise DatasetError(
             f"expected a recipe without mirror beside a bundle to start from, got {recipe.mirror!r}"
+        )
+    before = trained_sources(bundle.card)
+    if known := sorted({source for _, source in before} & set(recipe.held_out)):
+        raise DatasetError(
+            f"expected sources to hold out that {bundle.label} was not trained on, got {', '.join(known)}"
         )
     tables = [{name: value for name, value in table.items() if name != "side"} for table in recipe.stage]
     recipe = replace(
@@ -90,11 +96,18 @@ def from_bundle(recipe: Recipe, folder: Path) -> Start:
         for which in range(len(networks))
         for stage in stages
     ]
-    before = sorted(map(list, trained_sources(bundle.card)))
     # Another bundle may have the same name and version.
     identity = [bundle.sha256[name] for name in bundle.keras_files]
     # No network is built again, since all stages have the bundle's side: so its backbone need not be known.
-    return Start(networks, [bundle.label] * len(networks), recipe, plan, bundle.label, before, identity)
+    return Start(
+        networks,
+        [bundle.label] * len(networks),
+        recipe,
+        plan,
+        bundle.label,
+        sorted(map(list, before)),
+        identity,
+    )
 
 
 def trained_files(start: Start, out: Path) -> list[Path]:

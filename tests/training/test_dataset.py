@@ -86,7 +86,7 @@ def test_folders_name_the_label_and_the_source(tmp_path):
         "a.jpg": ("real", "photo", "real"),
         "b.PNG": ("real", "photo", "flickr"),
         "c.webp": ("fake", "fake", "fake"),
-        "d.jpeg": ("fake", "gan-x", "gan-x"),
+        "d.jpeg": ("fake", "fake", "gan-x"),
     }
 
 

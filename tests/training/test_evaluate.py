@@ -9,9 +9,9 @@ import pytest
 from facefake.bundle import read_bundle
 from facefake.calibration import probability
 from facefake.classifier import Scores
-from facefake.errors import DatasetError
+from facefake.errors import DatasetError, ModelError
 from facefake.training.calibrate import FACE_SIDES
-from facefake.training.evaluate import evaluate_crops
+from facefake.training.evaluate import _chosen, evaluate_crops
 from facefake.training.views import TIERS
 
 LOGITS = {
@@ -120,6 +120,14 @@ def test_the_figures_are_json_and_the_tables_say_the_same(scored):
         assert told["AUC"] == ("" if source["auc"] is None else f"{source['auc']:.3f}")
     for table in tables.values():
         assert all(len(row) == len(table.headers) for row in table.rows)
+
+
+@pytest.mark.parametrize("recipe", [[], {"held_out": 5}, {"held_out": "speakers"}, {"held_out": [5]}])
+def test_a_card_that_does_not_tell_what_was_held_out_is_an_error(store_of, tiny_bundle, recipe):
+    store = store_of([({"label": "real"}, np.zeros((64, 64, 3), np.uint8), None)])
+    bundle = replace(read_bundle(tiny_bundle), card={"recipe": recipe})
+    with pytest.raises(ModelError, match="a card whose recipe lists the sources held out"):
+        _chosen(store, bundle, "unseen")
 
 
 @pytest.mark.parametrize("label", ["real", "fake"])

@@ -96,6 +96,20 @@ def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(
         np.testing.assert_allclose(a, b, atol=2e-3)
 
 
+def test_every_dropout_of_an_epoch_has_a_state_of_its_own(fresh, toy_store, tmp_path, monkeypatch):
+    import keras
+
+    inner = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Dropout(0.5), keras.layers.Dropout(0.5)])
+    inputs = keras.Input((8, 8, 3))
+    model = keras.Model(inputs, keras.layers.Dropout(0.5)(inner(inputs)))
+    drops = [*inner.layers, model.layers[-1]]
+    for epoch in (3, 4):
+        module._reseed(model, 7, epoch)
+        states = [tuple(np.asarray(layer.seed_generator.state).tolist()) for layer in drops]
+        assert len(set(states)) == 3
+        assert all(state[1] == epoch for state in states)
+
+
 def test_afterwards_the_network_holds_the_average(fresh, toy_store, tmp_path):
     model, trained = fresh(), []
     run(model, toy_store, tmp_path, lambda line: trained.append(model.get_layer("evidence").get_weights()[0]))

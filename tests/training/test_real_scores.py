@@ -57,6 +57,12 @@ def test_of_one_source_the_scores_are_those_that_were_measured(scores):
     assert fitted.real_probabilities[-1] == 1.0
 
 
+@pytest.mark.parametrize("count", [37, 65, 99, 300])
+def test_no_rank_of_a_few_scores_is_left_out(count):
+    fitted = fit_real_scores(np.arange(count, dtype=np.float32)[None], np.array(["one"] * count))
+    assert len(fitted.real_scores) == count
+
+
 @given(st.integers(0, 2**32 - 1))
 def test_the_rates_hold_on_each_view_alone(seed):
     rng = np.random.default_rng(seed)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facefake.bundle import DESCRIPTION, KERAS_FILE, LITERT_FILE
+from facefake.bundle import DESCRIPTION, KERAS_FILE, LITERT_FILE, MIRROR_LITERT_FILE
 from facefake.classifier import Classifier
 from facefake.detection import FaceDetector
 from facefake.detector import FakeImageDetector
@@ -163,6 +164,25 @@ def test_a_run_cut_short_in_its_export_does_not_train_again(data, tiny, tmp_path
     monkeypatch.setattr(stage_module, "fit", lambda *args: pytest.fail("trained again"))
     run(data, out)
     assert Classifier(out, "keras").bundle.label == "custom 1"
+    assert {path.name for path in out.iterdir()} == {DESCRIPTION, KERAS_FILE, LITERT_FILE, "log.jsonl"}
+
+
+def test_a_bundle_in_the_folder_stays_whole_until_the_next_one_is(trained, data, tiny, tmp_path, monkeypatch):
+    def cut_short(*args):
+        raise KeyboardInterrupt
+
+    out = tmp_path / "out"
+    shutil.copytree(trained, out)
+    (out / MIRROR_LITERT_FILE).write_bytes(b"of an earlier bundle")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "calibrate", cut_short)
+        with pytest.raises(KeyboardInterrupt):
+            run(data, out, start=out)
+    assert Classifier(out).bundle.label == "toy 1"
+    monkeypatch.setattr(stage_module, "fit", lambda *args: pytest.fail("trained again"))
+    bundle = run(data, out, start=out)
+    assert bundle.card["trained_from"] == "toy 1"
+    assert Classifier(out, "keras").bundle.sha256 == bundle.sha256
     assert {path.name for path in out.iterdir()} == {DESCRIPTION, KERAS_FILE, LITERT_FILE, "log.jsonl"}
 
 
@@ -378,6 +398,13 @@ def test_what_was_trained_on_before_is_no_unseen_source(trained, data, tiny, tmp
     for damaged in ({"data": [{"label": "fake"}]}, {"data": 7}, {"trained_before": [["fake"]]}):
         with pytest.raises(ModelError, match="expected a card"):
             trained_sources(damaged)
+
+
+def test_what_was_trained_on_before_cannot_be_held_out(trained, data, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "make_crops", lambda *args: pytest.fail("cut crops first"))
+    recipe = replace(RECIPE, held_out=["greens", "others"])
+    with pytest.raises(DatasetError, match=r"hold out that toy 1 was not trained on, got greens$"):
+        train(data, tmp_path / "out", recipe, backbone="", start=trained)
 
 
 def test_too_few_unseen_faces_are_told_before_the_training(data, tiny, tmp_path, monkeypatch):
