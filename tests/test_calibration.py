@@ -109,6 +109,18 @@ def test_just_above_the_threshold_the_tail_promises_no_less_than_was_counted(
     assert false_alarm_rate(just_above, measured(scores, tail)) >= counted * (1 - 1e-9)
 
 
+def test_the_tail_begins_at_the_larger_of_the_counted_and_the_fitted_share() -> None:
+    scores = [score / 1000 for score in range(1000)]
+    for exceedance, share in ((0.3, 301 / 1001), (0.01, 100 / 1001)):
+        tail = GeneralisedPareto(threshold=0.9, scale=0.5, shape=0.1, exceedance=exceedance)
+        assert false_alarm_rate(math.nextafter(0.9, 1), measured(scores, tail)) == pytest.approx(share)
+
+
+def test_a_score_at_the_threshold_is_not_beyond_it() -> None:
+    tail = GeneralisedPareto(threshold=0.0, scale=0.5, shape=0.0, exceedance=0.1)
+    assert false_alarm_rate(1e-9, measured([0.0] * 50 + [1.0] * 50, tail)) == pytest.approx(51 / 101)
+
+
 def test_the_tail_reaches_below_the_smallest_countable_rate() -> None:
     tail = GeneralisedPareto(threshold=0.9, scale=0.5, shape=0.1, exceedance=0.1)
     scores = [step / 1000 for step in range(1000)]
@@ -212,7 +224,11 @@ def test_to_dict_and_back_through_json(calibration: Calibration) -> None:
         ({"tail": 3}, "tail"),
         ({"tail": {"threshold": 0.0, "scale": 0.0, "shape": 0.0, "exceedance": 0.5}}, "scale"),
         ({"tail": {"threshold": 0.0, "scale": 1.0, "shape": 1.0, "exceedance": 0.5}}, "shape"),
+        ({"tail": {"threshold": 0.0, "scale": 1.0, "shape": -1.0, "exceedance": 0.5}}, "shape"),
         ({"tail": {"threshold": 0.0, "scale": 1.0, "shape": 0.0, "exceedance": 0.0}}, "exceedance"),
+        ({"tail": {"threshold": 0.0, "scale": 1.0, "shape": 0.0, "exceedance": 1.5}}, "exceedance"),
+        ({"alarm_rate": 1.0, "uncertain_rate": 1.0}, "alarm_rate"),
+        ({"uncertain_rate": 1.5}, "uncertain_rate"),
         ({"tail": {"threshold": None, "scale": 1.0, "shape": 0.0, "exceedance": 0.5}}, "threshold"),
         ({"alarm_rate": 0}, "alarm_rate"),
         ({"uncertain_rate": 0.001}, "uncertain_rate"),

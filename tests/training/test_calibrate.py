@@ -6,11 +6,13 @@ from functools import partial
 import numpy as np
 import pytest
 
+from facefake.aggregator import sharpness
 from facefake.calibration import Calibration, corrected, false_alarm_rate
 from facefake.classifier import Scores
 from facefake.errors import DatasetError
 from facefake.training import calibrate as module
 from facefake.training.calibrate import auc_by_view, calibrate, check_enough, told_limits
+from facefake.training.degrade import Degradation, apply
 from facefake.training.real_scores import fit_real_scores, threshold
 from facefake.training.scoring import halves, score, seen, unseen
 from facefake.training.views import small, view
@@ -71,6 +73,58 @@ def test_the_calibration_can_be_kept(fitted):
     assert fitted.tail is not None
     assert Calibration.from_dict(fitted.to_dict()) == fitted
     assert fitted.min_face == min(module.FACE_SIDES)
+
+
+@pytest.mark.parametrize("harder", ["small", "blurred", "web", "hard"])
+def test_the_rates_hold_on_every_view(told_store, fitted, monkeypatch, harder):
+    plain = module.score
+
+    def harder_on_one(scorer, store, numbers, side, margin, worn):
+        own = {small: "small", apply: "blurred"}.get(worn.func) or worn.keywords["tier"]
+        return plain(scorer, store, numbers, side, margin, worn) + 2 * (own == harder)
+
+    monkeypatch.setattr(module, "score", harder_on_one)
+    monkeypatch.setattr(module, "auc_by_view", lambda *args: dict.fromkeys(args[-1], 0.9))
+    found = calibrate(Told(), told_store, range(len(told_store)), SIDE, 1.25)
+    assert found.real_scores[-1] > fitted.real_scores[-1] + 1.5
+
+
+def test_sources_of_one_name_are_told_apart_by_kind(store_of, monkeypatch):
+    def noted(logits, labels, sources):
+        found.update(sources.tolist())
+        return 1.0, 0.0
+
+    found: set[str] = set()
+    monkeypatch.setattr(module, "_fit_probability", noted)
+    crops = [
+        (
+            {"label": label, "kind": kind, "source": "clips", "group": f"{kind} {number}"},
+            telling(0, number),
+            None,
+        )
+        for label, kind in (("real", "photo"), ("fake", "face-swap"))
+        for number in range(20)
+    ]
+    calibrate(Told(), store_of(crops), range(40), SIDE, 1.25)
+    assert found == {"photo/clips", "face-swap/clips"}
+
+
+def test_faces_are_judged_up_to_the_blur_that_the_network_fails_at(told_store, monkeypatch):
+    fails = dict.fromkeys((2.0, 3.0, 4.0), 0.74)
+    monkeypatch.setattr(
+        module, "auc_by_view", lambda *args: {view: fails.get(view, 0.76) for view in args[-1]}
+    )
+    numbers = range(780, 820)
+    found = module._limits(Told(), told_store, numbers, SIDE, 1.25)
+    blurred = [
+        sharpness(
+            view(apply(told_store.pixels(n), Degradation(blur=2.0)), SIDE, 1.25), round(40 * 1.25 / 1.35)
+        )
+        for n in numbers
+        if told_store.crops[n].example.label == "real"
+    ]
+    assert found.blur == 1.5
+    assert found.sharpness == pytest.approx(float(np.median(blurred)))
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,19 @@ def test_the_order_matters(crop):
     assert distance(apply(crop, inside), apply(crop, after)) > 0
 
 
+def test_a_picture_may_be_saved_twice(crop):
+    once, twice = Compression("opencv-jpeg", 60, "4:2:0"), Compression("webp", 40, "4:2:0")
+    expected = apply(apply(crop, Degradation(save=once)), Degradation(save=twice))
+    np.testing.assert_array_equal(apply(crop, Degradation(save=once, resave=twice)), expected)
+
+
+def test_noise_has_its_own_seed_and_no_mean():
+    grey = np.full((256, 256, 3), 128, np.uint8)
+    first, second = (apply(grey, Degradation(noise=2.0, noise_seed=seed)) for seed in (1, 2))
+    assert (first != second).any()
+    assert first.mean() == pytest.approx(128, abs=0.1)
+
+
 def test_both_classes_get_the_same_history(crop):
     """A fake that differs from its real face in one corner still equals it, bit for bit, far from that corner."""
     fake = crop.copy()

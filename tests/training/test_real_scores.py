@@ -138,6 +138,11 @@ def test_a_tail_that_would_end_is_taken_for_exponential():
     assert tail.survival(2.0) > 0
 
 
+def test_a_tail_is_fitted_to_twenty_scores_at_least():
+    tail = fit_tail(np.arange(200, dtype=np.float32))
+    assert (tail.exceedance, tail.threshold) == (20 / 200, 179)
+
+
 def test_without_enough_or_different_scores_there_is_no_tail():
     assert fit_tail(np.linspace(0, 1, 199, dtype=np.float32)) is None
     assert fit_tail(np.linspace(0, 1, 200, dtype=np.float32)) is not None
