@@ -14,6 +14,7 @@ from facefake.errors import ModelError
 from facefake.training.crops import CropStore
 from facefake.training.metrics import area_under_curve
 from facefake.training.recipe import Recipe
+from facefake.training.scoring import by_source
 from facefake.training.stream import PairStream
 from facefake.training.views import batches as views
 
@@ -182,11 +183,7 @@ def _validation(
 ) -> Any:
     import keras
 
-    by_source: dict[tuple[str, str], list[int]] = {}
-    for number in val:
-        example = store.crops[number].example
-        by_source.setdefault((example.label, example.source), []).append(number)
-    chosen = {key: numbers[:_VALIDATED_A_SOURCE] for key, numbers in by_source.items()}
+    chosen = {key: numbers[:_VALIDATED_A_SOURCE] for key, numbers in by_source(store, val).items()}
 
     class Validation(keras.callbacks.Callback):  # type: ignore[misc]
         def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:

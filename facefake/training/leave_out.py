@@ -23,8 +23,8 @@ from facefake.training.fit import fit
 from facefake.training.metrics import area_under_curve
 from facefake.training.network import build
 from facefake.training.recipe import Recipe
-from facefake.training.reconstruction import make_reconstructions
 from facefake.training.scoring import first_of_each, seen, unseen
+from facefake.training.stages import reconstructions_for
 from facefake.training.views import batches
 
 if TYPE_CHECKING:
@@ -181,6 +181,29 @@ def _run(
 ) -> LeftOutRow:
     import keras
 
+    train, fakes, reals = _chosen(store, sources, recipe)
+    if not fakes or not reals:
+        raise DatasetError(
+            f"expected fakes of {name} and real faces that are not trained on, got {len(fakes)} and {len(reals)}"
+        )
+    keras.utils.clear_session()  # what earlier runs left in memory
+    keras.utils.set_random_seed(recipe.seed)
+    network = build(backbone, recipe.side, recipe.dropout)
+    # The real faces of all runs are the same.
+    made = reconstructions_for(recipe, store, train, folder.parent, progress)
+    folder.mkdir(parents=True, exist_ok=True)
+    fit(network, store, train, [*fakes, *reals], recipe, folder, stepped=stepped, reconstructions=made)
+    by_tier = {tier: _auc(network, store, fakes, reals, recipe, tier) for tier in _TIERS}
+    auc_by_source: dict[str, dict[str, float]] = {
+        source: {tier: by_tier[tier][source] for tier in _TIERS} for source in by_tier["clean"]
+    }
+    return LeftOutRow(name, len(fakes), auc_by_source)
+
+
+def _chosen(
+    store: CropStore, sources: Sequence[str], recipe: Recipe
+) -> tuple[list[int], list[int], list[int]]:
+    """The crops to train on, and the fakes of these sources and the real faces that are then scored."""
     examples = [crop.example for crop in store.crops]
     of_reals = {example.source for example in examples if example.label == "real"}
     held_out = [source for source in recipe.held_out if source in of_reals]
@@ -197,41 +220,7 @@ def _run(
         n for n in mixed if n in unknown and examples[n].label == "real" and examples[n].group not in known
     ]
     fakes, reals = (first_of_each(store, numbers, _SCORED_A_SOURCE) for numbers in (fakes, reals))
-    if not fakes or not reals:
-        raise DatasetError(
-            f"expected fakes of {name} and real faces that are not trained on, got {len(fakes)} and {len(reals)}"
-        )
-    keras.utils.clear_session()  # what earlier runs left in memory
-    keras.utils.set_random_seed(recipe.seed)
-    network = build(backbone, recipe.side, recipe.dropout)
-    reconstructions = None
-    if recipe.self_made_share.get("reconstruction"):
-        reconstructions = make_reconstructions(
-            store,
-            [n for n in train if store.landmarks(n) is not None],
-            folder.parent / "reconstructions",  # the real faces of all runs are the same
-            upsamplers=recipe.upsamplers,
-            count=recipe.reconstructed,
-            steps=recipe.reconstruction_steps,
-            seed=recipe.reconstruction_seed,
-            progress=progress,
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    fit(
-        network,
-        store,
-        train,
-        [*fakes, *reals],
-        recipe,
-        folder,
-        stepped=stepped,
-        reconstructions=reconstructions,
-    )
-    by_tier = {tier: _auc(network, store, fakes, reals, recipe, tier) for tier in _TIERS}
-    auc_by_source: dict[str, dict[str, float]] = {
-        source: {tier: by_tier[tier][source] for tier in _TIERS} for source in by_tier["clean"]
-    }
-    return LeftOutRow(name, len(fakes), auc_by_source)
+    return train, fakes, reals
 
 
 def _auc(

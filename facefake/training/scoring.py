@@ -105,13 +105,18 @@ def _repeated(store: CropStore, before: Sequence[int], numbers: Sequence[int]) -
     return again
 
 
-def first_of_each(store: CropStore, numbers: Sequence[int], count: int) -> list[int]:
-    """The first so many of these crops from each source and label."""
-    by_source: dict[tuple[str, str], list[int]] = {}
+def by_source(store: CropStore, numbers: Sequence[int]) -> dict[tuple[str, str], list[int]]:
+    """These crops by (label, source)."""
+    found: dict[tuple[str, str], list[int]] = {}
     for number in numbers:
         example = store.crops[number].example
-        by_source.setdefault((example.label, example.source), []).append(number)
-    return [number for members in by_source.values() for number in members[:count]]
+        found.setdefault((example.label, example.source), []).append(number)
+    return found
+
+
+def first_of_each(store: CropStore, numbers: Sequence[int], count: int) -> list[int]:
+    """The first so many of these crops from each source and label."""
+    return [number for members in by_source(store, numbers).values() for number in members[:count]]
 
 
 def largest_of_each(store: CropStore, numbers: Sequence[int], count: int) -> list[int]:

@@ -151,7 +151,7 @@ def train_stages(
         if not file.exists():
             network = _at_side(networks[which], stage.side, start.backbones[which], stage.dropout)
             network = _with_dropout(network, stage.dropout)
-            made = _reconstructed(stage, store, train, out if cache is None else cache, progress)
+            made = reconstructions_for(stage, store, train, out if cache is None else cache, progress)
             folder = out if len(files) == 1 else out / f"stage-{number}"
             folder.mkdir(exist_ok=True)
             fit(network, store, train, val, stage, folder, report, partial(progress, "steps trained"), made)
@@ -167,32 +167,41 @@ def train_stages(
     ]
 
 
-def _begun(backbone: str, recipe: Recipe, number: int) -> keras.Model:
-    import keras
-
-    keras.utils.set_random_seed((recipe.seed + number) % 2**32)  # of the head's first weights
-    return build(backbone, recipe.side, recipe.dropout)
-
-
-def _reconstructed(
-    stage: Recipe,
+def reconstructions_for(
+    recipe: Recipe,
     store: CropStore,
     train: Sequence[int],
     folder: Path,
     progress: Callable[[str, int, int], None],
 ) -> Reconstructions | None:
-    if not stage.self_made_share.get("reconstruction"):
+    """Those that a recipe asks for, of the real faces to train on; None if it asks for none.
+
+    Args:
+        recipe: the settings.
+        store: the crops.
+        train: numbers of the crops to train on.
+        folder: where they are kept, in ``reconstructions``.
+        progress: called with what is counted, how many are done and their total.
+    """
+    if not recipe.self_made_share.get("reconstruction"):
         return None
     return make_reconstructions(
         store,
         [number for number in train if store.landmarks(number) is not None],
         folder / "reconstructions",
-        upsamplers=stage.upsamplers,
-        count=stage.reconstructed,
-        steps=stage.reconstruction_steps,
-        seed=stage.reconstruction_seed,
+        upsamplers=recipe.upsamplers,
+        count=recipe.reconstructed,
+        steps=recipe.reconstruction_steps,
+        seed=recipe.reconstruction_seed,
         progress=progress,
     )
+
+
+def _begun(backbone: str, recipe: Recipe, number: int) -> keras.Model:
+    import keras
+
+    keras.utils.set_random_seed((recipe.seed + number) % 2**32)  # of the head's first weights
+    return build(backbone, recipe.side, recipe.dropout)
 
 
 def _mean(files: Sequence[Path]) -> keras.Model:
