@@ -39,6 +39,7 @@ __all__ = [
     "probability",
     "sharpness",
     "usability",
+    "verdict_of",
     "verdict_on",
 ]
 
@@ -223,28 +224,39 @@ def _judge_face(
     )
 
 
-def verdict_on(
-    rate: float, fake_probability: float, alike: str, calibration: Calibration
-) -> tuple[Verdict, str | None]:
-    """The verdict that a false-alarm rate and a probability make, and its reason if it is "uncertain".
+def verdict_of(rate: float, fake_probability: float, calibration: Calibration) -> Verdict:
+    """The verdict that a false-alarm rate and a probability make.
 
     Args:
         rate: corrected for how many chances of a false alarm there were.
         fake_probability: of what is judged.
-        alike: of what the rate is a share, and the verb, such as "real faces look".
         calibration: has the thresholds.
     """
     if rate <= calibration.alarm_rate:
-        return "fake", None
+        return "fake"
+    if rate > calibration.uncertain_rate and fake_probability < LEAST_DOUBT:
+        return "real"
+    return "uncertain"
+
+
+def verdict_on(
+    rate: float, fake_probability: float, alike: str, calibration: Calibration
+) -> tuple[Verdict, str | None]:
+    """The same verdict, and its reason if it is "uncertain".
+
+    Args:
+        rate, fake_probability, calibration: as for `verdict_of`.
+        alike: who is how often as fake, the rate as ``{}``: such as "{} of real faces look".
+    """
+    verdict = verdict_of(rate, fake_probability, calibration)
+    if verdict != "uncertain":
+        return verdict, None
     if rate > calibration.uncertain_rate:
-        if fake_probability < LEAST_DOUBT:
-            return "real", None
-        return "uncertain", (
-            f"rather fake than real ({percent(fake_probability)}), but {percent(rate)} of {alike} at least as fake"
-        )
-    told = _apart(rate, [calibration.alarm_rate, calibration.uncertain_rate], percent, " %")
-    return "uncertain", (
-        f"{told} of {alike} at least as fake: too many to call it fake (at most "
+        told = alike.format(percent(rate))
+        return verdict, f"rather fake than real ({percent(fake_probability)}), but {told} at least as fake"
+    told = alike.format(_apart(rate, [calibration.alarm_rate, calibration.uncertain_rate], percent, " %"))
+    return verdict, (
+        f"{told} at least as fake: too many to call it fake (at most "
         f"{percent(calibration.alarm_rate)}), too few to call it real "
         f"(more than {percent(calibration.uncertain_rate)})"
     )
@@ -267,7 +279,9 @@ def _apart(value: float, limits: Sequence[float], told: Callable[[float], str], 
 
 
 def _alike(count: int) -> str:
-    return "real faces look" if count == 1 else f"pictures with {count} real faces hold one that looks"
+    return "{} of " + (
+        "real faces look" if count == 1 else f"pictures with {count} real faces hold one that looks"
+    )
 
 
 def _why_none(reasons: Sequence[str]) -> str:

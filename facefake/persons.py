@@ -238,7 +238,9 @@ def _why_not(track: Sequence[Sighting], judged: int, least: int) -> str:
 
 
 def _alike(count: int) -> str:
-    return "real people look" if count == 1 else f"clips with {count} real people show one who looks"
+    return "{} of " + (
+        "real people look" if count == 1 else f"clips with {count} real people show one who looks"
+    )
 
 
 def sentence(verdict: Verdict, persons: Sequence[PersonResult], rate: float | None) -> str:

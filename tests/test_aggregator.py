@@ -26,6 +26,7 @@ from facefake.aggregator import (
     relative_scores,
     sharpness,
     usability,
+    verdict_of,
     verdict_on,
 )
 from facefake.detection import Face
@@ -226,6 +227,26 @@ def test_uncertain_says_why_in_numbers() -> None:
     assert "of real faces look at least as fake" in alone.reason
     assert "at most 1 %" in alone.reason
     assert "more than 10 %" in alone.reason
+    # Faces that are not judged are none of those that a picture like this holds.
+    assert judge([evidence(logit), evidence(side=9.0)], CALIBRATION).reason == alone.reason
+
+
+@pytest.mark.parametrize(
+    ("rate", "chance", "verdict"),
+    [
+        (0.01, 0.1, "fake"),
+        (0.0101, 0.9, "uncertain"),
+        (0.1, 0.1, "uncertain"),
+        (0.101, 0.49, "real"),
+        (0.101, LEAST_DOUBT, "uncertain"),
+        (1.0, 0.9, "uncertain"),
+    ],
+)
+def test_a_verdict_follows_from_a_rate_and_a_probability(rate: float, chance: float, verdict: str) -> None:
+    assert verdict_of(rate, chance, CALIBRATION) == verdict
+    told, reason = verdict_on(rate, chance, "{} of real faces look", CALIBRATION)
+    assert told == verdict
+    assert (reason is not None) is (verdict == "uncertain")
 
 
 @pytest.mark.parametrize(
@@ -242,7 +263,7 @@ def test_uncertain_says_why_in_numbers() -> None:
     ],
 )
 def test_a_number_beside_its_limit_is_told_apart_from_it(rate: float, told: str) -> None:
-    verdict, reason = verdict_on(rate, 0.3, "real faces look", CALIBRATION)
+    verdict, reason = verdict_on(rate, 0.3, "{} of real faces look", CALIBRATION)
     assert verdict == "uncertain"
     assert reason is not None and reason.startswith(told)
 
