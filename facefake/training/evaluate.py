@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from facefake.aggregator import LEAST_DOUBT
+from facefake.aggregator import verdict_of
 from facefake.calibration import false_alarm_rate, probability
 from facefake.classifier import Classifier
 from facefake.errors import DatasetError, ModelError
@@ -194,18 +194,17 @@ def evaluate_crops(
 def _judge(bundle: Bundle, store: CropStore, numbers: Sequence[int], logits: NDArray[np.float32]) -> Judged:
     calibration = bundle.calibration
     examples = [store.crops[n].example for n in numbers]
-    rates = np.array([false_alarm_rate(float(logit), calibration) for logit in logits])
-    stated = np.array([probability(float(logit), calibration) for logit in logits])
-    doubtful = (rates <= calibration.uncertain_rate) | (stated >= LEAST_DOUBT)
-    called_fake = rates <= calibration.alarm_rate
+    rates = [false_alarm_rate(float(logit), calibration) for logit in logits]
+    stated = [probability(float(logit), calibration) for logit in logits]
+    verdicts = np.array([verdict_of(*pair, calibration) for pair in zip(rates, stated, strict=True)])
     return Judged(
         fake=np.array([example.label == "fake" for example in examples]),
         kind=np.array([example.kind for example in examples]),
         source=np.array([example.source for example in examples]),
         logits=logits,
-        stated=stated,
-        called_fake=called_fake,
-        called_uncertain=doubtful & ~called_fake,
+        stated=np.array(stated),
+        called_fake=verdicts == "fake",
+        called_uncertain=verdicts == "uncertain",
     )
 
 
