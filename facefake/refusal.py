@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, get_args
 
-from PIL import Image
+from PIL import Image, ImageFile
 
 ErrorKind = Literal[
     "not_found",
@@ -79,11 +79,21 @@ class _PillowWarning(Warning, metaclass=_WhileDecoding):
     pass
 
 
+# Pillow's switch for damaged files is the whole process's as well: one that is on gives way to one that is off as seen
+# from a thread that is decoding, and looks the same from all others.
+class _OffWhileDecoding(int):
+    def __bool__(self) -> bool:
+        return not getattr(_decoding, "active", False)
+
+
 @contextmanager
 def pillow_muted() -> Iterator[None]:
+    """Around decoding: in this thread Pillow warns of nothing, and lets no damaged file pass for a whole one."""
     # Whoever resets or prepends filters displaces ours, so it is put back in front.
     if not warnings.filters or warnings.filters[0][2] is not _PillowWarning:
         warnings.simplefilter("ignore", _PillowWarning)
+    if ImageFile.LOAD_TRUNCATED_IMAGES:
+        ImageFile.LOAD_TRUNCATED_IMAGES = _OffWhileDecoding(True)  # type: ignore[assignment]
     _decoding.active = True
     try:
         yield

@@ -24,7 +24,7 @@ from PIL import ExifTags, Image, ImageCms, ImageFile, PngImagePlugin, features
 from facefake.errors import ImageError
 from facefake.images import Picture, load_picture
 from facefake.reading import ImageLimits
-from facefake.refusal import ERROR_KINDS
+from facefake.refusal import ERROR_KINDS, pillow_muted
 
 EXIF_ORIENTATION = 0x0112
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"] + (["AVIF"] if features.check("avif") else [])
@@ -426,6 +426,34 @@ def test_png_checksums() -> None:
         + 8
     ] ^= 1
     assert refused(bytes(data)).kind == "corrupt"
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_caller_who_lets_pillow_take_damaged_files_does_not_let_them_in(
+    format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = encode(np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8), format)
+    cut = data[: int(0.8 * len(data))]
+    kind = refused(cut).kind
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    assert refused(cut).kind == kind
+    assert np.array_equal(load_picture(data).pixels, np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
+
+
+def test_a_caller_who_lets_pillow_take_damaged_files_goes_on_doing_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    data = encode(photo(), "JPEG")[:-200]
+    seen: list[bool] = []
+    with pillow_muted():
+        assert not ImageFile.LOAD_TRUNCATED_IMAGES
+        other = threading.Thread(target=lambda: seen.append(bool(ImageFile.LOAD_TRUNCATED_IMAGES)))
+        other.start()
+        other.join()
+    assert seen == [True]
+    assert refused(Image.open(io.BytesIO(data))).kind == "truncated"
+    Image.open(io.BytesIO(data)).load()
 
 
 @pytest.mark.parametrize(

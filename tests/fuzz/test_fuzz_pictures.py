@@ -6,11 +6,15 @@ import json
 import os
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
+import pytest
 from mutations import mutant, seeds, with_checksums
+from PIL import ImageFile
 
+from facefake.errors import ImageError
 from facefake.images import load_picture
 
 HERE = Path(__file__).parent
@@ -32,6 +36,23 @@ def test_the_seeds_are_whole_pictures_of_every_format() -> None:
     assert {load_picture(data).pixels.shape for data in seeds().values()} == {(96, 96, 3)}
     assert seeds()["PNG"] == with_checksums(seeds()["PNG"])
     assert mutant(7) == mutant(7) != mutant(7 + len(seeds()))
+
+
+def test_damage_is_told_the_same_where_a_caller_lets_pillow_take_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def outcomes() -> list[object]:
+        return [_outcome(mutant(number)[1]) for number in range(400)]
+
+    strict = outcomes()
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    assert outcomes() == strict
+
+
+def _outcome(data: bytes) -> object:
+    try:
+        picture = load_picture(data)
+    except ImageError as error:
+        return error.kind, str(error)
+    return zlib.crc32(picture.pixels), picture.warnings
 
 
 def test_damaged_pictures_are_decoded_or_refused_within_a_gibibyte_and_quietly() -> None:
