@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, BinaryIO, TypeAlias, Union
 
 import numpy as np
@@ -20,13 +20,36 @@ for _flag in ("O_NONBLOCK", "O_NOCTTY", "O_BINARY"):  # not every system has all
     _READ_ONLY |= getattr(os, _flag, 0)
 
 
+LONGEST_SIDE = 32_766
+"""Pixels along a side with which OpenCV, which looks at pictures for faces, can deal."""
+
+
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """What is refused before decoding: a file's bytes, a picture's pixels, the pixels along its longer side."""
+    """What is refused before decoding: a file's bytes, a picture's pixels, the pixels along its longer side.
+
+    Each is a number of at least 1, `max_side` at most `LONGEST_SIDE`.
+
+    Raises:
+        TypeError, ValueError: one is not.
+    """
 
     max_bytes: int = 200 * 1024 * 1024
     max_pixels: int = 150_000_000
     max_side: int = 30_000
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value: object = getattr(self, item.name)
+            if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+                raise TypeError(f"expected {item.name} to be a number, got {value!r}")
+            if not value >= 1:
+                raise ValueError(f"expected {item.name} to be at least 1, got {value!r}")
+        if self.max_side > LONGEST_SIDE:
+            raise ValueError(
+                f"expected max_side to be at most {LONGEST_SIDE:,}, beyond which no face can be looked for, "
+                f"got {self.max_side!r}"
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import socket
 import struct
@@ -21,9 +22,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageCms, ImageFile, PngImagePlugin, features
 
+from facefake.detection import FaceDetector
 from facefake.errors import ImageError
 from facefake.images import Picture, load_picture
-from facefake.reading import ImageLimits
+from facefake.reading import LONGEST_SIDE, ImageLimits
 from facefake.refusal import ERROR_KINDS, pillow_muted
 
 EXIF_ORIENTATION = 0x0112
@@ -319,6 +321,26 @@ def test_limits() -> None:
         assert load_picture(source, ImageLimits(max_pixels=64 * 48, max_side=64)).width == 64
         assert refused(source, ImageLimits(max_pixels=64 * 48 - 1)).kind == "too_large"
         assert refused(source, ImageLimits(max_side=63)).kind == "too_large"
+
+
+@pytest.mark.parametrize("name", ["max_bytes", "max_pixels", "max_side"])
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [(None, TypeError), ("9", TypeError), (True, TypeError), (0, ValueError), (math.nan, ValueError)],
+)
+def test_limits_are_numbers_from_one(name: str, value: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match=f"expected {name} to be .*, got {value!r}"):
+        ImageLimits(**{name: value})
+
+
+def test_limits_may_be_wide_as_far_as_a_picture_can_be_judged() -> None:
+    wide = np.zeros((1, LONGEST_SIDE, 3), np.uint8)
+    limits = ImageLimits(math.inf, math.inf, np.int64(LONGEST_SIDE))  # type: ignore[arg-type]
+    assert load_picture(encode(wide, "PNG"), limits).width == LONGEST_SIDE
+    with FaceDetector() as detector:
+        assert detector.detect(wide) == []
+    with pytest.raises(ValueError, match=r"max_side to be at most 32,766, .*, got 32767"):
+        ImageLimits(max_side=LONGEST_SIDE + 1)
 
 
 def test_limit_of_bytes(tmp_path: Path) -> None:
