@@ -15,9 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from facefake.errors import ImageError
 from facefake.native import naming_missing_libraries
-from facefake.reading import ImageLimits, check_regular
+from facefake.reading import ImageLimits, check_regular, check_size, image_error
 from facefake.refusal import Refusal, faults
 from facefake.settings import whole_number
 
@@ -171,8 +170,7 @@ class VideoFile:
         try:
             yield
         except Refusal as refusal:
-            kind, expected, got = refusal.args
-            raise ImageError(path=self.path, kind=kind, expected=expected, got=got) from refusal.__cause__
+            raise image_error(refusal, self.path) from refusal.__cause__
 
     def _open(self, limits: ImageLimits) -> None:
         with naming_missing_libraries():
@@ -194,10 +192,7 @@ class VideoFile:
             raise Refusal("corrupt", "a video that FFmpeg can open", "one that it cannot")
         self.width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
         self.height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
-        side, pixels = max(self.width, self.height), self.width * self.height
-        if min(self.width, self.height) < 1 or side > limits.max_side or pixels > limits.max_pixels:
-            expected = f"frames of at most {limits.max_pixels:,} pixels and {limits.max_side:,} along a side"
-            raise Refusal("too_large", expected, f"{self.width:,} × {self.height:,} pixels")
+        check_size(self.width, self.height, limits)
         self.rate = float(self._capture.get(cv2.CAP_PROP_FPS))
         if not 0 < self.rate <= _FASTEST:
             raise Refusal("corrupt", f"up to {_FASTEST} frames a second", f"{self.rate:g}")

@@ -17,7 +17,7 @@ from PIL import ExifTags, Image, ImageFile
 
 from facefake.colour import colour_and_alpha, srgb_profile, to_srgb
 from facefake.formats import FORMATS, file_format_of, open_reader, without_chunks
-from facefake.reading import EncodedFile, ImageLimits, Source, image_error, read_source
+from facefake.reading import EncodedFile, ImageLimits, Source, check_size, image_error, read_source
 from facefake.refusal import Refusal, faults, pillow_muted
 
 _TOO_MUCH_TEXT = re.compile("Decompressed data too large|Too much memory used in text chunks")
@@ -76,7 +76,7 @@ def load_picture(source: Source, limits: ImageLimits = ImageLimits()) -> Picture
             return _decode(read.data, path, limits)
         if isinstance(read, np.ndarray):
             return Picture(_checked_array(read, limits))
-        _check_size(*read.size, limits)
+        check_size(*read.size, limits)
         with faults("corrupt", "a picture that Pillow can load"), pillow_muted():
             read.load()
             return _upright_srgb(read, None, read.format, [])
@@ -88,19 +88,11 @@ def _checked_array(array: NDArray[Any], limits: ImageLimits) -> NDArray[np.uint8
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
         got = f"shape {array.shape} and dtype {array.dtype}"
         raise Refusal("wrong_type", "an RGB array of shape (height, width, 3) and dtype uint8", got)
-    _check_size(array.shape[1], array.shape[0], limits)
+    check_size(array.shape[1], array.shape[0], limits)
     # A copy, as the caller may reuse the buffer while a result still refers to the picture.
     pixels = np.array(array, order="C")
     pixels.flags.writeable = False
     return pixels
-
-
-def _check_size(width: int, height: int, limits: ImageLimits) -> None:
-    if min(width, height) < 1:
-        raise Refusal("empty", "a picture with pixels in it", f"{width:,} × {height:,} pixels")
-    if max(width, height) > limits.max_side or width * height > limits.max_pixels:
-        expected = f"at most {limits.max_pixels:,} pixels and {limits.max_side:,} along a side"
-        raise Refusal("too_large", expected, f"{width:,} × {height:,} pixels")
 
 
 def _decode(data: bytes, path: str | None, limits: ImageLimits) -> Picture:
@@ -129,7 +121,7 @@ def _decode_as(
         if file_format == "WEBP" and len(data) < 8 + int.from_bytes(data[4:8], "little"):
             raise EOFError(f"truncated: {len(data):,} bytes where the header promises more")
         image = open_reader(data, file_format)
-        _check_size(*image.size, limits)
+        check_size(*image.size, limits)
         if file_format == "JPEG":
             _check_scans(image, data)
         if getattr(image, "is_animated", False) or (file_format == "JPEG" and "mp" in image.info):

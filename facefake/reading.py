@@ -94,6 +94,7 @@ def read_source(
 
 
 def image_error(refusal: Refusal, path: str | None) -> ImageError:
+    """The error for who called, which knows what could not be read."""
     kind, expected, got = refusal.args
     return ImageError(path=path, kind=kind, expected=expected, got=got)
 
@@ -119,6 +120,19 @@ def check_regular(status: os.stat_result, max_bytes: int) -> None:
         raise Refusal("not_a_file", "a regular file", got)
     if status.st_size > max_bytes:
         raise Refusal("too_large", f"at most {max_bytes:,} bytes", f"{status.st_size:,} bytes")
+
+
+def check_size(width: int, height: int, limits: ImageLimits) -> None:
+    """Refuse a picture or frame of such a size, in pixels.
+
+    Raises:
+        Refusal: its kind is "empty" or "too_large".
+    """
+    if min(width, height) < 1:
+        raise Refusal("empty", "a picture with pixels in it", f"{width:,} × {height:,} pixels")
+    if max(width, height) > limits.max_side or width * height > limits.max_pixels:
+        expected = f"at most {limits.max_pixels:,} pixels and {limits.max_side:,} along a side"
+        raise Refusal("too_large", expected, f"{width:,} × {height:,} pixels")
 
 
 def _read_all(read: Callable[[int], object], max_bytes: int) -> bytes:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 from urllib.parse import quote, unquote
 
 from facefake.errors import ImageError, MissingLibraryError
+from facefake.reading import image_error
 from facefake.refusal import Refusal, faults
 from facefake.results import ErrorResult, FileState
 from facefake.sources import is_picture, no_pictures
@@ -158,8 +159,7 @@ def _named(uri: str) -> Iterator[None]:
     except Refusal as refusal:
         if isinstance(refusal.__cause__, MissingLibraryError):
             raise refusal.__cause__ from refusal
-        kind, expected, got = refusal.args
-        raise ImageError(path=uri, kind=kind, expected=expected, got=got) from refusal.__cause__
+        raise image_error(refusal, uri) from refusal.__cause__
 
 
 def _parts(uri: str) -> tuple[str, str, str]:

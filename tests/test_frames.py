@@ -160,7 +160,8 @@ def test_absurd_headers_are_refused(clip: Clip, tmp_path: Path) -> None:
     # The stream header's scale and rate, whose quotient are the frames a second.
     assert patched((b"strh", 28, 1), (b"strh", 32, 100_000)).got == "100000"
     assert patched((b"strh", 28, 1_000_000), (b"strh", 32, 1)).got == "30,000,000"
-    assert refused(clip(), ImageLimits(max_side=50)).got == "64 × 48 pixels"
+    large = refused(clip(), ImageLimits(max_side=50))
+    assert (large.expected, large.got) == ("at most 150,000,000 pixels and 50 along a side", "64 × 48 pixels")
     assert refused(clip(), ImageLimits(max_pixels=50)).kind == "too_large"
 
 
