@@ -57,6 +57,7 @@ class Sampling:
     def __post_init__(self) -> None:
         if not 0 < self.frames_per_second < math.inf:
             raise ValueError(f"expected frames_per_second to be above 0, got {self.frames_per_second!r}")
+        object.__setattr__(self, "frames_per_second", float(self.frames_per_second))  # NumPy's are no JSON
         object.__setattr__(self, "max_frames", whole_number("max_frames", self.max_frames))
 
     def interval(self, duration: float) -> float:

@@ -128,7 +128,7 @@ def analyze_video(
         detector: judges the frames.
         path: of the clip.
         sampling: which frames are looked at; None for two a second, at most 300.
-        limits: how large a frame may be.
+        limits: how large a frame may be; None for what the detector's pictures may measure.
         progress: is told, after each frame, how many were looked at and about how many there are.
 
     Returns:
@@ -139,7 +139,7 @@ def analyze_video(
         MissingLibraryError: a system library is not installed.
     """
     sampling = Sampling() if sampling is None else sampling
-    with VideoFile(path, limits) as video:
+    with VideoFile(path, detector._limits if limits is None else limits) as video:
         interval = max(sampling.interval(video.duration), 1 / video.rate)
         expected = max(1, min(sampling.max_frames, math.ceil(video.duration / interval)))
         tracker: Tracker[Sighting] = Tracker(interval)

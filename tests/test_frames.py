@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 import os
 import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 
@@ -215,6 +217,11 @@ def test_nothing_is_written_to_standard_error_and_the_environment_stays(clip: Cl
 def test_a_sampling_must_be_one(wrong: tuple[float, int]) -> None:
     with pytest.raises(ValueError, match="expected"):
         Sampling(*wrong)
+
+
+def test_a_sampling_in_numpys_numbers_is_the_same() -> None:
+    numpy = Sampling(np.float32(2), np.int64(3))  # type: ignore[arg-type]
+    assert json.dumps(asdict(numpy)) == json.dumps(asdict(Sampling(2.0, 3)))
 
 
 def held(data: bytes, seconds: int) -> bytes:

@@ -22,6 +22,7 @@ from facefake.errors import ImageError
 from facefake.frames import Sampling
 from facefake.person_sheet import MOST_FACES, person_sheet
 from facefake.persons import Span
+from facefake.reading import ImageLimits
 from facefake.report import CsvTable
 from facefake.results import schema
 from facefake.saving import AnnotatedFolder
@@ -102,6 +103,10 @@ def test_people_are_followed_and_judged(result: VideoResult) -> None:
     assert all(sighting.box[2] < HALF[0] for person in (left, again) for sighting in person.sightings)
     assert all(sighting.box[0] > HALF[0] for sighting in right.sightings)
     assert all(person.judged >= 3 and person.fake_probability is not None for person in result.persons)
+
+
+def test_the_record_says_how_the_clip_was_judged(detector: FakeImageDetector, result: VideoResult) -> None:
+    assert (result.settings, result.model) == (detector.settings, detector.bundle.label)
 
 
 def test_what_was_left_out_is_told(clip: Path) -> None:
@@ -306,3 +311,10 @@ def test_the_table_has_a_row_a_person(scanned: tuple[list[Any], list[Any], Path]
 def test_a_clip_that_cannot_be_read_says_why(detector: FakeImageDetector, tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"gone\.mp4: expected a file"):
         analyze_video(detector, tmp_path / "gone.mp4")
+
+
+def test_what_a_detectors_pictures_may_measure_its_clips_may(clip: Path) -> None:
+    strict = FakeImageDetector(threads=1, limits=ImageLimits(max_pixels=1000))
+    with strict, pytest.raises(ImageError, match="at most 1,000 pixels") as caught:
+        analyze_video(strict, clip)
+    assert (caught.value.path, caught.value.kind) == (str(clip), "too_large")
