@@ -240,23 +240,28 @@ def verdict_of(rate: float, fake_probability: float, calibration: Calibration) -
 
 
 def verdict_on(
-    rate: float, fake_probability: float, alike: str, calibration: Calibration
+    rate: float,
+    fake_probability: float,
+    alike: str,
+    calibration: Calibration,
+    told: Callable[[float], str] = percent,
 ) -> tuple[Verdict, str | None]:
     """The same verdict, and its reason if it is "uncertain".
 
     Args:
         rate, fake_probability, calibration: as for `verdict_of`.
         alike: who is how often as fake, the rate as ``{}``: such as "{} of real faces look".
+        told: writes a rate for people.
     """
     verdict = verdict_of(rate, fake_probability, calibration)
     if verdict != "uncertain":
         return verdict, None
     if rate > calibration.uncertain_rate:
-        told = alike.format(percent(rate))
-        return verdict, f"rather fake than real ({percent(fake_probability)}), but {told} at least as fake"
-    told = alike.format(_apart(rate, [calibration.alarm_rate, calibration.uncertain_rate], percent, " %"))
+        who = alike.format(told(rate))
+        return verdict, f"rather fake than real ({percent(fake_probability)}), but {who} at least as fake"
+    who = alike.format(_apart(rate, [calibration.alarm_rate, calibration.uncertain_rate], told, " %"))
     return verdict, (
-        f"{told} at least as fake: too many to call it fake (at most "
+        f"{who} at least as fake: too many to call it fake (at most "
         f"{percent(calibration.alarm_rate)}), too few to call it real "
         f"(more than {percent(calibration.uncertain_rate)})"
     )

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 
 from facefake.annotate import STYLES
 from facefake.labels import capital_height, font, spaced, text_width
+from facefake.persons import at_most
 from facefake.results import clock, percent
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def person_sheet(result: VideoResult, person: PersonResult) -> Image.Image:
     """
     shown = _evenly([s for s in person.sightings if s.crop is not None], MOST_FACES)
     facts = [line for text in _facts(result, person) for line in _lines(text, _MEDIUM)]
-    footer = [line for text in _explanations(result, person, len(shown)) for line in _lines(text, _SMALL)]
+    footer = [line for text in _explanations(person, len(shown)) for line in _lines(text, _SMALL)]
     rows = -(-len(shown) // _COLUMNS)
     top_of_chart = _MARGIN + 2 * _LARGE + len(facts) * _row(_MEDIUM) + _MARGIN
     top_of_faces = top_of_chart + _row(_SMALL) + _CHART_HEIGHT + 2 * _row(_SMALL) + _MARGIN // 2
@@ -97,7 +98,7 @@ def _facts(result: VideoResult, person: PersonResult) -> list[str]:
     if person.fake_probability is not None and person.false_alarm_rate is not None:
         facts.append(
             f"Fake probability {percent(person.fake_probability)}: more than half of the judged faces reach that. "
-            f"Of real people, at most {percent(person.false_alarm_rate)} look as fake."
+            f"Of real people, at most {at_most(person.false_alarm_rate)} look as fake."
         )
     if person.spans:
         told = [f"{clock(span.start, True)} to {clock(span.end, True)}" for span in person.spans[:6]]
@@ -108,7 +109,7 @@ def _facts(result: VideoResult, person: PersonResult) -> list[str]:
     return facts
 
 
-def _explanations(result: VideoResult, person: PersonResult, shown: int) -> list[str]:
+def _explanations(person: PersonResult, shown: int) -> list[str]:
     some = (
         f"{shown} of {len(person.sightings)} faces, evenly chosen. " if shown < len(person.sightings) else ""
     )

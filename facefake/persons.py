@@ -149,10 +149,12 @@ def judge_persons(
     Tests «Lehne H₀ ab, wenn k unter n gegebenen Tests zur Ablehnung führen»", Metrika 25; Vovk & Wang 2020, "Combining
     p-values via averaging", Biometrika 107). This bound is the person's false-alarm rate. The clip's is corrected for
     the number of judged people, as a picture's is for its faces, and verdicts follow from it as they do there.
+    A clip of one frame is judged like a picture of the same faces.
 
     Spans are found in the same way from `WINDOW` judged faces in a row, corrected for how many such windows the clip
     has as well. In people who are called fake, whose spans only tell when, the correction is for the people alone.
-    A person with spans who is not called fake is uncertain, whatever the score: a part may be faked.
+    A person with spans who is not called fake is uncertain, and so is the clip, whatever the scores: a part may be
+    faked.
 
     Args:
         tracks: one a person, in order of appearance; each has at least one sighting.
@@ -179,10 +181,10 @@ def judge_persons(
         )
     rate = corrected(min(p.false_alarm_rate for p in persons if p.false_alarm_rate is not None), count)
     chance = any_fake_probability(scores, calibration)
-    verdict, why = verdict_on(rate, chance, _alike(count), calibration)
-    doubtful = [person for person in persons if person.verdict == "uncertain"]
-    if verdict == "real" and doubtful:
-        verdict, why = "uncertain", f"person {doubtful[0].number}: {doubtful[0].reason}"
+    verdict, why = verdict_on(rate, chance, _alike(count), calibration, at_most)
+    in_part = [person for person in persons if person.spans]
+    if verdict == "real" and in_part:
+        verdict, why = "uncertain", f"person {in_part[0].number}: {in_part[0].reason}"
     return ClipJudgement(verdict, chance, rate, why, persons)
 
 
@@ -196,7 +198,7 @@ def _judge_person(
 ) -> PersonResult:
     score, rate = majority(logits, calibration)
     chance = probability(score, calibration)
-    verdict, reason = verdict_on(corrected(rate, count), chance, _alike(count), calibration)
+    verdict, reason = verdict_on(corrected(rate, count), chance, _alike(count), calibration, at_most)
     spans = _spans(track, count if verdict == "fake" else windows, calibration)
     if spans and verdict == "real":
         verdict, reason = "uncertain", "looks fake for a part of the time only"
@@ -238,9 +240,14 @@ def _why_not(track: Sequence[Sighting], judged: int, least: int) -> str:
 
 
 def _alike(count: int) -> str:
-    return "{} of " + (
-        "real people look" if count == 1 else f"clips with {count} real people show one who looks"
-    )
+    if count == 1:
+        return "up to {} of real people may look"
+    return f"up to {{}} of clips with {count} real people may show one who looks"
+
+
+def at_most(share: float) -> str:
+    """An upper bound, 0 to 1, for people: rounded up to 100 % where `percent` says more than 99 %."""
+    return "100 %" if share > 0.99 else percent(share)
 
 
 def sentence(verdict: Verdict, persons: Sequence[PersonResult], rate: float | None) -> str:
@@ -261,7 +268,7 @@ def sentence(verdict: Verdict, persons: Sequence[PersonResult], rate: float | No
     )
     if counts["fake"]:
         looks = "look" if counts["fake"] > 1 else "looks"
-        clauses = [f"{of} {looks} fake (false-alarm rate {percent(rate or 1.0)})"]
+        clauses = [f"{of} {looks} fake (false-alarm rate at most {at_most(rate or 1.0)})"]
     elif len(persons) == 1:
         clauses = [f"{of} is uncertain" if counts["uncertain"] else f"{of} does not look fake"]
     else:

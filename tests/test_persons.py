@@ -9,18 +9,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facefake.calibration import Calibration, corrected, false_alarm_rate, probability
+from facefake.aggregator import Evidence, judge
+from facefake.calibration import (
+    Calibration,
+    any_fake_probability,
+    corrected,
+    false_alarm_rate,
+    probability,
+)
 from facefake.persons import (
     WINDOW,
     ClipJudgement,
     PersonResult,
     Sighting,
     Span,
+    at_most,
     judge_persons,
     majority,
     sentence,
 )
 from facefake.results import clock
+from facefake.tiles import Face
 
 COUNT = 20_000
 CALIBRATION = Calibration(
@@ -103,7 +112,11 @@ def test_more_people_must_look_faker() -> None:
     first = crowd.persons[0]
     assert first.false_alarm_rate == alone.persons[0].false_alarm_rate
     assert crowd.false_alarm_rate == pytest.approx(corrected(first.false_alarm_rate or 0, 10))
-    assert "of clips with 10 real people show one who looks at least as fake" in str(first.reason)
+    # The rate is an upper bound, and is told as one.
+    assert first.reason == (
+        "rather fake than real (>99 %), but up to 31 % of clips with 10 real people may show one who looks at least "
+        "as fake"
+    )
 
 
 @given(st.lists(LOGITS, min_size=1, max_size=4))
@@ -113,11 +126,36 @@ def test_a_clip_is_what_its_people_are(logits: list[list[float]]) -> None:
     assert (found.verdict == "fake") is ("fake" in verdicts)
     assert (found.verdict == "not_applicable") is (set(verdicts) == {"not_applicable"})
     if found.verdict == "real":
-        assert "uncertain" not in verdicts
+        assert not any(person.spans for person in found.persons)
     for person in found.persons:
         json.dumps(person.to_dict(), allow_nan=False)
         assert (person.reason is None) is (person.verdict in ("fake", "real"))
         assert all(person.seen.start <= span.start < span.end <= person.seen.end for span in person.spans)
+
+
+@given(st.lists(st.floats(-6, 6), min_size=1, max_size=12))
+def test_a_clip_of_one_frame_is_judged_like_a_picture(logits: list[float]) -> None:
+    face = Face((10.0, 10.0, 50.0, 50.0), ((0.0, 0.0),) * 6, 0.9)
+    picture = judge([Evidence(face, 1.0, 0.0, logit) for logit in logits], CALIBRATION)
+    clip = judged(*(track(logit) for logit in logits), frames=1)
+    assert (clip.verdict, clip.fake_probability) == (picture.verdict, picture.fake_probability)
+    assert clip.false_alarm_rate == pytest.approx(picture.false_alarm_rate)
+    assert [person.verdict for person in clip.persons] == [face.verdict for face in picture.faces]
+
+
+def test_one_doubtful_person_among_many_makes_no_clip_uncertain() -> None:
+    crowd = judged(track(*[1.0] * 9), *[track(*[-2.0] * 9)] * 9)
+    assert crowd.persons[0].verdict == "uncertain"
+    assert (crowd.verdict, crowd.reason) == ("real", None)
+    assert sentence(crowd.verdict, crowd.persons, crowd.false_alarm_rate) == (
+        "None of 10 people looks fake; 1 is uncertain; that does not prove the clip authentic."
+    )
+
+
+def test_the_clips_probability_is_that_one_of_the_people_is_fake() -> None:
+    scores = [2.0, -2.0]
+    found = judged(*(track(*[score] * 5) for score in scores))
+    assert found.fake_probability == any_fake_probability(scores, CALIBRATION)
 
 
 def test_who_is_seen_briefly_or_badly_is_not_judged() -> None:
@@ -154,6 +192,9 @@ def test_two_parts_are_two_spans_and_a_fake_person_has_one_all_over() -> None:
     assert len(two.spans) == 2
     whole = judged(track(*[9.0] * 20)).persons[0]
     assert (whole.verdict, whole.spans) == ("fake", (Span(0.0, 9.5),))
+    # Who is called fake is shown when, without a correction for the many windows.
+    just = judged(track(*[4.8] * 20)).persons[0]
+    assert (just.verdict, just.spans) == ("fake", (Span(0.0, 9.5),))
 
 
 def test_spans_of_real_people_are_as_rare_as_promised() -> None:
@@ -176,18 +217,31 @@ def person(verdict: str, **changes: object) -> PersonResult:
         ("not_applicable", (), "No face found, so there is nothing to judge."),
         ("not_applicable", ("not_applicable",), "The one person found cannot be judged: because."),
         ("not_applicable", ("not_applicable",) * 2, "2 people found, none of whom can be judged."),
-        ("fake", ("fake",), "The one person found looks fake (false-alarm rate 0.2 %)."),
+        ("fake", ("fake",), "The one person found looks fake (false-alarm rate at most 0.2 %)."),
         ("uncertain", ("uncertain",), "The one person found is uncertain."),
         ("real", ("real",), "The one person found does not look fake; that does not prove the clip authentic."),
         ("real", ("real",) * 2, "None of 2 people looks fake; that does not prove the clip authentic."),
-        ("fake", ("fake", "real", "uncertain"), "1 of 3 people looks fake (false-alarm rate 0.2 %); 1 is uncertain."),
-        ("fake", ("fake", "fake", "real"), "2 of 3 people look fake (false-alarm rate 0.2 %)."),
+        ("fake", ("fake", "real", "uncertain"),
+         "1 of 3 people looks fake (false-alarm rate at most 0.2 %); 1 is uncertain."),
+        ("fake", ("fake", "fake", "real"), "2 of 3 people look fake (false-alarm rate at most 0.2 %)."),
         ("uncertain", ("uncertain",) * 2, "None of 2 people looks fake; 2 are uncertain."),
     ],
 )  # fmt: skip
 def test_the_sentence(verdict: str, verdicts: tuple[str, ...], told: str) -> None:
     people = [person(each, reason="because") for each in verdicts]
     assert sentence(verdict, people, 0.002) == told  # type: ignore[arg-type]
+
+
+def test_an_upper_bound_is_told_as_one() -> None:
+    assert [at_most(rate) for rate in (0.0004, 0.314, 0.99, 0.993, 1.0)] == [
+        "0.04 %", "31 %", "99 %", "100 %", "100 %",
+    ]  # fmt: skip
+    (alone,) = judged(track(*[4.4] * 3)).persons
+    assert str(alone.reason).startswith(
+        "up to 9.1 % of real people may look at least as fake: too many to call"
+    )
+    crowd = judged(track(*[1.0] * 9), *[track(*[-2.0] * 9)] * 9).persons[0]
+    assert "up to 100 % of clips with 10 real people may show one" in str(crowd.reason)
 
 
 @pytest.mark.parametrize(

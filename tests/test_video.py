@@ -231,6 +231,13 @@ def test_a_sheet_holds_a_choice_of_many_faces_and_any_text(result: VideoResult) 
         assert person_sheet(whole, odd).width == 1000
 
 
+def test_a_sheet_tells_an_upper_bound_as_one(result: VideoResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr("facefake.person_sheet._write", lambda draw, line, *_: lines.append(line))
+    person_sheet(result, replace(result.persons[0], false_alarm_rate=0.995))
+    assert "Of real people, at most 100 % look as fake." in " ".join(lines)
+
+
 def test_only_so_many_sheets_are_drawn_and_those_of_the_fakest(
     result: VideoResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
