@@ -66,6 +66,19 @@ def test_a_cut_ends_every_track() -> None:
     assert people(frames, scenes=[0, 0, 1, 1]) == ["aa", "bb", "aa", "bb"]
 
 
+def test_other_colours_alone_are_a_cut_and_so_is_another_layout() -> None:
+    left_half = np.zeros((90, 160, 3), np.uint8)
+    left_half[:, :80] = 255
+    reddish, greenish = (
+        np.full((90, 160, 3), colour, np.uint8) for colour in ((150, 110, 110), (110, 150, 110))
+    )
+    for one, other in ((left_half, left_half[:, ::-1].copy()), (reddish, greenish)):
+        tracker: Tracker[Found] = Tracker(0.5)
+        tracker.add(0.0, one, [found("a", 100)])
+        tracker.add(0.5, other, [found("a", 100)])
+        assert len(tracker.tracks) == 2
+
+
 def test_motion_and_light_are_no_cut() -> None:
     rng = np.random.default_rng(3)
     picture = rng.integers(0, 256, (9, 16, 3)).astype(np.uint8).repeat(20, 0).repeat(20, 1)
