@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, BinaryIO, TypeAlias, Union
+from typing import Any, Protocol, TypeAlias, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +60,15 @@ class EncodedFile:
     path: str | None = None
 
 
-Source: TypeAlias = Union[str, "os.PathLike[str]", bytes, BinaryIO, EncodedFile, Image.Image, NDArray[Any]]
+class BinaryFile(Protocol):
+    """A binary file object, or anything else that is read like one."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most so many of the next bytes; none at the end."""
+        ...
+
+
+Source: TypeAlias = Union[str, "os.PathLike[str]", bytes, BinaryFile, EncodedFile, Image.Image, NDArray[Any]]
 
 
 def read_source(
