@@ -6,11 +6,9 @@ picture fails.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from PIL import ExifTags, Image, IptcImagePlugin
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
 _MOST_ENTRIES = 200
 _LONGEST_TEXT = 65_536  # characters of an entry; a ComfyUI workflow is longer, but begins like one
 _LARGEST_XMP = 1 << 20  # bytes
-_MOST_PIECES = 1_000  # texts within one XMP property
 _MOST_CHUNKS = 100_000  # of a PNG
 _PIXEL_CHUNKS = (b"IDAT", b"fdAT", b"fcTL", b"acTL")
 
@@ -48,6 +45,7 @@ _IPTC_DATASETS = {
     (2, 115): "Source",
     (2, 120): "Caption",
 }
+_RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 _XMP_PREFIXES = {
     "http://iptc.org/std/Iptc4xmpExt/2008-02-29/": "Iptc4xmpExt",
     "http://www.tc260.org.cn/ns/AIGC/1.0/": "TC260",
@@ -221,9 +219,9 @@ def _xmp(image: ImageFile.ImageFile) -> Iterator[tuple[str, str]]:
             if name := _xmp_property(key):
                 yield name, value
         if name := _xmp_property(element.tag):
-            text = _joined(islice(element.itertext(), _MOST_PIECES))
-            if text:
+            for text in _xmp_values(element):
                 yield name, text
+            element.clear()  # or properties within each other would be read again and again
 
 
 def _xmp_property(qualified: str) -> str | None:
@@ -231,8 +229,24 @@ def _xmp_property(qualified: str) -> str | None:
     return local if f"{_XMP_PREFIXES.get(namespace)}:{local}" in _XMP_PROPERTIES else None
 
 
-def _joined(pieces: Iterable[str]) -> str:
-    return re.sub(r"^\s+|\s+$", "", " ".join(piece for piece in pieces if not piece.isspace()))
+def _xmp_values(element: Element) -> Iterator[str]:
+    """The value of a property, or each of its list's, without qualifiers."""
+    values: list[list[tuple[bool, str]]] = [[]]
+    for part in element.iter():
+        if part.tag == f"{_RDF}li":
+            values.append([])
+        # A qualified value stands in rdf:value beside its qualifiers, and an address may stand in rdf:resource.
+        is_value = part.tag == f"{_RDF}value"
+        for text, marked in (
+            (part.text, is_value),
+            (part.get(f"{_RDF}resource"), is_value),
+            (part.get(f"{_RDF}value"), True),
+        ):
+            if text and not text.isspace():
+                values[-1].append((marked, text))
+    for texts in values:
+        if text := " ".join([text for marked, text in texts if marked] or [text for _, text in texts]):
+            yield text.strip()
 
 
 def _iptc(image: ImageFile.ImageFile) -> Iterator[tuple[str, str]]:

@@ -141,6 +141,33 @@ def test_xmp_as_attribute_element_and_list(file_format):
     ]
 
 
+@pytest.mark.parametrize(
+    ("body", "texts"),
+    [
+        (f'<Iptc4xmpExt:DigitalSourceType rdf:resource="{GENERATED}"/>', [GENERATED]),
+        (f'<Iptc4xmpExt:DigitalSourceType rdf:value="{GENERATED}" xmp:by="me"/>', [GENERATED]),
+        (
+            '<Iptc4xmpExt:DigitalSourceType rdf:parseType="Resource">'
+            f"<rdf:value>{GENERATED}</rdf:value><xmp:by>me</xmp:by></Iptc4xmpExt:DigitalSourceType>",
+            [GENERATED],
+        ),
+        (
+            "<Iptc4xmpExt:DigitalSourceType><rdf:Description>"
+            f'<xmp:by>me</xmp:by><rdf:value rdf:resource="{GENERATED}"/>'
+            "</rdf:Description></Iptc4xmpExt:DigitalSourceType>",
+            [GENERATED],
+        ),
+        (
+            "<dc:creator><rdf:Seq><rdf:li> Tom\n</rdf:li><rdf:li/>"
+            '<rdf:li rdf:resource="http://example.org/ann"/></rdf:Seq></dc:creator>',
+            ["Tom", "http://example.org/ann"],
+        ),
+    ],
+)
+def test_every_way_in_which_xmp_writes_a_value(body, texts):
+    assert [text for _, text in entries(saved("WEBP", xmp=xmp(body)))] == texts
+
+
 def test_iptc_and_a_jpeg_comment():
     data = with_iptc(saved("JPEG", comment=b"hello"), (2, 110, b"Made with Google AI"), (2, 105, b"headline"))
     assert entries(data) == [("comment", "hello"), ("IPTC Credit", "Made with Google AI")]
@@ -190,9 +217,13 @@ def test_a_decompression_bomb_is_not_blown_up():
 
 def test_nothing_is_read_beyond_its_bounds():
     nested = "<photoshop:Credit>x" * 3_000 + "</photoshop:Credit>" * 3_000
+    empty = "<photoshop:Credit>" * 24_000 + "</photoshop:Credit>" * 24_000
+    blank = f"<photoshop:Credit>a{' ' * 900_000}b</photoshop:Credit>"
     chunks = saved("PNG")[:33] + chunk(b"teSt", b"") * 300_000 + saved("PNG")[33:]
     for data in (
         saved("WEBP", xmp=xmp(nested)),
+        saved("WEBP", xmp=xmp(empty)),
+        saved("WEBP", xmp=xmp(blank)),
         png(parameters="Steps: " * 500_000),
         chunks,
         saved("JPEG", exif=user_comment(b"UNICODE\0" + b"\0a" * 30_000)),
