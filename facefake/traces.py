@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from facefake.metadata import Entry, printable
@@ -27,7 +27,6 @@ _SOURCE_TYPES: dict[str, TraceKind] = {
     "compositeSynthetic": "partly_generated",
     "digitalCapture": "captured",
     "computationalCapture": "captured",
-    "compositeCapture": "captured",
     "negativeFilm": "captured",
     "positiveFilm": "captured",
     "print": "captured",
@@ -37,36 +36,44 @@ _SOURCE_TYPES: dict[str, TraceKind] = {
 }
 _FOLDED = {code.casefold(): (code, kind) for code, kind in _SOURCE_TYPES.items()}
 
-# Names of generators, in texts in which a program or a service names itself.
-_SELF_NAMED = frozenset(
+# Texts in which a program names itself, PNG's Source being the device, and those that name people and companies.
+_PROGRAMS = frozenset(
     (
         *("Software", "CreatorTool", "softwareAgent", "AISystemUsed", "OriginatingProgram", "Make"),
-        *("Artist", "By-line", "creator", "Author", "Credit", "Source"),
+        "PNG text Source",
     )
 )
-_GENERATORS = tuple(
-    (name, re.compile(rf"(?<![a-z]){pattern}(?![a-z])", re.IGNORECASE))
-    for name, pattern in (
-        ("Midjourney", "midjourney"),
-        ("OpenAI", r"(?:openai|chatgpt|dall[-·•]e|dalle ?[23]|gpt-image)"),
-        ("Google AI", r"(?:made with google ai|google (?:gemini|imagen)|gemini (?:app|\d)|imagen \d)"),
-        ("Adobe Firefly", r"(?:adobe firefly|firefly image)"),
-        ("Flux", r"(?:black forest labs|flux[. ][12]|AI generated;\w+;flux)"),
-        ("Stable Diffusion", r"(?:stable[ -]?diffusion|sdxl|automatic1111|dreamstudio|stability ai)"),
-        ("NovelAI", r"novelai(?: generated image| diffusion)?"),
-        ("ComfyUI", "comfyui"),
-        ("InvokeAI", "invoke ?ai"),
-        ("Fooocus", "fooocus"),
-        ("Draw Things", "draw things"),
-        ("Microsoft", r"(?:bing image creator|microsoft designer|image creator in bing)"),
-        ("Meta AI", r"(?:imagined with ai|meta ai)"),
-        ("Ideogram", r"ideogram(?:\.ai)?"),
-        ("Leonardo", r"leonardo\.?ai"),
-        ("Recraft", "recraft"),
-        ("xAI Grok", r"(?:grok image|xai grok)"),
-    )
+_PEOPLE = frozenset(("Artist", "By-line", "creator", "Author", "Credit", "Source"))
+# Not among them: "Meta AI", the make of a camera in spectacles, and Microsoft Designer, which also edits photographs.
+_GENERATORS = (
+    ("Midjourney", "midjourney"),
+    ("OpenAI", r"(?:openai|chatgpt|dall[-·•]e|dalle ?[23]|gpt-image)"),
+    ("Google AI", r"(?:made with google ai|google (?:gemini|imagen)|gemini (?:app|\d)|imagen \d)"),
+    ("Adobe Firefly", r"(?:adobe firefly|firefly image)"),
+    ("Flux", r"(?:black forest labs|flux[. ][12]|AI generated;\w+;flux)"),
+    ("Stable Diffusion", r"(?:stable[ -]?diffusion|sdxl|automatic1111|dreamstudio|stability ai)"),
+    ("NovelAI", r"novelai(?: generated image| diffusion)?"),
+    ("ComfyUI", "comfyui"),
+    ("InvokeAI", "invoke ?ai"),
+    ("Fooocus", "fooocus"),
+    ("Draw Things", "draw things"),
+    ("Microsoft", r"(?:bing image creator|image creator in bing)"),
+    ("Meta AI", "imagined with ai"),
+    ("Ideogram", r"ideogram(?:\.ai)?"),
+    ("Leonardo", r"leonardo\.?ai"),
+    ("Recraft", "recraft"),
+    ("xAI Grok", r"(?:grok image|xai grok)"),
 )
+_NAMED = tuple(
+    (name, re.compile(rf"(?<![a-z]){pattern}(?![a-z])", re.IGNORECASE)) for name, pattern in _GENERATORS
+)
+# With no more than a version, which excludes what only speaks of them and those who are called alike.
+_ALONE = tuple(
+    (name, re.compile(rf"{pattern}[ v\d.]{{0,9}}", re.IGNORECASE)) for name, pattern in _GENERATORS
+)
+_COMPANIES = ("openai", "stability ai", "black forest labs")  # and no generators
 _PARTLY = re.compile(r"(?:edited with google ai|generative (?:fill|expand))", re.IGNORECASE)
+_NO_SYSTEM = ("", "none", "no", "no ai", "n/a", "not used", "not applicable")
 
 # Marks that stand for themselves, whatever text they are in.
 _MARKS = tuple(
@@ -77,7 +84,7 @@ _MARKS = tuple(
         ("SwarmUI", r'"?sui_image_params"?'),
         ("NovelAI", r'"(?:uncond_scale|v4_prompt)"'),
         ("Easy Diffusion", r'"use_stable_diffusion_model"'),
-        ("Fooocus", r'\bfooocus v\d|"metadata_scheme": ?"fooocus"'),
+        ("Fooocus", r'\bversion"?: "?fooocus v\d|"metadata_scheme": ?"fooocus"'),
         ("ComfyUI", r'"class_type": ?"|"last_node_id":'),
         ("Flux", r"\bAI generated;\w+;flux"),
         ("Stable Diffusion", r"\bSteps: \d+, (?:Sampler|Size|Seed|CFG scale|Schedule type): "),
@@ -103,7 +110,7 @@ class Trace:
     Attributes:
         kind: "generated" by a model; "partly_generated", of which a part is; "captured" by a camera or a scanner;
             "edited" since; "software", that wrote or edited the file; "other", which is none of these.
-        name: of the generator, the source type, the camera or the software.
+        name: of the generator, the source type, the label, the camera or the software.
         place: where in the file it says so, such as "EXIF Software".
         excerpt: the beginning of what stands there; like the other texts, one line of printable Unicode.
     """
@@ -120,7 +127,12 @@ class Trace:
 
 def find_traces(entries: Iterable[Entry]) -> Iterator[Trace]:
     """What a file's texts say of its origin, each of it once."""
+    entries = tuple(entries)
     makes: dict[str, dict[str, Entry]] = {}
+    partly = any(
+        entry.name == "DigitalSourceType" and source_type(entry.text, "").kind == "partly_generated"
+        for entry in entries
+    )
     for entry in entries:
         if not printable(entry.text, _LONGEST_NAME):
             continue
@@ -129,7 +141,10 @@ def find_traces(entries: Iterable[Entry]) -> Iterator[Trace]:
         elif entry.name == "DigitalSourceType":
             yield source_type(entry.text, entry.place)
         elif (trace := _label(entry) or _generator(entry)) is not None:
-            yield trace
+            # The system is named alike, whether it made all of the picture or a part.
+            yield (
+                replace(trace, kind="partly_generated") if partly and entry.name == "AISystemUsed" else trace
+            )
         elif entry.name in ("Software", "CreatorTool", "softwareAgent", "OriginatingProgram"):
             yield _trace("software", entry.text, entry)
     for by_name in makes.values():
@@ -145,7 +160,7 @@ def source_type(text: str, place: str) -> Trace:
 
 def generator_named(text: str) -> str | None:
     """The generator that a program's or service's own name is that of, or None."""
-    return next((name for name, pattern in _GENERATORS if pattern.search(text[:_SEARCHED])), None)
+    return next((name for name, pattern in _NAMED if pattern.search(text[:_SEARCHED])), None)
 
 
 def _label(entry: Entry) -> Trace | None:
@@ -160,19 +175,27 @@ def _label(entry: Entry) -> Trace | None:
         return None
     producer = values.get("ContentProducer")
     name = "AIGC label" + (f" of {producer}" if isinstance(producer, str) and producer else "")
-    # 1 is generated, 2 possibly, 3 suspected by whoever passed it on.
-    return _trace("generated" if label == "1" else "other", name, entry)
+    if label == "1":
+        return _trace("generated", name, entry)
+    # By whoever passed it on.
+    says = {"2": "possibly generated", "3": "suspected of being generated"}.get(label, f"label {label}")
+    return _trace("other", f"{says}, {name}", entry)
 
 
 def _generator(entry: Entry) -> Trace | None:
     text = entry.text[:_SEARCHED]
-    named = entry.name in _SELF_NAMED
-    if named and _PARTLY.search(text):
-        return _trace("partly_generated", printable(text, _LONGEST_NAME), entry)
+    program = entry.name in _PROGRAMS or entry.place in _PROGRAMS
+    person = entry.name in _PEOPLE and not program
+    alone = text.strip().strip(".- ").casefold()
+    if (program and _PARTLY.search(text)) or (person and _PARTLY.fullmatch(alone)):
+        return _trace("partly_generated", text, entry)
     name = _KEYWORDS.get(entry.name.casefold()) if entry.standard == "PNG text" else None
-    name = name or (generator_named(text) if named else None)
+    if program:
+        name = name or generator_named(text)
+    elif person and alone not in _COMPANIES:
+        name = name or next((named for named, pattern in _ALONE if pattern.fullmatch(alone)), None)
     name = name or next((mark for mark, pattern in _MARKS if pattern.search(text)), None)
-    if name is None and entry.name == "AISystemUsed":
+    if name is None and entry.name == "AISystemUsed" and alone not in _NO_SYSTEM:
         name = text
     return None if name is None else _trace("generated", name, entry)
 

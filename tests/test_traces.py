@@ -53,6 +53,12 @@ def found(standard: str, name: str, text: str) -> list[tuple[str, str]]:
         ("IPTC", "Credit", "Made with Google AI", "Google AI"),
         ("PNG text", "Software", "OpenAI DALL·E 3", "OpenAI"),
         ("EXIF", "Artist", "Midjourney", "Midjourney"),
+        ("EXIF", "Artist", " DALL·E 3 ", "OpenAI"),
+        ("XMP", "creator", "Midjourney v6.1", "Midjourney"),
+        ("IPTC", "Credit", "Imagined with AI.", "Meta AI"),
+        ("PNG text", "Source", "Stable Diffusion XL 7BCCAA2C", "Stable Diffusion"),
+        ("EXIF", "UserComment", "a cat\nSteps: 30, Version: Fooocus v2.5.5", "Fooocus"),
+        ("EXIF", "UserComment", '{"prompt": "a cat", "version": "Fooocus v2.5.5"}', "Fooocus"),
     ],
 )
 def test_generators_are_known_by_their_marks(standard, name, text, generator):
@@ -71,8 +77,17 @@ def test_generators_are_known_by_their_marks(standard, name, text, generator):
         ("PNG text", "Description", "Steps: up to the church"),
         ("XMP", "description", "Job ID: 42"),
         ("IPTC", "Caption", "ComfyUI users meet"),
+        ("EXIF", "ImageDescription", "A slide of the talk on Fooocus v2"),
+        # A company has photographs too.
+        ("IPTC", "Credit", "Handout / OpenAI"),
+        ("IPTC", "Credit", "OpenAI"),
+        ("XMP", "Credit", "Stability AI."),
+        ("IPTC", "Source", "Stability AI press office"),
+        ("XMP", "Source", "Photo from the launch of Generative Fill"),
         # A person may be called much.
         ("EXIF", "Artist", "Claire Dalle"),
+        ("EXIF", "Artist", "Flux 2 Studio Photography"),
+        ("EXIF", "Artist", "Tom Recraft"),
         ("IPTC", "By-line", "Leonardo Rossi"),
         ("XMP", "creator", "Imogen Flux"),
         ("PNG text", "Title", "Dreamstone, by Sora Ito"),
@@ -83,6 +98,9 @@ def test_generators_are_known_by_their_marks(standard, name, text, generator):
         ("EXIF", "UserComment", "ASCII"),
         ("PNG text", "prompt", "Say cheese"),
         ("PNG text", "workflow", "scan, crop, sharpen"),
+        ("XMP", "AISystemUsed", "None"),
+        ("XMP", "AISystemUsed", "N/A"),
+        ("XMP", "AISystemUsed", "-"),
     ],
 )
 def test_other_texts_are_not_taken_for_marks(standard, name, text):
@@ -93,6 +111,16 @@ def test_partly_generated_and_software():
     assert found("XMP", "Credit", "Edited with Google AI") == [("partly_generated", "Edited with Google AI")]
     assert found("EXIF", "Software", "GIMP 2.10") == [("software", "GIMP 2.10")]
     assert found("XMP", "softwareAgent", "Adobe Photoshop 25.0") == [("software", "Adobe Photoshop 25.0")]
+    assert found("XMP", "CreatorTool", "Microsoft Designer") == [("software", "Microsoft Designer")]
+
+
+def test_the_system_that_generated_a_part():
+    system = Entry("XMP", "AISystemUsed", "Adobe Firefly")
+    part = Entry("XMP", "DigitalSourceType", "compositeWithTrainedAlgorithmicMedia")
+    assert [(t.kind, t.name) for t in find_traces([system, part])] == [
+        ("partly_generated", "Adobe Firefly"),
+        ("partly_generated", "compositeWithTrainedAlgorithmicMedia"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -105,6 +133,7 @@ def test_partly_generated_and_software():
         ("http://c2pa.org/digitalsourcetype/trainedAlgorithmicData", "other", "trainedAlgorithmicData"),
         ("http://cv.iptc.org/newscodes/digitalsourcetype/digitalCapture", "captured", "digitalCapture"),
         ("algorithmicallyEnhanced", "edited", "algorithmicallyEnhanced"),
+        ("http://cv.iptc.org/newscodes/digitalsourcetype/compositeCapture", "other", "compositeCapture"),
         ("", "other", ""),
     ],
 )  # fmt: skip
@@ -120,6 +149,7 @@ def test_source_types(text, kind, name):
         ("Apple", "iPhone 15 Pro", "Apple iPhone 15 Pro"),
         ("Canon", "Canon EOS R5", "Canon EOS R5"),
         ("NIKON CORPORATION", "NIKON D800", "NIKON D800"),
+        ("Meta AI", "Ray-Ban Meta Smart Glasses", "Meta AI Ray-Ban Meta Smart Glasses"),
     ],
 )
 def test_cameras_have_one_name(make, model, camera):
@@ -145,7 +175,14 @@ def test_a_generator_in_the_place_of_the_camera():
             [("generated", "AIGC label of doubao")],
         ),
         ("EXIF", "UserComment", '{"AIGC": {"Label": 1}}', [("generated", "AIGC label")]),
-        ("PNG text", "AIGC", '{"Label": "3"}', [("other", "AIGC label")]),
+        (
+            "XMP",
+            "AIGC",
+            '{"Label": "2", "ContentProducer": "X"}',
+            [("other", "possibly generated, AIGC label of X")],
+        ),
+        ("PNG text", "AIGC", '{"Label": "3"}', [("other", "suspected of being generated, AIGC label")]),
+        ("PNG text", "AIGC", '{"Label": "0"}', [("other", "label 0, AIGC label")]),
         ("XMP", "AIGC", '{"Label"', []),
         ("XMP", "AIGC", '"AIGC"', []),
         ("XMP", "AIGC", "[" * 60_000, []),
@@ -181,7 +218,7 @@ def test_whatever_stands_there_the_traces_are_fit_to_print(entries):
 )
 def test_no_text_takes_long_to_search(text):  # fmt: skip
     start = time.process_time()
-    for name in ("Software", "UserComment", "Make"):
+    for name in ("Software", "UserComment", "Make", "Artist"):
         list(find_traces([Entry("EXIF", name, text)]))
     assert time.process_time() - start < 0.5
 
