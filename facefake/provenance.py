@@ -20,6 +20,13 @@ CLAIMS: tuple[Claim, ...] = get_args(Claim)
 
 _MOST_TRACES = 30
 _CAUTION = "anybody can write or remove that"
+_SAYS = {
+    "generated": "says that its picture was generated",
+    "partly_generated": "says that a part of its picture was generated",
+    "captured": "names a camera or a scan",
+    "edited": "says that its picture was edited",
+    "other": "says of its picture's origin",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +45,10 @@ class Provenance:
 
     @property
     def claim(self) -> Claim:
-        """The gravest thing that the file says of how its picture came about; "nothing" is no evidence."""
+        """The gravest thing that the file says of how its picture came about.
+
+        "nothing" is no evidence, and traces of the kind "other" may stand beside it.
+        """
         kinds = {trace.kind for trace in self._believed()}
         return next((claim for claim in CLAIMS if claim in kinds), "nothing")
 
@@ -49,7 +59,7 @@ class Provenance:
 
     @property
     def summary(self) -> str:
-        """One or two plain English sentences for a person."""
+        """A few plain English sentences for a person."""
         return " ".join(filter(None, (_of_credentials(self.content_credentials), self._of_traces())))
 
     def _believed(self) -> tuple[Trace, ...]:
@@ -59,21 +69,23 @@ class Provenance:
 
     def _of_traces(self) -> str:
         claim = self.claim
-        told = [trace for trace in self._believed() if trace.kind == claim]
-        if not told:
-            software = [trace for trace in self._believed() if trace.kind == "software"]
-            if software:
-                return f"The file names the software that wrote it, {_listed(software)}, and no camera."
-            return "" if self.content_credentials else "The file does not say where it comes from."
-        names = _listed(told)
-        says = {
-            "generated": "The file says that its picture was generated",
-            "partly_generated": "The file says that a part of its picture was generated",
-            "captured": "The file names a camera or a scan",
-            "edited": "The file says that its picture was edited",
-        }[claim]
-        signed = any(trace not in self.traces for trace in told)
-        return f"{says}: {names}." if signed else f"{says}: {names}; {_CAUTION}."
+        kinds = (claim,) if claim in ("generated", "partly_generated") else ("captured", "edited", "other")
+        sentences = []
+        for kind in kinds:
+            if told := [trace for trace in self._believed() if trace.kind == kind]:
+                caution = f"; {_CAUTION}" if any(trace in self.traces for trace in told) else ""
+                sentences.append(f"The file {_SAYS[kind]}: {_listed(told)}{caution}.")
+        if sentences:
+            return " ".join(sentences)
+        software = [trace for trace in self._believed() if trace.kind == "software"]
+        if software:
+            # What was not read, or is not believed, may name a camera.
+            no_camera = "" if self.notes or self.content_credentials else ", and no camera"
+            return f"The file names the software that wrote it, {_listed(software)}{no_camera}."
+        if self.content_credentials is not None:
+            return ""
+        read = "What could be read of the file's metadata" if self.notes else "The file"
+        return f"{read} does not say where it comes from."
 
     def to_dict(self) -> dict[str, Any]:
         """The provenance as JSON-ready values."""
@@ -125,7 +137,11 @@ def _of_credentials(credentials: ContentCredentials | None) -> str:
         return f"The file has content credentials that were not checked{why}."
     by = f"signed as {credentials.issuer or credentials.signer or 'somebody unnamed'}"
     if credentials.state == "invalid":
-        why = f" ({credentials.problems[0]})" if credentials.problems else ""
+        # An expired certificate, say, shows no change.
+        changed = [code for code in credentials.problems if code.endswith(".mismatch")]
+        why = "".join(f" ({code})" for code in (changed or credentials.problems)[:1])
+        if not changed:
+            return f"The file has content credentials, {by}, that are not valid{why}."
         return (
             f"The file has content credentials, {by}, that do not fit it{why}: "
             "it was changed since, or they were forged."

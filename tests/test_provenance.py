@@ -13,8 +13,8 @@ from jsonschema import Draft202012Validator
 from PIL import Image, PngImagePlugin
 from rich.console import Console
 
-from facefake import terminal
-from facefake.credentials import CREDENTIAL_STATES, ContentCredentials
+from facefake import provenance, terminal
+from facefake.credentials import ContentCredentials
 from facefake.detector import FakeImageDetector
 from facefake.errors import ImageError
 from facefake.provenance import CLAIMS, Provenance, read_provenance
@@ -22,17 +22,19 @@ from facefake.reading import EncodedFile
 from facefake.results import ImageResult, schema
 from facefake.traces import Trace
 
+SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 SCHEMA = schema()
+CREDENTIAL_STATES = SCHEMA["$defs"]["content_credentials"]["properties"]["state"]["enum"]
 VALIDATOR = Draft202012Validator({"$ref": "#/$defs/provenance", "$defs": SCHEMA["$defs"]})
 KINDS = ("generated", "partly_generated", "captured", "edited", "software", "other")
 
 
-def png(size: int = 64, **texts: str) -> bytes:
+def png(picture: Image.Image | None = None, **texts: str) -> bytes:
     info = PngImagePlugin.PngInfo()
     for name, text in texts.items():
         info.add_text(name, text)
     file = io.BytesIO()
-    Image.new("RGB", (size, size), "grey").save(file, "PNG", pnginfo=info)
+    (picture or Image.new("RGB", (64, 64), "grey")).save(file, "PNG", pnginfo=info)
     return file.getvalue()
 
 
@@ -79,10 +81,38 @@ def test_the_claim_is_the_gravest_that_can_be_believed(made: Provenance) -> None
     ("made", "sentence"),
     [
         (Provenance(), "The file does not say where it comes from."),
-        (Provenance(traces=(trace("other"),)), "The file does not say where it comes from."),
+        (
+            Provenance(notes=("EXIF metadata not read",)),
+            "What could be read of the file's metadata does not say where it comes from.",
+        ),
+        (
+            Provenance(traces=(trace("software", "GIMP"), trace("other", "digitalArt"))),
+            "The file says of its picture's origin: digitalArt (EXIF Software); anybody can write or remove that.",
+        ),
+        (
+            Provenance(
+                traces=(trace("other", "composite"), trace("captured", "Canon"), trace("edited", "x"))
+            ),
+            "The file names a camera or a scan: Canon (EXIF Software); anybody can write or remove that. "
+            "The file says that its picture was edited: x (EXIF Software); anybody can write or remove that. "
+            "The file says of its picture's origin: composite (EXIF Software); anybody can write or remove that.",
+        ),
         (
             Provenance(traces=(trace("software", "GIMP"),)),
             "The file names the software that wrote it, GIMP (EXIF Software), and no camera.",
+        ),
+        *(
+            (
+                replace(made, traces=(trace("software", "GIMP"),)),
+                f"{begins}The file names the software that wrote it, GIMP (EXIF Software).",
+            )
+            for made, begins in (
+                (Provenance(notes=("EXIF metadata not read",)), ""),
+                (
+                    Provenance(ContentCredentials("remote")),
+                    "The file names content credentials that lie elsewhere; they were not fetched. ",
+                ),
+            )
         ),
         (
             Provenance(traces=(trace("captured", "Canon EOS R5"), trace("software", "GIMP"))),
@@ -103,11 +133,28 @@ def test_the_claim_is_the_gravest_that_can_be_believed(made: Provenance) -> None
             "The file says that a part of its picture was generated: thing (EXIF Software).",
         ),
         (
+            Provenance(
+                ContentCredentials("valid", "me", traces=(trace("generated", "a"),)),
+                (trace("generated", "b"),),
+            ),
+            "The file has intact content credentials, signed as me, though nobody vouches for that name. "
+            "The file says that its picture was generated: a (EXIF Software), b (EXIF Software); "
+            "anybody can write or remove that.",
+        ),
+        (
             Provenance(ContentCredentials("valid", signer="me")),
             "The file has intact content credentials, signed as me, though nobody vouches for that name.",
         ),
         (
-            Provenance(ContentCredentials("invalid", problems=("x.mismatch",), traces=(trace("captured"),))),
+            Provenance(
+                ContentCredentials("invalid", issuer="Leica", problems=("signingCredential.expired",))
+            ),
+            "The file has content credentials, signed as Leica, that are not valid (signingCredential.expired).",
+        ),
+        (
+            Provenance(
+                ContentCredentials("invalid", problems=("y", "x.mismatch"), traces=(trace("captured"),))
+            ),
             "The file has content credentials, signed as somebody unnamed, that do not fit it (x.mismatch): it was "
             "changed since, or they were forged.",
         ),
@@ -124,6 +171,13 @@ def test_the_claim_is_the_gravest_that_can_be_believed(made: Provenance) -> None
 )
 def test_the_summary_says_it_plainly(made: Provenance, sentence: str) -> None:
     assert made.summary == sentence
+
+
+@given(PROVENANCES)
+def test_what_is_told_is_never_denied(made: Provenance) -> None:
+    if {each.kind for each in made.traces} & {"captured", "edited", "other"}:
+        assert "does not say" not in made.summary
+        assert "no camera" not in made.summary
 
 
 def test_it_is_silent_only_when_the_file_says_nothing() -> None:
@@ -159,7 +213,11 @@ def test_generators_come_first_and_there_is_an_end_to_it() -> None:
 
 @pytest.fixture(scope="module")
 def results() -> dict[str, ImageResult]:
-    files = {"said": png(parameters="Steps: 9, Sampler: Euler\x1b[2J"), "silent": png()}
+    with Image.open(SAMPLES / "astronaut.jpg") as astronaut:
+        files = {
+            "said": png(astronaut, parameters="Steps: 9, Sampler: Euler\x1b[2J"),
+            "silent": png(astronaut),
+        }
     with FakeImageDetector() as detector:
         found = {name: detector.analyze(data) for name, data in files.items()}
         found["decoded"] = detector.analyze(Image.open(io.BytesIO(files["said"])))
@@ -171,6 +229,7 @@ def test_every_result_of_a_file_has_one_and_it_changes_no_verdict(results: dict[
     assert said.provenance is not None and said.provenance.claim == "generated"
     assert silent.provenance == Provenance()
     assert decoded.provenance is None
+    assert [face.verdict for face in said.faces] == ["real"]
     assert replace(said, provenance=None) == replace(silent, provenance=None)
     for result in results.values():
         Draft202012Validator(SCHEMA).validate(result.to_dict())
@@ -201,6 +260,20 @@ def test_the_terminal_tells_it_where_there_is_something_to_tell(results: dict[st
     assert "\x1b" not in shown(results["said"])
     assert "Origin:" not in shown(results["silent"])
     assert "Origin:" not in shown(results["decoded"])
+
+
+def test_credentials_that_lie_elsewhere_do_not_hide_those_in_the_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    link = (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/" xmlns:dcterms="http://purl.org/dc/terms/">'
+        "<dcterms:provenance>http://example.org/manifest</dcterms:provenance></x:xmpmeta>"
+    )
+    data = png(**{"XML:com.adobe.xmp": link})
+    assert read_provenance(data).content_credentials == ContentCredentials("remote")
+    invalid = ContentCredentials("invalid")
+    monkeypatch.setattr(provenance, "read_credentials", lambda data: invalid)
+    assert read_provenance(data).content_credentials is invalid
 
 
 def test_only_xmp_names_credentials_that_lie_elsewhere() -> None:
