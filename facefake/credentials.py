@@ -11,15 +11,14 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from facefake.metadata import printable
 from facefake.refusal import Refusal, faults
-from facefake.traces import Trace, generator_named, source_type
+from facefake.traces import Trace, TraceKind, generator_named, source_type
 
 CredentialState = Literal["trusted", "valid", "invalid", "unchecked", "remote"]
-CREDENTIAL_STATES: tuple[CredentialState, ...] = get_args(CredentialState)
 
 # How every C2PA manifest store begins, whatever file it is in: the description of a JUMBF superbox with C2PA's
 # type (C2PA specification 2.1, section 11.1).
@@ -33,6 +32,14 @@ _MOST_MANIFESTS = 50
 _MOST_ACTIONS = 100
 _MOST_LISTED = 20
 _UNTRUSTED = "signingCredential.untrusted"
+# The actions whose source type is that of the picture; that of others, such as an edit, is of what they added.
+_WHOLE = ("c2pa.created", "c2pa.opened")
+# What a part makes of the picture that it is in. A part that a camera took makes no photograph of it.
+_OF_A_PART: dict[TraceKind, TraceKind] = {
+    "generated": "partly_generated",
+    "partly_generated": "partly_generated",
+    "edited": "edited",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +48,9 @@ class ContentCredentials:
 
     Attributes:
         state: "valid" when the signature is intact and the file is as it was signed; "trusted" when also a list of
-            trusted signers holds the signer's issuer; "invalid" when the file or the credentials were changed;
-            "unchecked" when they could not be checked; "remote" when the file only names where they lie.
+            trusted signers holds the signer's issuer; "invalid" when the file or the credentials were changed, or
+            were not good from the start, as under an expired certificate; "unchecked" when they could not be
+            checked; "remote" when the file only names where they lie.
         signer: who signed, by the certificate's word; None when that is unknown.
         issuer: the organisation in the signer's certificate.
         time: when a timestamp authority saw the signature, ISO 8601; None without a timestamp.
@@ -109,9 +117,6 @@ def _understood(report: dict[str, Any]) -> ContentCredentials:
     manifests = _mapping(report.get("manifests"))
     active = _mapping(manifests.get(str(report.get("active_manifest"))))
     signature = _mapping(active.get("signature_info"))
-    results = _mapping(_mapping(report.get("validation_results")).get("activeManifest"))
-    statuses = results.get("failure", report.get("validation_status"))
-    problems = [_text(_mapping(status).get("code")) for status in _items(statuses)]
     states: dict[Any, CredentialState] = {"Trusted": "trusted", "Valid": "valid", "Invalid": "invalid"}
     told = list(dict.fromkeys(_statements(manifests, str(report.get("active_manifest")))))
     return ContentCredentials(
@@ -127,16 +132,15 @@ def _understood(report: dict[str, Any]) -> ContentCredentials:
                 if action is not None
             )
         )[:_MOST_LISTED],
-        problems=tuple(dict.fromkeys(code for code in problems if code is not None and code != _UNTRUSTED))[
-            :_MOST_LISTED
-        ],
+        problems=_problems(report)[:_MOST_LISTED],
         traces=tuple(told[:_MOST_LISTED]),
     )
 
 
 def _statements(manifests: dict[str, Any], active: str) -> Iterator[Trace]:
     # What is said of a picture's parent is said of it as well; what is said of a component, of a part of it only.
-    # What else went in, such as the picture that a model was prompted with, says nothing.
+    # What else went in, such as the picture that a model was prompted with, says nothing; nor do credentials that did
+    # not fit it when it went in, or everybody could have those of another picture told of his own by signing it.
     waiting, seen = [(active, True)], set[str]()
     while waiting and len(seen) < _MOST_MANIFESTS:
         label, whole = waiting.pop()
@@ -146,21 +150,31 @@ def _statements(manifests: dict[str, Any], active: str) -> Iterator[Trace]:
         manifest = _mapping(manifests.get(label))
         place = "content credentials"
         for action in _actions(manifest):
-            kind = action.get("digitalSourceType")
+            address = action.get("digitalSourceType")
             agent = action.get("softwareAgent")
             name = _text(_mapping(agent).get("name") if isinstance(agent, dict) else agent)
-            trace = source_type(str(kind), place) if kind else None
-            if trace is not None and trace.kind != "other":
-                if trace.kind == "generated" and not whole:
-                    trace = Trace("partly_generated", trace.name, place, trace.excerpt)
-                yield trace
-            if name is not None:
-                known = generator_named(name) and trace is not None and "generated" in trace.kind
-                yield Trace(trace.kind if known and trace else "software", name, place, name)
+            kind: TraceKind | None = None
+            if address:
+                trace = source_type(str(address), place)
+                kind = trace.kind if whole and action.get("action") in _WHOLE else _OF_A_PART.get(trace.kind)
+                if kind is not None:
+                    yield replace(trace, kind=kind)
+            if name is not None and kind is not None and "generated" in kind and generator_named(name):
+                yield Trace(kind, name, place, name)
+            elif name is not None and whole:
+                yield Trace("software", name, place, name)
         for ingredient in map(_mapping, _items(manifest.get("ingredients"))):
             relation = {"parentOf": whole, "componentOf": False}.get(str(ingredient.get("relationship")))
-            if relation is not None:
+            if relation is not None and not _problems(ingredient):
                 waiting.append((str(ingredient.get("active_manifest")), relation))
+
+
+def _problems(report: dict[str, Any]) -> tuple[str, ...]:
+    """The codes of what is wrong, by the report on a file or on an ingredient, but that nobody vouches for it."""
+    results = _mapping(_mapping(report.get("validation_results")).get("activeManifest"))
+    statuses = _items(results.get("failure", report.get("validation_status")))
+    codes = [_text(_mapping(status).get("code")) for status in statuses]
+    return tuple(dict.fromkeys(code for code in codes if code is not None and code != _UNTRUSTED))
 
 
 def _actions(manifest: dict[str, Any]) -> Iterable[dict[str, Any]]:

@@ -154,12 +154,19 @@ def test_a_picture_changed_after_signing(sign: Sign, file_format: str) -> None:
     assert "do not fit it" in provenance.summary
 
 
-def test_credentials_moved_to_another_picture(sign: Sign) -> None:
-    data = sign(created("digitalCapture"))
-    start = data.find(b"\xff\xeb")
-    end = start + 2 + int.from_bytes(data[start + 2 : start + 4])
+def credentials_in(jpeg: bytes) -> slice:
+    """Where in the file they stand."""
+    start = jpeg.find(b"\xff\xeb")
+    return slice(start, start + 2 + int.from_bytes(jpeg[start + 2 : start + 4]))
+
+
+def transplanted(signed: bytes) -> bytes:
     other = picture(colour="red")
-    found = read_credentials(other[:2] + data[start:end] + other[2:])
+    return other[:2] + signed[credentials_in(signed)] + other[2:]
+
+
+def test_credentials_moved_to_another_picture(sign: Sign) -> None:
+    found = read_credentials(transplanted(sign(created("digitalCapture"))))
     assert found is not None
     assert found.state == "invalid"
 
@@ -190,6 +197,43 @@ def test_what_is_said_of_a_parent_and_of_a_component(sign: Sign) -> None:
     assert (edited.claim, edited.content_credentials.actions) == ("generated", ("c2pa.opened",))
     composite = read_provenance(sign(created("digitalCapture"), component=generated))
     assert composite.claim == "partly_generated"
+
+
+def test_a_part_that_a_camera_took_makes_no_photograph(sign: Sign) -> None:
+    data = sign(created("digitalCreation", "Editor"), component=sign(created("digitalCapture", "Camera")))
+    found = read_provenance(data)
+    assert found.claim == "nothing"
+    assert found.summary.endswith(
+        "The file says of its picture's origin: digitalCreation (content credentials)."
+    )
+    assert "Camera" not in json.dumps(found.to_dict()["content_credentials"]["traces"])
+
+
+def test_a_generated_edit_makes_no_generated_picture(sign: Sign) -> None:
+    taken, edited = created("digitalCapture"), created("trainedAlgorithmicMedia", "OpenAI")
+    edited["data"]["actions"][0]["action"] = "c2pa.edited"
+    taken["data"]["actions"] += edited["data"]["actions"]
+    found = read_credentials(sign(taken))
+    assert found is not None
+    assert [(t.kind, t.name) for t in found.traces] == [
+        ("captured", "digitalCapture"),
+        ("software", "Test Model"),
+        ("partly_generated", "trainedAlgorithmicMedia"),
+        ("partly_generated", "OpenAI"),
+    ]
+
+
+@pytest.mark.parametrize("source_type", ["digitalCapture", "trainedAlgorithmicMedia"])
+def test_credentials_of_another_picture_are_not_believed_for_being_signed_over(
+    sign: Sign, source_type: str
+) -> None:
+    other = transplanted(sign(created(source_type)))
+    for data in (sign(parent=other), sign(created("digitalCreation"), component=other)):
+        found = read_provenance(data)
+        assert found.content_credentials is not None
+        assert found.content_credentials.state == "valid"
+        assert found.claim == "nothing"
+        assert source_type not in {each.name for each in found.content_credentials.traces}
 
 
 def test_nothing_is_fetched(sign: Sign, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,13 +301,27 @@ def signed_jpeg(sign: Sign) -> bytes:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 @given(st.lists(st.tuples(st.integers(0, 6_000), st.integers(1, 255)), min_size=1, max_size=8))
-def test_damage_is_never_valid_and_never_raises(signed_jpeg: bytes, changes: list[tuple[int, int]]) -> None:
+def test_damage_to_the_picture_is_never_valid_and_none_raises(
+    signed_jpeg: bytes, changes: list[tuple[int, int]]
+) -> None:
     data = bytearray(signed_jpeg)
     for at, change in changes:
         data[at % len(data)] ^= change
     found = read_credentials(bytes(data))
-    if bytes(data) != signed_jpeg and found is not None:
-        json.dumps(found.to_dict(), ensure_ascii=False).encode("utf-8")
+    if found is None:
+        return
+    json.dumps(found.to_dict(), ensure_ascii=False).encode("utf-8")
+    # Not every byte of the credentials themselves is hashed: some only frame them or fill them up.
+    span = credentials_in(signed_jpeg)
+    if (data[: span.start], data[span.stop :]) != (signed_jpeg[: span.start], signed_jpeg[span.stop :]):
+        assert found.state in ("invalid", "unchecked")
+
+
+def test_a_changed_statement_is_not_valid(signed_jpeg: bytes) -> None:
+    assert signed_jpeg.count(b"/digitalCapture") == 1
+    found = read_credentials(signed_jpeg.replace(b"/digitalCapture", b"/negativeFilm12"))
+    assert found is not None
+    assert found.state == "invalid"
 
 
 OWN_PARENT = {"relationship": "parentOf", "active_manifest": "a"}
