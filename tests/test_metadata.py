@@ -158,7 +158,7 @@ def test_xmp_as_attribute_element_and_list(file_format):
             [GENERATED],
         ),
         (
-            "<dc:creator><rdf:Seq><rdf:li> Tom\n</rdf:li><rdf:li/>"
+            "<dc:creator>\n <rdf:Seq>\n  <rdf:li> Tom\n</rdf:li><rdf:li>\n</rdf:li>"
             '<rdf:li rdf:resource="http://example.org/ann"/></rdf:Seq></dc:creator>',
             ["Tom", "http://example.org/ann"],
         ),
@@ -218,7 +218,7 @@ def test_a_decompression_bomb_is_not_blown_up():
 def test_nothing_is_read_beyond_its_bounds():
     nested = "<photoshop:Credit>x" * 3_000 + "</photoshop:Credit>" * 3_000
     empty = "<photoshop:Credit>" * 24_000 + "</photoshop:Credit>" * 24_000
-    blank = f"<photoshop:Credit>a{' ' * 900_000}b</photoshop:Credit>"
+    blank = f"<photoshop:Credit>a{' ' * 60_000}b</photoshop:Credit>"
     chunks = saved("PNG")[:33] + chunk(b"teSt", b"") * 300_000 + saved("PNG")[33:]
     for data in (
         saved("WEBP", xmp=xmp(nested)),

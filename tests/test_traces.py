@@ -117,9 +117,11 @@ def test_partly_generated_and_software():
 def test_the_system_that_generated_a_part():
     system = Entry("XMP", "AISystemUsed", "Adobe Firefly")
     part = Entry("XMP", "DigitalSourceType", "compositeWithTrainedAlgorithmicMedia")
-    assert [(t.kind, t.name) for t in find_traces([system, part])] == [
+    program = Entry("EXIF", "Software", "NovelAI")
+    assert [(t.kind, t.name) for t in find_traces([system, part, program])] == [
         ("partly_generated", "Adobe Firefly"),
         ("partly_generated", "compositeWithTrainedAlgorithmicMedia"),
+        ("generated", "NovelAI"),
     ]
 
 
