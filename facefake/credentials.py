@@ -32,6 +32,8 @@ _MOST_MANIFESTS = 50
 _MOST_ACTIONS = 100
 _MOST_LISTED = 20
 _UNTRUSTED = "signingCredential.untrusted"
+# How the codes end of what is right, which older ingredients list beside what is wrong.
+_PASSED = (".validated", ".match", ".trusted", ".accessible", ".insideValidity", ".notRevoked")
 # The actions whose source type is that of the picture; that of others, such as an edit, is of what they added.
 _WHOLE = ("c2pa.created", "c2pa.opened")
 # What a part makes of the picture that it is in. A part that a camera took makes no photograph of it.
@@ -173,8 +175,8 @@ def _problems(report: dict[str, Any]) -> tuple[str, ...]:
     """The codes of what is wrong, by the report on a file or on an ingredient, but that nobody vouches for it."""
     results = _mapping(_mapping(report.get("validation_results")).get("activeManifest"))
     statuses = _items(results.get("failure", report.get("validation_status")))
-    codes = [_text(_mapping(status).get("code")) for status in statuses]
-    return tuple(dict.fromkeys(code for code in codes if code is not None and code != _UNTRUSTED))
+    codes = filter(None, (_text(_mapping(status).get("code")) for status in statuses))
+    return tuple(dict.fromkeys(code for code in codes if code != _UNTRUSTED and not code.endswith(_PASSED)))
 
 
 def _actions(manifest: dict[str, Any]) -> Iterable[dict[str, Any]]:

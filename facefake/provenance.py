@@ -35,7 +35,7 @@ class Provenance:
 
     Attributes:
         content_credentials: signed ones; None when the file has none.
-        traces: what its other metadata say, each once, at most 30, those of generators first.
+        traces: what its other metadata say, each once, at most 30, those of generators first and of software last.
         notes: what of its metadata could not be read, one sentence each.
     """
 
@@ -122,7 +122,7 @@ def read_provenance(
     if credentials is None and linked:
         credentials = ContentCredentials("remote")
     traces = list(find_traces(entries))
-    ranks = {"generated": 0, "partly_generated": 1}
+    ranks = {"generated": 0, "partly_generated": 1, "software": 3}
     traces.sort(key=lambda trace: ranks.get(trace.kind, 2))
     return Provenance(credentials, tuple(dict.fromkeys(traces))[:_MOST_TRACES], notes)
 

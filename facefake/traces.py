@@ -67,7 +67,7 @@ _GENERATORS = (
 _NAMED = tuple(
     (name, re.compile(rf"(?<![a-z]){pattern}(?![a-z])", re.IGNORECASE)) for name, pattern in _GENERATORS
 )
-# With no more than a version, which excludes what only speaks of them and those who are called alike.
+# With a version at most: what speaks of them, and who is called like them, has more to it.
 _ALONE = tuple(
     (name, re.compile(rf"{pattern}[ v\d.]{{0,9}}", re.IGNORECASE)) for name, pattern in _GENERATORS
 )
@@ -141,10 +141,9 @@ def find_traces(entries: Iterable[Entry]) -> Iterator[Trace]:
         elif entry.name == "DigitalSourceType":
             yield source_type(entry.text, entry.place)
         elif (trace := _label(entry) or _generator(entry)) is not None:
-            # The system is named alike, whether it made all of the picture or a part.
-            yield (
-                replace(trace, kind="partly_generated") if partly and entry.name == "AISystemUsed" else trace
-            )
+            if partly and entry.name == "AISystemUsed":  # it is named alike, whether it made all or a part
+                trace = replace(trace, kind="partly_generated")
+            yield trace
         elif entry.name in ("Software", "CreatorTool", "softwareAgent", "OriginatingProgram"):
             yield _trace("software", entry.text, entry)
     for by_name in makes.values():

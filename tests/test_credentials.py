@@ -329,6 +329,24 @@ ODD_ACTION = {"label": "c2pa.actions", "data": {"actions": [{"action": 1, "softw
 
 
 @pytest.mark.parametrize(
+    ("codes", "told"),
+    [
+        (["claimSignature.validated", "assertion.dataHash.match", "signingCredential.untrusted"], True),
+        (["claimSignature.validated", "assertion.dataHash.mismatch"], False),
+    ],
+)
+def test_an_ingredient_of_an_older_version_lists_what_is_right_as_well(codes: list[str], told: bool) -> None:
+    parent = {
+        "relationship": "parentOf",
+        "active_manifest": "b",
+        "validation_status": [{"code": code} for code in codes],
+    }
+    manifests = {"a": {"ingredients": [parent]}, "b": {"assertions": [created("digitalCapture")]}}
+    found = credentials._understood({"active_manifest": "a", "manifests": manifests})
+    assert bool(found.traces) is told
+
+
+@pytest.mark.parametrize(
     "report",
     [
         {},

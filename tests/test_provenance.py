@@ -207,6 +207,12 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
 def test_generators_come_first_and_there_is_an_end_to_it() -> None:
     texts = {f"Software{n}": "" for n in range(3)} | {"Software": "GIMP", "parameters": "Steps: 9, Seed: 1"}
     assert [t.kind for t in read_provenance(png(**texts)).traces] == ["generated", "software"]
+    history = "".join(f"<e:softwareAgent>Editor {n}</e:softwareAgent>" for n in range(40))
+    packet = (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/" xmlns:e="http://ns.adobe.com/xap/1.0/sType/ResourceEvent#" '
+        f'xmlns:tiff="http://ns.adobe.com/tiff/1.0/">{history}<tiff:Make>Canon</tiff:Make></x:xmpmeta>'
+    )
+    assert read_provenance(png(**{"XML:com.adobe.xmp": packet})).claim == "captured"
     makers = {f"AIGC {n}": json.dumps({"Label": "1", "ContentProducer": str(n)}) for n in range(60)}
     assert len(read_provenance(png(**makers)).traces) == 30
 
