@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 ATTEMPTS = 3
 """How often a picture is begun that takes its actor or machine along each time."""
 
+NOT_FOUND = "not found"
+"""The verdict of a row without a record, of a picture that is known and not there any more."""
+
 _NAMELESS = "picture"
 
 
@@ -174,8 +177,9 @@ class Analysts:
             name, data = row.get("path"), row.get("bytes")
             path = _NAMELESS if name is None else os.fsdecode(name)
             file = _state(path, data, row, self._folder)
-            if name and file and self._known and self._known.holds(path, file):
-                return {"path": valid_unicode(path), "verdict": None, "record": None}
+            if name and self._known and (self._known.holds(path, file) if file else self._known.knows(path)):
+                verdict = None if file else NOT_FOUND
+                return {"path": valid_unicode(path), "verdict": verdict, "record": None}
             values = self._values(StoredJob(0, path, file, data=data))
             if name is None:
                 values["path"] = None

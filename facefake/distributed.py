@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Union, Unpack
 
+from facefake.actors import NOT_FOUND
 from facefake.errors import FaceFakeError, MissingLibraryError, ModelError
 from facefake.journal import JsonLines, KnownFiles
 from facefake.native import quiet
@@ -94,6 +95,7 @@ def scan(
     resume: bool = False,
     retry_failures: bool = False,
     recorded: Callable[[dict[str, Any]], None] = lambda record: None,
+    left_out: Callable[[str, bool], None] = lambda path, found: None,
     progress: Callable[[int, int | None], None] = lambda done, total: None,
     **options: Unpack[Options],
 ) -> Counter[str]:
@@ -108,9 +110,11 @@ def scan(
             Parquet files, see `RecordFolder`.
         force: write over what is there already.
         resume: go on with what is there already: leave out the pictures that it has a record of, failures too,
-            unless their size or time of change is another now.
+            unless their size or time of change is another now, and those that it has judged and that are not there
+            any more.
         retry_failures: with `resume`, try pictures that failed again.
         recorded: is told each new record, as JSON values.
+        left_out: is told the path of each picture that is left out, and whether there is a file.
         progress: is told how many pictures are done, those left out among them, and how many there are, or None
             where that is not known.
         options: see `Options`.
@@ -148,11 +152,13 @@ def scan(
             )
         stack.enter_context(into)
         run = job.start(pictures, into.known if resume else None)
-        for done, text in enumerate(run.texts(), 1):
-            if text is not None:
+        for done, (path, verdict, text) in enumerate(run.rows(), 1):
+            if text is None:
+                left_out(path, verdict != NOT_FOUND)
+            else:
                 record = json.loads(text)
                 into.write(_Read(record))
-                verdicts[record["verdict"]] += 1
+                verdicts[verdict] += 1
                 recorded(record)
             progress(done, run.count)
     return verdicts
@@ -175,11 +181,13 @@ class _Run:
     dataset: ray.data.Dataset
     count: int | None
 
-    def texts(self) -> Iterator[str | None]:
-        """The records as they are done; None for each picture that was left out."""
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """Path, verdict and record as they are done; the record is None for each picture that was left out."""
         with _own_errors():
             for table in self.dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
-                yield from table.column("record").to_pylist()
+                yield from zip(
+                    *(table[name].to_pylist() for name in ("path", "verdict", "record")), strict=True
+                )
 
 
 class _Job:

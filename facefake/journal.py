@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 DIGEST = 16
 """Bytes of a digest."""
 
+NONE = np.empty(0, f"S{DIGEST}")
+"""No digests."""
+
 
 class Recorded(Protocol):
     """A result of any kind."""
@@ -120,15 +123,21 @@ class KnownFiles:
     """The files that there are records of, each in its state.
 
     Args:
-        digests: of `state_digest`, sorted; 16 bytes a file.
+        states: of `state_digest`, sorted; 16 bytes a file.
+        judged: of `path_digest`, sorted, of those whose records are no failures.
     """
 
-    def __init__(self, digests: NDArray[np.bytes_]) -> None:
-        self._digests = digests
+    def __init__(self, states: NDArray[np.bytes_] = NONE, judged: NDArray[np.bytes_] = NONE) -> None:
+        self._states = states
+        self._judged = judged
 
     def holds(self, path: str, file: FileState) -> bool:
         """Whether there is a record of that file in that state."""
-        return _among(self._digests, state_digest(valid_unicode(path), asdict(file)))
+        return _among(self._states, state_digest(valid_unicode(path), asdict(file)))
+
+    def knows(self, path: str) -> bool:
+        """Whether the file at that path, in whatever state, has been judged."""
+        return _among(self._judged, path_digest(valid_unicode(path)))
 
 
 class JsonLines(RecordFile):
@@ -162,8 +171,8 @@ class JsonLines(RecordFile):
     ) -> None:
         super().__init__(path, force, resume is not None)
         self._outdated = False
-        self._paths = self._failed = np.empty(0, f"S{DIGEST}")
-        self.known = KnownFiles(self._paths)
+        self._failed = NONE
+        self.known = KnownFiles()
         if resume is None:
             return
         try:
@@ -178,14 +187,16 @@ class JsonLines(RecordFile):
 
     def knows(self, path: str) -> bool:
         """Whether the file at that path, in whatever state, had been judged when this was opened."""
-        digest = path_digest(valid_unicode(path))
-        return _among(self._paths, digest) and not _among(self._failed, digest)
+        return self.known.knows(path)
 
     def write(self, record: Recorded) -> None:
         """Add a record."""
         values = record.to_dict()
         self._append(_line(values))
-        self._outdated = self._outdated or _among(self._paths, path_digest(values["path"]))
+        path = values["path"]
+        self._outdated = self._outdated or (
+            path is not None and (self.known.knows(path) or _among(self._failed, path_digest(path)))
+        )
 
     def close(self) -> None:
         """Drop the records that were replaced by later ones, and free the file for others."""
@@ -211,13 +222,14 @@ class JsonLines(RecordFile):
         else:
             if not line.endswith(b"\n"):
                 self._append(b"\n")
-        self._paths, known = (np.frombuffer(bytes(kind), f"S{DIGEST}") for kind in (paths, states))
+        told, known = (np.frombuffer(bytes(kind), f"S{DIGEST}") for kind in (paths, states))
         failed = np.frombuffer(failures, bool)
-        keep = latest(self._paths)
+        keep = latest(told)
         if not keep.all():
             self._rewrite(keep)
-        self.known = KnownFiles(np.sort(known[keep & ~failed if retry_failures else keep]))
-        self._failed, self._paths = np.sort(self._paths[keep & failed]), np.sort(self._paths[keep])
+        left_out = keep & ~failed if retry_failures else keep
+        self.known = KnownFiles(np.sort(known[left_out]), np.sort(told[keep & ~failed]))
+        self._failed = np.sort(told[keep & failed])
 
     def _rewrite(self, keep: NDArray[np.bool_]) -> None:
         target = Path(os.path.realpath(self.path))

@@ -27,7 +27,6 @@ from facefake.stores import resolved
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from numpy.typing import NDArray
 
     from facefake.frames import Sampling
     from facefake.settings import Settings
@@ -83,7 +82,7 @@ class RecordFolder:
         self._waiting: list[dict[str, Any]] = []
         self._named: set[str] = set()  # the conditions that those tell
         self._since = time.monotonic()
-        self.known = KnownFiles(np.empty(0, f"S{DIGEST}"))
+        self.known = KnownFiles()
         with self._faults():
             self._system, root, _ = resolved(folder)
             self._root = root.rstrip("/") or root  # object stores take no empty name between two slashes
@@ -97,7 +96,7 @@ class RecordFolder:
                     f"{folder}: expected a folder without records, found {len(names)} files of them"
                 )
             elif names:
-                self.known = KnownFiles(self._tidy(retry_failures))
+                self.known = self._tidy(retry_failures)
 
     def write(self, record: Recorded) -> None:
         """Add a record.
@@ -168,9 +167,8 @@ class RecordFolder:
             if info.base_name.startswith("part-") and info.base_name.endswith(".parquet")
         )
 
-    def _tidy(self, retry_failures: bool) -> NDArray[np.bytes_]:
-        """Rewrite the files that hold records which were replaced by later ones; the digests of what is not to be done
-        again, sorted."""
+    def _tidy(self, retry_failures: bool) -> KnownFiles:
+        """Rewrite the files that hold records which were replaced by later ones; what is not to be done again."""
         import pyarrow.parquet as pq
 
         names = self._parts()
@@ -183,7 +181,9 @@ class RecordFolder:
                     states += state_digest(row["path"], row if row["size"] is not None else None)
                     failures.append(row["verdict"] == "error")
             ends.append(len(failures))
-        keep = latest(np.frombuffer(bytes(paths), f"S{DIGEST}"))
+        told, known = (np.frombuffer(bytes(kind), f"S{DIGEST}") for kind in (paths, states))
+        failed = np.frombuffer(failures, bool)
+        keep = latest(told)
         for name, kept in zip(names, np.split(keep, ends)[:-1], strict=True):
             if not kept.any():
                 self._system.delete_file(name)
@@ -191,8 +191,8 @@ class RecordFolder:
                 with self._system.open_input_file(name) as stream:
                     table = pq.read_table(stream)
                 self._put(table.filter(kept), name)
-        known = keep & ~np.frombuffer(failures, bool) if retry_failures else keep
-        return np.sort(np.frombuffer(bytes(states), f"S{DIGEST}")[known])
+        left_out = keep & ~failed if retry_failures else keep
+        return KnownFiles(np.sort(known[left_out]), np.sort(told[keep & ~failed]))
 
     def _put(self, table: pa.Table, path: str) -> None:
         import pyarrow.parquet as pq

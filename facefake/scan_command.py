@@ -154,6 +154,7 @@ class Scan:
                 recorded=lambda record: told.verdict(
                     record["verdict"], record.get("error", {}).get("message")
                 ),
+                left_out=told.left_out,
                 progress=lambda done, total: bar(done, total, note=told.worst),
                 model=self.model,
                 sampling=self._sampling,
@@ -214,6 +215,7 @@ class Scan:
                 ordered=tables or self.as_json,
                 skip=journal.holds if journal else lambda path, file: False,
                 known=journal.knows if journal and self.resume else None,
+                left_out=told.left_out,
                 progress=show_progress,
                 copied=told.copy,
             )
@@ -255,6 +257,7 @@ class _Told:
         self.err = terminal.console(stderr=True)
         self.verdicts: Counter[str] = Counter()
         self._unsaved = 0
+        self._left_out: Counter[bool] = Counter()  # by whether there is a file
 
     @property
     def worst(self) -> str:
@@ -277,9 +280,15 @@ class _Told:
         else:
             self.err.print(f"Annotated: {terminal.printable(str(copy))}", soft_wrap=True)
 
+    def left_out(self, path: str, found: bool) -> None:
+        """Count a picture that has a record already."""
+        self._left_out[found] += 1
+
     def end(self, fail_on_fake: bool) -> None:
         """Tell how many pictures have which verdict, and exit with the status that says so, if any does."""
-
+        for found, why in ((True, "recorded already"), (False, "recorded before, but not found now")):
+            if count := self._left_out[found]:
+                self.err.print(f"{count} picture{'' if count == 1 else 's'} left out: {why}.")
         if self.verdicts.total() > 1:
             self.err.print(terminal.tally(self.verdicts))
         if fail_on_fake and self.verdicts["fake"]:

@@ -59,6 +59,7 @@ def scan(
     ordered: bool = False,
     skip: Callable[[str, FileState], bool] = lambda path, file: False,
     known: Callable[[str], bool] | None = None,
+    left_out: Callable[[str, bool], None] = lambda path, found: None,
     progress: Callable[[int, int | None], None] = lambda done, total: None,
     copied: Callable[[Path | OutputError], None] = lambda copy: None,
 ) -> Generator[Record]:
@@ -83,8 +84,10 @@ def scan(
         ordered: yield in the order of `find_pictures`, which holds back the records that overtake others.
         skip: is told the path and the state of each file, and whether it answers True that one is left out, but for
             pictures that `known` knows and that have no annotated copy where there are to be copies.
-        known: where an earlier scan is gone on with, tells whether it has judged the picture at a path, whose
-            annotated copy is then replaced, or goes if the picture cannot be judged any more; None for a scan of its own.
+        known: where an earlier scan is gone on with, tells whether it has judged the picture at a path. That is left
+            out if there is no file any more, as on a disk that is not there; otherwise its annotated copy is replaced,
+            or goes if the picture cannot be judged any more. None for a scan of its own.
+        left_out: is told the path of each picture that is left out, and whether there is a file.
         progress: is told, before each record and at the end, how many pictures are done, those left out among
             them, and how many there are, or None while they are being counted.
         copied: is told, before its record, of each annotated copy, or why it could not be written.
@@ -108,7 +111,7 @@ def scan(
     copies = None if annotate is None else annotate.folder
     count = _Count(given, copies)
     names = None if copies is None else CopyNames() if known is None else CopyNames(copies, known)
-    jobs = _Jobs(given, copies, skip, names, known)
+    jobs = _Jobs(given, copies, skip, names, known, left_out)
     most = usable_cores() if workers is None else workers
     if count.total is not None:
         most = min(most, max(1, count.total))
@@ -171,6 +174,7 @@ class _Jobs:
         skip: Callable[[str, FileState], bool],
         names: CopyNames | None,
         known: Callable[[str], bool] | None,
+        tell: Callable[[str, bool], None],
     ) -> None:
         self.found = 0
         self.left_out = 0
@@ -179,6 +183,7 @@ class _Jobs:
         self._skip = skip
         self._names = names
         self._known = known
+        self._tell = tell
         self._aside: deque[tuple[int, ErrorResult]] = deque()
 
     def __iter__(self) -> Iterator[Job]:
@@ -189,11 +194,15 @@ class _Jobs:
                 self._aside.append((number, found))
                 continue
             file = file_state(found)
-            left_out = file is not None and self._skip(found, file) and not self._lacks_copy(found)
+            if file is None:  # its record says more than that
+                left_out = self._known is not None and self._known(found)
+            else:
+                left_out = self._skip(found, file) and not self._lacks_copy(found)
             # A copy has the same name whether or not the pictures before it are left out.
             copy = self._names.name(found) if self._names else None
             if left_out:
                 self.left_out += 1
+                self._tell(found, file is not None)
             else:
                 yield Job(number, found, file, copy)
 

@@ -264,6 +264,19 @@ def test_resuming_does_what_is_left(
         for record in scan(folder, model=tiny_bundle, workers=1):
             into.write(record)
     assert parquet_lines(tmp_path / "out") == lines(tmp_path / "alone.jsonl")
+    left_out: list[tuple[str, bool]] = []
+    folder.rename(tmp_path / "elsewhere")
+    pictures_now = [str(folder / "below" / "00.jpg"), str(tmp_path / "elsewhere" / "below")]
+    again = distributed.scan(
+        pictures_now,
+        tmp_path / "out",
+        model=tiny_bundle,
+        workers=1,
+        resume=True,
+        left_out=lambda *picture: left_out.append(picture),
+    )
+    assert again.total() == 2
+    assert left_out == [(pictures_now[0], False)]
     with pytest.raises(OutputError, match="expected a record made with"):
         scan_again(alarm_rate=0.5)
 

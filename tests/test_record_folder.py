@@ -106,6 +106,8 @@ def test_what_is_gone_on_with_knows_its_files_and_replaces_their_records(tmp_pat
             False,
         ]
         assert not into.known.holds("b.jpg", changed)
+        names = ("a.jpg", "b.jpg", "c.jpg", "caf\udce9.jpg", "d.jpg")
+        assert [name for name in names if into.known.knows(name)] == ["a.jpg", "b.jpg", "caf\udce9.jpg"]
         into.write(good("b.jpg", changed))
     assert [(row["path"], row["size"]) for row in rows(tmp_path)] == [
         ("a.jpg", 5),

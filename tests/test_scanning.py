@@ -180,6 +180,26 @@ def test_what_is_skipped_is_not_analysed_but_counted(tmp_path: Path, stand_in: A
     assert told == [(1, 3), (3, 3), (3, 3)]
 
 
+def test_what_is_known_and_not_there_any_more_is_left_out_and_keeps_its_copy(
+    tmp_path: Path, stand_in: Any
+) -> None:
+    stand_in(load_picture)
+    (new,) = touched(tmp_path, "new.jpg")
+    gone, other = str(tmp_path / "gone.jpg"), str(tmp_path / "other.jpg")
+    (copy,) = touched(tmp_path, "out/gone-annotated.jpg")
+    told: list[tuple[str, bool]] = []
+    records = scan(
+        [gone, other, new],
+        workers=0,
+        annotate=AnnotatedFolder(tmp_path / "out"),
+        known=[gone].__contains__,
+        left_out=lambda *picture: told.append(picture),
+    )
+    assert [record.path for record in records] == [other, new]
+    assert told == [(gone, False)]
+    assert os.path.exists(copy)
+
+
 @pytest.mark.parametrize("wrong", [{"workers": -1}, {"timeout": 0}, {"worker_memory": 0}, {"max_faces": 0}])
 def test_arguments_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected"):
