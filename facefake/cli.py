@@ -257,7 +257,7 @@ def report(records: Path, html: Path | None, csv: Path | None, force: bool) -> N
     """
     from facefake import terminal
     from facefake.html_report import write_html
-    from facefake.records import read_records
+    from facefake.journal import read_latest
     from facefake.report import write_csv
     from facefake.saving import check_free
     from facefake.scan_command import same_file
@@ -276,7 +276,7 @@ def report(records: Path, html: Path | None, csv: Path | None, force: bool) -> N
         err.print(f"Warning: {terminal.printable(message)}", soft_wrap=True)
 
     if csv:
-        write_csv(read_records(records, warn), csv, force)
+        write_csv(read_latest(records, warn)(), csv, force)
     if html:
         with terminal.progress("records", err) as bar:
             write_html(records, html, force=force, warn=warn, progress=bar)

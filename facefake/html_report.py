@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from html import escape
 from importlib import resources
-from itertools import islice
 from pathlib import Path
 from string import Template
 from typing import Any, NamedTuple
@@ -23,7 +22,7 @@ from facefake import __version__
 from facefake.cores import usable_cores
 from facefake.errors import RecordError
 from facefake.evidence import FULL_SCALE, OPACITY, OPAQUE_FROM, colours
-from facefake.records import read_records
+from facefake.journal import read_latest
 from facefake.report_entries import other_entry, picture_entry, text
 from facefake.report_summary import FaceKey, Tally, counts, histogram, kind_of
 from facefake.saving import whole_file
@@ -62,13 +61,13 @@ def write_html(
 ) -> None:
     """Make the report of a file of records.
 
-    The pictures are read again, by their paths, for thumbnails of the most suspicious faces; of a picture that is
-    gone or was changed the record stays. All texts in the records count as hostile: the report has a content security
-    policy that allows nothing but its own script and style, and no text becomes markup. It is written piece by piece,
-    and has its name only when it is whole.
+    Of the records of one path the last one counts. The pictures are read again, by their paths, for thumbnails of
+    the most suspicious faces; of a picture that is gone or was changed the record stays. All texts in the records count
+    as hostile: the report has a content security policy that allows nothing but its own script and style, and no text
+    becomes markup. It is written piece by piece, and has its name only when it is whole.
 
     Args:
-        records: a file as `facefake.records.JsonLines` writes it.
+        records: a file as `facefake.journal.JsonLines` writes it.
         target: the HTML file.
         force: write over an existing file.
         warn: is told when the last record is half-written, and left out.
@@ -80,14 +79,15 @@ def write_html(
     """
     with whole_file(target, force, through=True) as file:
         tally = Tally()
+        read = read_latest(records, warn)
         try:
-            keys = heapq.nsmallest(MOST_FACES, tally.counting(read_records(records, warn)))
+            keys = heapq.nsmallest(MOST_FACES, tally.counting(read()))
         except _WRONG_FIELDS as error:
             raise _record_error(records, tally.records, error) from error
         choice = _Choice(_by_record(keys), _by_record(keys[:MOST_THUMBNAILS]))
         head, tail = _page(records, tally, len(keys)).split(_MARK)
         file.write(head.encode())
-        for number, piece in _pieces(records, tally.records, choice):
+        for number, piece in _pieces(records, read(), choice):
             progress(number, tally.records)
             file.write(piece.encode())
         file.write(tail.encode())
@@ -151,14 +151,14 @@ def _digest(content: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
 
 
-def _pieces(records: Path, count: int, choice: _Choice) -> Iterator[tuple[int, str]]:
-    """The HTML of the first records of a file, each with the record's number, in their order."""
+def _pieces(file: Path, records: Iterable[Mapping[str, Any]], choice: _Choice) -> Iterator[tuple[int, str]]:
+    """The HTML of the records of a file, each with the record's number, in their order."""
     threads = min(_MOST_THREADS, usable_cores())
     room = _PICTURE_ROOM // max(1, len(choice.with_thumbnails))
     listed: Counter[str] = Counter()
     waiting: deque[tuple[int, Future[str]]] = deque()
     with ThreadPoolExecutor(threads) as pool:
-        for number, record in enumerate(islice(read_records(records, lambda message: None), count)):
+        for number, record in enumerate(records):
             kind = kind_of(record)
             listed[kind] += 1
             if kind == "picture" and number in choice.shown:
@@ -166,9 +166,9 @@ def _pieces(records: Path, count: int, choice: _Choice) -> Iterator[tuple[int, s
             elif kind != "picture" and listed[kind] <= _MOST_ROWS:
                 waiting.append((number, pool.submit(_other, record, kind)))
             if len(waiting) > 2 * threads:
-                yield _outcome(records, *waiting.popleft())
+                yield _outcome(file, *waiting.popleft())
         while waiting:
-            yield _outcome(records, *waiting.popleft())
+            yield _outcome(file, *waiting.popleft())
 
 
 def _outcome(records: Path, number: int, future: Future[str]) -> tuple[int, str]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from facefake.errors import RecordError
@@ -28,7 +28,9 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def read_records(path: Path, warn: Callable[[str], object] = warnings.warn) -> Iterator[dict[str, Any]]:
+def read_records(
+    path: str | os.PathLike[str], warn: Callable[[str], object] = warnings.warn
+) -> Iterator[dict[str, Any]]:
     """The records in a file that `JsonLines` wrote, one after the other, as JSON values.
 
     Args:
@@ -45,10 +47,10 @@ def read_records(path: Path, warn: Callable[[str], object] = warnings.warn) -> I
             yield record
 
 
-def read_lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
+def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
     """As `read_records`, each line with its record; the last line with None where a record only begins in it."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb") as file:
             number = 0
             while line := file.readline(_LONGEST_LINE):
                 number += 1

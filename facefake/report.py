@@ -63,7 +63,7 @@ class CsvTable(RecordFile):
 
 
 def write_csv(records: Iterable[Mapping[str, Any]], path: Path, force: bool = False) -> None:
-    """Make the table that `CsvTable` makes, out of records as `read_records` gives them.
+    """Make the table that `CsvTable` makes, out of records as `read_records` or `read_latest` gives them.
 
     Raises:
         OutputError: the file exists, or cannot be written; nothing is left behind.

@@ -578,6 +578,19 @@ def test_a_table_is_made_from_records(pictures: Callable[..., Path]) -> None:
     assert "Error: fake.png, line 1: expected a record" in refused.stderr
 
 
+def test_a_table_of_a_scan_that_still_runs_has_the_last_verdict_of_a_picture(
+    pictures: Callable[..., Path],
+) -> None:
+    pictures("real.png")
+    run("scan", "real.png", "--jsonl", "r.jsonl")
+    before = json.loads(Path("r.jsonl").read_text())
+    with Path("r.jsonl").open("a") as file:
+        file.write(json.dumps({**before, "verdict": "fake", "file": {"size": 1, "modified_ns": 1}}) + "\n")
+    run("report", "r.jsonl", "--csv", "r.csv")
+    (row,) = Path("r.csv").read_text().splitlines()[1:]
+    assert '"fake"' in row
+
+
 def test_hostile_names_cannot_tamper_with_the_terminal(pictures: Callable[..., Path]) -> None:
     name = "[red]fake:smile:\x1b[31m\r\n\u202egnp\udce9.png"
     pictures("fake.png", "[bold]broken.png")

@@ -132,6 +132,21 @@ def test_the_summary_counts_pictures_faces_and_failures(report: Callable[..., Pa
     assert "Faces by fake probability. 10 to 15 %: 1; 20 to 25 %: 1; 60 to 65 %: 1; 95 to 100 %: 1" in text
 
 
+def test_a_picture_that_was_looked_at_again_counts_once(report: Callable[..., Path], tmp_path: Path) -> None:
+    first, second, *_ = four_kinds(tmp_path)
+    before = replace(second, faces=(judged_face(0, "fake", 0.9),), verdict="fake")
+    retried = ErrorResult(first.path, "timeout", "too slow")
+    page = report(retried, before, first, second)
+    assert (
+        "2 pictures with 5 faces. 1 face in 1 picture looks fake. 1 face is uncertain.</p>"
+        in page.read_text()
+    )
+    assert [(entry["name"], len(entry["faces"])) for entry in entries(page)] == [
+        (first.path, 3),
+        (second.path, 2),
+    ]
+
+
 def test_nothing_is_loaded_and_only_its_own_script_may_run(
     report: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -229,7 +244,7 @@ def test_what_a_scan_allowed_a_report_shows(
     record = picture(tmp_path / "x.png", judged_face(0, "fake", 0.9))
     stateless = replace(record, file=None)
     stored = replace(record, path="s3://bucket/x.png")
-    told = [entry["gone"] for entry in entries(report(record, stateless, stored))]
+    told = [entries(report(each, force=True))[0]["gone"] for each in (record, stateless, stored)]
     assert told[0] is None
     assert "at most 10 bytes" in told[1]
     assert "lies in a store" in told[2]
@@ -305,7 +320,8 @@ def test_videos_have_a_row(report: Callable[..., Path], tmp_path: Path) -> None:
 def test_the_summary_counts_videos(verdicts: tuple[str, ...], told: str, report: Callable[..., Path]) -> None:
     whole = picture("a.jpg", judged_face(0, "real", 0.1)).to_dict()
     clips = [{**whole, "media": "video", "persons": [], "verdict": verdict} for verdict in verdicts]
-    for clip in clips:
+    for number, clip in enumerate(clips):
+        clip["path"] = f"{number}.mp4"
         del clip["faces"]
     text = report(whole, *clips).read_text()
     assert told in text
@@ -581,8 +597,8 @@ def test_hostile_texts_are_shown_and_do_nothing(
         face = judged_face(0, "uncertain", 0.6 - number / 100, reason=f"rather {name}")
         path = name if "/" in name else tmp_path / name
         records.append(replace(picture(path, face), warnings=(name,), model=name))
-        records.append(ErrorResult(name, name, f"{name}: expected"))
-        records.append(picture(name))
+        records.append(ErrorResult(f"failed {name}", name, f"{name}: expected"))
+        records.append(picture(f"faceless {name}"))
     tab = window.open(report(*records))
     assert tab.title() == "facefake: results.jsonl"
     shown = [name.replace("\u202e", "\\u202e").replace("\n", "\\n") for name in HOSTILE]

@@ -25,7 +25,7 @@ from PIL import Image
 
 from facefake.errors import OutputError, RecordError
 from facefake.frames import Sampling
-from facefake.journal import JsonLines
+from facefake.journal import JsonLines, read_latest
 from facefake.records import read_records
 from facefake.report import CsvTable
 from facefake.results import ErrorResult, FaceResult, FileState, ImageResult, schema
@@ -344,6 +344,26 @@ def test_a_half_written_last_line_is_told_of(path: Path) -> None:
     assert [record["path"] for record in read_records(path, told.append)][-1] == "c.jpg"
     assert len(told) == 1
     assert "half-written" in told[0]
+
+
+def test_the_last_record_of_a_path_counts_while_a_scan_runs(path: Path) -> None:
+    changed = replace(RESULT, file=FileState(9, 8))
+    nameless = replace(RESULT, path=None)
+    expected = [record.to_dict() for record in (OTHER, ERROR, GONE, nameless, nameless, changed)]
+    with JsonLines(path, resume=SETTINGS) as file:
+        for record in (nameless, nameless, changed):
+            file.write(record)
+        read = read_latest(path)
+        file.write(replace(OTHER, verdict="real"))  # comes too late
+        assert list(read()) == list(read()) == expected
+    with pytest.raises(RecordError, match="expected all records once more, got fewer"):
+        list(read())
+
+
+def test_a_pipe_cannot_be_read_again(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(RecordError, match="got a pipe or a device"):
+        read_latest(tmp_path / "pipe")
 
 
 def test_a_file_that_cannot_be_read_is_a_record_error(tmp_path: Path) -> None:
