@@ -24,7 +24,7 @@ from facefake.errors import FaceFakeError, MissingLibraryError, ModelError
 from facefake.journal import JsonLines, KnownFiles
 from facefake.native import quiet
 from facefake.scanning import AnyPath, check_bounds
-from facefake.settings import MAX_FACES, TIMEOUT, WORKER_MEMORY, read_settings
+from facefake.settings import MAX_FACES, TIMEOUT, WORKER_MEMORY, read_settings, whole_number
 from facefake.workers import Bounds
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def records(pictures: Pictures, **options: Unpack[Options]) -> ray.data.Dataset:
 
     Raises:
         FaceFakeError: `MissingLibraryError` where Ray is not installed, `ModelError`, or there is no such cluster.
+        TypeError: there is no such option, or it is of another kind.
         ValueError: an argument is out of range.
     """
     return _Job(options).start(pictures).dataset
@@ -124,6 +125,7 @@ def scan(
 
     Raises:
         FaceFakeError: as `records` and `facefake.scan` do; `OutputError` where the records cannot be written.
+        TypeError: there is no such option, or it is of another kind.
         ValueError: an argument is out of range, or a dataset without paths is to be resumed.
     """
     job = _Job(options)
@@ -194,9 +196,12 @@ class _Job:
     """The analysis that the options ask for, on the cluster that they ask for."""
 
     def __init__(self, options: Options) -> None:
-        self._workers = options.get("workers")
-        if self._workers is not None and self._workers < 1:
-            raise ValueError(f"expected workers to be at least 1, got {self._workers!r}")
+        if unknown := options.keys() - Options.__annotations__.keys():
+            raise TypeError(
+                f"expected the options {', '.join(Options.__annotations__)}, got {', '.join(sorted(unknown))}"
+            )
+        workers = options.get("workers")
+        self._workers = None if workers is None else whole_number("workers", workers)
         self._bounds = Bounds(options.get("timeout", TIMEOUT), options.get("worker_memory", WORKER_MEMORY))
         check_bounds(self._bounds.seconds, self._bounds.memory, options.get("limits"))
         model = options.get("model")

@@ -56,8 +56,8 @@ class RecordFile:
         OutputError: the file exists, cannot be created, or another process writes to it.
     """
 
-    def __init__(self, path: Path, force: bool = False, resume: bool = False) -> None:
-        self.path = path
+    def __init__(self, path: str | os.PathLike[str], force: bool = False, resume: bool = False) -> None:
+        self.path = path = Path(path)
         try:
             self._fd = _locked(path, 0 if force or resume else os.O_EXCL)
         except FileExistsError as error:
@@ -163,7 +163,7 @@ class JsonLines(RecordFile):
 
     def __init__(
         self,
-        path: Path,
+        path: str | os.PathLike[str],
         force: bool = False,
         *,
         resume: Settings | None = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ class CsvTable(RecordFile):
         OutputError: the file exists, or cannot be created; `write` raises it when the disk is full.
     """
 
-    def __init__(self, path: Path, force: bool = False) -> None:
+    def __init__(self, path: str | os.PathLike[str], force: bool = False) -> None:
         super().__init__(path, force)
         self._append(_HEADER)
 

@@ -112,6 +112,9 @@ class AnnotatedFolder:
     force: bool = False
     evidence: bool = False
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", Path(self.folder))  # which may be given as a str
+
     def save(self, result: ImageResult, copy: CopyName) -> tuple[Path | OutputError, ...]:
         """Draw a result's verdicts on its picture and write it.
 
@@ -136,8 +139,11 @@ class AnnotatedFolder:
 
     def _write(self, parts: Mapping[str, bytes], copy: CopyName) -> tuple[Path | OutputError, ...]:
         """Write the files of one copy, by what their names end with, and remove what an earlier one had besides."""
-        if copy.otherwise and self._has_another(copy.name, parts):
-            copy = CopyName(copy.otherwise, replace=True)
+        try:
+            if copy.otherwise and self._has_another(copy.name, parts):
+                copy = CopyName(copy.otherwise, replace=True)
+        except OSError as error:
+            return (_unwritten(self.folder / copy.name, error),)
         written: list[Path] = []
         faults: list[OutputError] = []
         for ending, content in parts.items():
@@ -151,8 +157,7 @@ class AnnotatedFolder:
             except OutputError as error:
                 faults.append(error)
             except OSError as error:
-                got = error.strerror or str(error)
-                faults.append(OutputError(f"{target}: expected a file that can be written, got: {got}"))
+                faults.append(_unwritten(target, error))
         if not faults:
             try:
                 self.drop(copy, but=written)
@@ -177,6 +182,10 @@ class AnnotatedFolder:
                     path.unlink(missing_ok=True)
                 except OSError as error:
                     raise OutputError(f"{path}: expected to remove it, got: {error.strerror}") from error
+
+
+def _unwritten(target: Path, error: OSError) -> OutputError:
+    return OutputError(f"{target}: expected a file that can be written, got: {error.strerror or error}")
 
 
 def _holds(path: Path, content: bytes) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
@@ -70,8 +70,8 @@ def scan(
     process died; it is replaced) and "internal" (facefake or a library failed in a way that nobody foresaw).
 
     Args:
-        paths: files, folders and patterns, as `find_pictures` takes them, or one of these. A generator is asked for
-            the next path when there is somebody to analyse it.
+        paths: files, folders and patterns, as `find_pictures` takes them, or one of these. What is no collection, as
+            a generator, is asked for the next path when there is somebody to analyse it.
         model, min_face, alarm_rate, runtime, limits, max_faces: as for `FakeImageDetector`.
         workers: how many processes at most, each of which keeps one core busy; None for all cores, several of them
             for each picture where there are more cores than pictures. With 0 this process does it alone,
@@ -98,10 +98,10 @@ def scan(
     Raises:
         FaceFakeError: the fault is not the picture's but the installation's, so every other picture would
             fail alike: `MissingLibraryError`, `ModelError`, or no worker process can be started.
-        ValueError: an argument is out of range.
+        TypeError, ValueError: an argument is of another kind, or out of range.
     """
-    if workers is not None and workers < 0:
-        raise ValueError(f"expected workers to be at least 0, got {workers!r}")
+    if workers is not None and workers != 0:
+        workers = whole_number("workers", workers)
     check_bounds(timeout, worker_memory, limits)
     model = None if model is None else os.fsdecode(model)
     judging: dict[str, Any] = {"min_face": min_face, "alarm_rate": alarm_rate, "runtime": runtime}
@@ -136,7 +136,7 @@ def scan(
 class _Count(threading.Thread):
     """Counts the pictures among paths while the first of them are analysed; `total` is None until it is done.
 
-    Paths that can be gone through only once are not counted.
+    Only collections are counted: whoever goes through anything else may take from it what the scan should get.
     """
 
     total: int | None = None
@@ -146,13 +146,13 @@ class _Count(threading.Thread):
         self._paths = paths
         self._copies = copies
         self._closed = False
-        if iter(paths) is not paths:
+        if isinstance(paths, Collection):
             self.start()
             self.join(_COUNTING)
 
     def run(self) -> None:
         counted = 0
-        with suppress(TypeError):  # something that is no path, as the scan itself will say
+        with suppress(Exception):  # what is wrong with the paths the scan itself will say
             for _ in find_pictures(self._paths, self._copies):
                 if self._closed:
                     return

@@ -68,6 +68,20 @@ def test_arguments_out_of_range_are_refused(wrong: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("wrong", "told"),
+    [({"alarmrate": 0.5}, "alarm_rate.*, got alarmrate"), ({"workers": 1.5}, "a whole number")],
+)
+def test_options_that_there_are_not_are_refused(wrong: Any, told: str, tmp_path: Path) -> None:
+    for begin in (
+        distributed.records,
+        lambda *given, **options: distributed.scan(*given, tmp_path / "out", **options),
+    ):
+        with pytest.raises(TypeError, match=told):
+            begin("x.jpg", **wrong)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
     "options",
     [
         ["--output", "out"],

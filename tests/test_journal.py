@@ -203,6 +203,12 @@ def test_what_there_is_a_record_of_is_known_by_path_size_and_time(path: Path) ->
     assert path.read_text() == "".join(map(line, RECORDS))
 
 
+def test_a_path_may_be_text(path: Path) -> None:
+    with JsonLines(str(path), resume=SETTINGS) as file:
+        file.write(replace(RESULT, file=FileState(9, 8)))
+    assert [record["path"] for record in read_records(str(path))][-1] == "a.jpg"
+
+
 def test_a_file_that_is_not_there_yet_is_begun(tmp_path: Path) -> None:
     with JsonLines(tmp_path / "r", resume=SETTINGS) as file:
         assert not file.holds("a.jpg", FileState(9, 7))

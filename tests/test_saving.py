@@ -222,6 +222,22 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_file_that_cannot_be_compared_is_kept_and_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / "x-annotated.jpg").write_text("precious")
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            Path, "read_bytes", refuse
+        )  # root may read anything, so permissions alone prove nothing
+        with pytest.raises(OutputError, match=r"x-annotated: expected a file that can be written, got: Perm"):
+            saved(AnnotatedFolder(tmp_path), with_picture("x.jpg"), CopyNames(tmp_path).name("x.jpg"))
+    assert (tmp_path / "x-annotated.jpg").read_text() == "precious"
+
+
 def test_the_copy_of_an_interrupted_scan_is_taken_as_it_is(tmp_path: Path) -> None:
     saved = save(tmp_path, with_picture("x.jpg"))
     before = saved.stat().st_mtime_ns

@@ -147,6 +147,38 @@ def test_a_list_that_is_still_being_written_has_no_total_until_its_end(tmp_path:
     assert told == [(1, None), (2, None), (2, 2)]
 
 
+def test_what_gives_each_path_once_loses_none_to_the_count(tmp_path: Path, stand_in: Any) -> None:
+    class Inbox:
+        def __init__(self, *paths: str) -> None:
+            self._waiting = list(paths)
+
+        def __iter__(self) -> Iterator[str]:
+            while self._waiting:
+                yield self._waiting.pop(0)
+
+    stand_in(result)
+    files = touched(tmp_path, "a.jpg", "b.jpg", "c.jpg")
+    assert [record.path for record in scan(Inbox(*files), workers=0)] == files
+
+
+def test_paths_that_cannot_be_counted_are_told_of_once(
+    tmp_path: Path, stand_in: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(list[str]):
+        def __iter__(self) -> Iterator[str]:
+            yield str(tmp_path / "a.jpg")
+            raise KeyError("no such table")
+
+    stand_in(result)
+    printed: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", printed.append)
+    records = scan(Broken(), workers=0)
+    next(records)
+    with pytest.raises(KeyError, match="no such table"):
+        next(records)
+    assert printed == []
+
+
 def test_a_single_path_is_taken_for_one(tmp_path: Path, stand_in: Any) -> None:
     stand_in(result)
     (file,) = touched(tmp_path, "a.jpg")
@@ -204,6 +236,12 @@ def test_what_is_known_and_not_there_any_more_is_left_out_and_keeps_its_copy(
 def test_arguments_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected"):
         next(scan("x.jpg", **wrong))
+
+
+@pytest.mark.parametrize("workers", ["2", 1.5, float("nan"), True])
+def test_workers_are_a_whole_number(workers: Any) -> None:
+    with pytest.raises(TypeError, match="expected workers to be a whole number"):
+        next(scan("x.jpg", workers=workers))
 
 
 def test_a_bundle_that_is_none_is_a_model_error(tmp_path: Path) -> None:
@@ -313,7 +351,7 @@ def test_annotated_copies_are_the_same_whatever_the_workers(tmp_path: Path, tiny
     contents = []
     for workers in (0, 2):
         copies: list[Any] = []
-        album = AnnotatedFolder(tmp_path / f"out {workers}")
+        album = AnnotatedFolder(str(tmp_path / f"out {workers}"))  # type: ignore[arg-type]
         assert (
             len(list(scan(sources, model=tiny_bundle, workers=workers, annotate=album, copied=copies.append)))
             == 4
