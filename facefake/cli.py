@@ -21,6 +21,10 @@ from facefake.training.commands import evaluate, train
 _NOWHERE_TO_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
+class _NotDone(click.ClickException):
+    exit_code = 2  # as for wrong use; 1 is for a scan that has results, but not of all pictures
+
+
 class _Commands(click.Group):
     def main(self, *args: Any, **options: Any) -> Any:
         try:
@@ -35,7 +39,7 @@ class _Commands(click.Group):
             # What is left in the buffer would raise once more when the process ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             click.echo(f"Error: expected to write to standard output, got: {error.strerror}", err=True)
-            sys.exit(1)
+            sys.exit(_NotDone.exit_code)
 
     def invoke(self, ctx: click.Context) -> Any:
         from facefake.native import naming_missing_libraries
@@ -47,7 +51,7 @@ class _Commands(click.Group):
         except KeyboardInterrupt:
             raise click.exceptions.Exit(130) from None
         except FaceFakeError as error:
-            raise click.ClickException(printable(" ".join(str(error).splitlines()))) from error
+            raise _NotDone(printable(" ".join(str(error).splitlines()))) from error
 
 
 @click.group(
@@ -86,7 +90,8 @@ def main() -> None:
 @click.option(
     "--evidence",
     is_flag=True,
-    help="With --annotate, lay colours over each face of a picture: what in it speaks for a fake, and what against.",
+    help="With --annotate, lay colours over each face of a picture: what in it speaks for a fake, and what against. "
+    "Copies that --resume finds stay as they are.",
 )
 @JSON
 @click.option(
@@ -116,7 +121,8 @@ def main() -> None:
     "--resume",
     is_flag=True,
     help="Go on with the file of --jsonl or the folder of --output: leave out the pictures that it has a record "
-    "of, failures too, unless their size or time of change is another now.",
+    "of, failures too, unless their size or time of change is another now. What was judged and cannot be found now "
+    "keeps its record.",
 )
 @click.option("--retry-failures", is_flag=True, help="With --resume, try pictures that failed again.")
 @click.option(
@@ -180,7 +186,8 @@ def main() -> None:
     "--max-megapixels",
     type=Finite(0, 1_000_000, min_open=True),
     metavar="N",
-    help="Refuse larger pictures, and videos of larger frames.  [default: 150]",
+    help="Refuse larger pictures, and videos of larger frames. No side may have more than 30,000 pixels, whatever N "
+    "is.  [default: 150]",
 )
 @click.option(
     "--frames-per-second",
@@ -226,9 +233,10 @@ def scan(**options: Any) -> None:
     write files instead of tables on the screen, in which pictures stand in
     the order in which they are done.
 
-    Exit status: 0 done, 1 some pictures failed, 2 wrong use, 3 a fake was
-    found and --fail-on-fake is given, whether or not pictures failed. It
-    speaks of this run, not of the records that --resume found.
+    Exit status: 0 done, 1 some pictures failed and the results of all others
+    are there, 2 wrong use, or the scan could not be begun or finished,
+    3 a fake was found and --fail-on-fake is given, whether or not pictures
+    failed. It speaks of this run, not of the records that --resume found.
     """
     from facefake.scan_command import Scan
 

@@ -8,8 +8,19 @@ from typing import Any
 
 import click
 
+
+class _File(click.Path):
+    """A file by its name; ``-`` stands for a stream elsewhere, and would be the name of a file here."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path, or a `click.UsageError`."""
+        if value == "-":
+            self.fail("expected the name of a file, got -; ./- is a file of that name", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 FOLDER = click.Path(file_okay=False, path_type=Path)
-FILE = click.Path(dir_okay=False, path_type=Path)
+FILE = _File(dir_okay=False, path_type=Path)
 MODEL = click.option(
     "--model",
     type=FOLDER,

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
+from facefake.terminal import SIGNS, WORDS
+from facefake.video import is_video
+
 BINS = 20
 """Of the histogram, from 0 to 100 %."""
-
-SIGNS = {"fake": "▲", "uncertain": "?", "real": "○", "not_applicable": "–"}
-WORDS = {"fake": "fake", "uncertain": "uncertain", "real": "real", "not_applicable": "not judged"}
 
 _STACKED = ("real", "uncertain", "fake")  # from the axis up
 _LEFT, _TOP, _WIDE, _HIGH = 46, 34, 640, 190  # of the histogram's bars, in units of its drawing
@@ -29,6 +29,7 @@ class Tally:
         records: how many there are.
         pictures, faces, videos: by verdict.
         others: records that are no picture with faces, by "failure", "faceless" and "video".
+        failed_videos: those of the failures that are of videos.
         models: pictures and videos by the model that judged them.
         histogram: judged faces by verdict and by the bin that their fake probability falls into.
     """
@@ -38,6 +39,7 @@ class Tally:
     faces: Counter[str] = field(default_factory=Counter)
     videos: Counter[str] = field(default_factory=Counter)
     others: Counter[str] = field(default_factory=Counter)
+    failed_videos: int = 0
     models: Counter[str] = field(default_factory=Counter)
     histogram: Counter[tuple[str, int]] = field(default_factory=Counter)
 
@@ -49,6 +51,7 @@ class Tally:
             if kind != "picture":
                 self.others[kind] += 1
             if kind == "failure":
+                self.failed_videos += is_video(record["path"] or "")
                 continue
             self.models[record["model"]] += 1
             if record["verdict"] not in WORDS:
@@ -87,8 +90,10 @@ class Tally:
         for verdicts, noun in ((self.faces, "face"), (self.videos, "video")):
             if count := verdicts["uncertain"]:
                 told.append(f"{_counted(count, noun)} {'is' if count == 1 else 'are'} uncertain.")
-        if self.others["failure"]:
-            told.append(f"{_counted(self.others['failure'], 'file')} could not be read.")
+        if count := self.others["failure"]:
+            told.append(
+                f"{count:,} {'file or folder' if count == 1 else 'files or folders'} could not be analysed."
+            )
         return " ".join(told)
 
 
@@ -104,7 +109,7 @@ def kind_of(record: Mapping[str, Any]) -> str:
 def counts(tally: Tally) -> str:
     """The verdicts with how many pictures, videos if there are any, and faces got them, as the inside of an HTML table."""
     columns = {"Pictures": tally.pictures, "Videos": tally.videos, "Faces": tally.faces}
-    if not tally.videos:
+    if not tally.videos and not tally.failed_videos:
         del columns["Videos"]
     heads = "".join(f'<th scope="col">{head}</th>' for head in ("Verdict", *columns))
     rows = [
@@ -114,8 +119,9 @@ def counts(tally: Tally) -> str:
     ]
     if failures := tally.others["failure"]:
         badge = '<span class="badge" data-verdict="error"><i aria-hidden="true">✕</i>failed</span>'
-        empty = "<td></td>" * (len(columns) - 1)
-        rows.append(f'<tr><th scope="row">{badge}</th><td>{failures:,}</td>{empty}</tr>')
+        failed = [failures - tally.failed_videos, tally.failed_videos][: len(columns) - 1]
+        cells = "".join(f"<td>{count:,}</td>" for count in failed)
+        rows.append(f'<tr><th scope="row">{badge}</th>{cells}<td></td></tr>')
     return "\n".join([f"<thead><tr>{heads}</tr></thead>", "<tbody>", *rows, "</tbody>"])
 
 

@@ -20,8 +20,14 @@ from facefake import terminal
 from facefake.errors import OutputError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from facefake.analyst import Record
     from facefake.classifier import Runtime
     from facefake.frames import Sampling
+    from facefake.journal import JsonLines
+    from facefake.report import CsvTable
+    from facefake.settings import Settings
 
 _WIDE = 100
 
@@ -73,6 +79,13 @@ class Scan:
         for target in filter(None, (self.jsonl, self.csv)):
             if _is_one_of(target, self.pictures):
                 raise click.UsageError(f"expected another file than a picture's to write to, got {target}")
+        if self.annotate and any(
+            same_file(Path(path), self.annotate) for path in self.pictures if path != "-"
+        ):
+            raise click.UsageError(
+                f"expected another folder for --annotate than one of those to scan, got {self.annotate}: "
+                "a later scan would take the copies for pictures"
+            )
         if self.evidence and not self.annotate:
             raise click.UsageError("expected --evidence together with --annotate")
         if self.engine == "local" and (self.address or self.output):
@@ -104,10 +117,9 @@ class Scan:
         if self.null and "-" not in self.pictures:
             raise click.UsageError("expected --null together with - for the paths on standard input")
 
-    @property
-    def _paths(self) -> Iterable[str | bytes]:
+    def _paths(self, told: _Told) -> Iterable[str | bytes]:
         if "-" in self.pictures:
-            return _from_standard_input(self.pictures, self.null)
+            return _from_standard_input(self.pictures, self.null, told)
         return self.pictures
 
     @property
@@ -146,7 +158,7 @@ class Scan:
 
         with terminal.progress("pictures", told.err) as bar:
             scan(
-                self._paths,
+                self._paths(told),
                 self.jsonl or self.output or "",
                 force=self.force,
                 resume=self.resume,
@@ -164,45 +176,24 @@ class Scan:
             )
 
     def _here(self, told: _Told) -> None:
-        from facefake.journal import JsonLines
-        from facefake.report import CsvTable
-        from facefake.results import ErrorResult, pixels
-        from facefake.saving import AnnotatedFolder, check_free
+        from facefake.results import ErrorResult
+        from facefake.saving import AnnotatedFolder
         from facefake.scanning import scan
         from facefake.settings import read_settings
-        from facefake.video import VideoResult
 
-        out = terminal.console()
-        tables = not (self.as_json or self.jsonl or self.csv)
-        crowded, place = False, ""
-        smallest: float | None = None
+        tables = None if self.as_json or self.jsonl or self.csv else _Tables()
         records: list[dict[str, Any]] = []
         # These complain before there is a file.
-        settings, paths = read_settings(self.model, **self._judging), self._paths
-        for target in (None if self.resume else self.jsonl, self.csv):
-            if target:
-                check_free(target, self.force)
+        settings, paths = read_settings(self.model, **self._judging), self._paths(told)
         with ExitStack() as stack:
-            files: list[JsonLines | CsvTable] = []
-            journal = None
-            if self.jsonl:
-                journal = JsonLines(
-                    self.jsonl,
-                    self.force,
-                    resume=settings if self.resume else None,
-                    sampling=self._sampling,
-                    retry_failures=self.retry_failures,
-                )
-                files.append(stack.enter_context(journal))
-            if self.csv:
-                files.append(stack.enter_context(CsvTable(self.csv, self.force)))
+            journal, files = self._files(stack, settings)
             # A bar would draw over tables on the same terminal, and they show the progress themselves.
-            shown = not (tables and out.is_terminal)
+            shown = not (tables and tables.out.is_terminal)
             bar = stack.enter_context(terminal.progress("pictures", told.err, shown=shown))
 
             def show_progress(done: int, total: int | None) -> None:
-                nonlocal place
-                place = f"{done} of {total or '?'}  " if total != 1 else ""
+                if tables:
+                    tables.place = f"{done} of {total or '?'}  " if total != 1 else ""
                 bar(done, total, note=told.worst)
 
             found = scan(
@@ -212,7 +203,7 @@ class Scan:
                 **self._judging,
                 **self._bounds,
                 annotate=AnnotatedFolder(self.annotate, self.force, self.evidence) if self.annotate else None,
-                ordered=tables or self.as_json,
+                ordered=tables is not None or self.as_json,
                 skip=journal.holds if journal else lambda path, file: False,
                 known=journal.knows if journal and self.resume else None,
                 left_out=told.left_out,
@@ -224,29 +215,75 @@ class Scan:
                     file.write(record)
                 if self.as_json:
                     records.append(record.to_dict())
-                if isinstance(record, ErrorResult):
-                    told.verdict("error", record.message)
-                    continue
-                told.verdict(record.verdict, None)
-                if isinstance(record, VideoResult):
-                    if tables:
-                        out.print(terminal.video(record, place + record.path))
-                    continue
-                crowded = crowded or len(record.faces) > 1
-                if record.faces and record.settings:  # where there are none, the summary says it
-                    smallest = record.settings.min_face
+                told.verdict(record.verdict, record.message if isinstance(record, ErrorResult) else None)
                 if tables:
-                    out.print(terminal.picture(record, place + (record.path or ""), wide=out.width >= _WIDE))
+                    tables.show(record)
         if self.as_json:
             click.echo(json.dumps(records, indent=2, allow_nan=False))
-        if tables and crowded and not self.annotate:
-            told.err.print(
+        if tables:
+            tables.hint(told.err, marked=self.annotate is not None, all_sizes=self.min_face is not None)
+
+    def _files(
+        self, stack: ExitStack, settings: Settings
+    ) -> tuple[JsonLines | None, list[JsonLines | CsvTable]]:
+        """The journal, if there is one, and all files that get the records."""
+        from facefake.journal import JsonLines
+        from facefake.report import CsvTable
+        from facefake.saving import check_free
+
+        for target in (None if self.resume else self.jsonl, self.csv):
+            if target:
+                check_free(target, self.force)
+        files: list[JsonLines | CsvTable] = []
+        journal = None
+        if self.jsonl:
+            journal = JsonLines(
+                self.jsonl,
+                self.force,
+                resume=settings if self.resume else None,
+                sampling=self._sampling,
+                retry_failures=self.retry_failures,
+            )
+            files.append(stack.enter_context(journal))
+        if self.csv:
+            files.append(stack.enter_context(CsvTable(self.csv, self.force)))
+        return journal, files
+
+
+class _Tables:
+    """Results on standard output, and what helps to read them."""
+
+    def __init__(self) -> None:
+        self.out = terminal.console()
+        self.place = ""  # of the next picture among all
+        self._crowded = False
+        self._smallest: float | None = None
+
+    def show(self, record: Record) -> None:
+        """Print a result; what could not be analysed is told elsewhere."""
+        from facefake.results import ImageResult
+        from facefake.video import VideoResult
+
+        if isinstance(record, VideoResult):
+            self.out.print(terminal.video(record, self.place + record.path))
+        elif isinstance(record, ImageResult):
+            self._crowded = self._crowded or len(record.faces) > 1
+            if record.faces and record.settings:  # where there are none, the summary says it
+                self._smallest = record.settings.min_face
+            heading = self.place + (record.path or "")
+            self.out.print(terminal.picture(record, heading, wide=self.out.width >= _WIDE))
+
+    def hint(self, err: Console, marked: bool, all_sizes: bool) -> None:
+        """Tell how to see more, unless the faces were marked, or the smallest size was chosen."""
+        from facefake.results import pixels
+
+        if self._crowded and not marked:
+            err.print(
                 "Faces are numbered from left to right; --annotate DIR marks them on a copy of the picture."
             )
-        if tables and smallest and self.min_face is None:
-            told.err.print(
-                f"Faces of less than {pixels(smallest)} pixels were not looked for; --min-face PX finds them."
-            )
+        if self._smallest and not all_sizes:
+            least = pixels(self._smallest)
+            err.print(f"Faces of less than {least} pixels were not looked for; --min-face PX finds them.")
 
 
 class _Told:
@@ -256,7 +293,7 @@ class _Told:
 
         self.err = terminal.console(stderr=True)
         self.verdicts: Counter[str] = Counter()
-        self._unsaved = 0
+        self._faults = 0  # beside the pictures'
         self._left_out: Counter[bool] = Counter()  # by whether there is a file
 
     @property
@@ -275,8 +312,7 @@ class _Told:
         """Name an annotated copy, or complain that there is none."""
 
         if isinstance(copy, OutputError):
-            self._unsaved += 1
-            self._complain(str(copy))
+            self.fault(str(copy))
         else:
             self.err.print(f"Annotated: {terminal.printable(str(copy))}", soft_wrap=True)
 
@@ -293,8 +329,13 @@ class _Told:
             self.err.print(terminal.tally(self.verdicts))
         if fail_on_fake and self.verdicts["fake"]:
             raise click.exceptions.Exit(3)
-        if self.verdicts["error"] or self._unsaved:
+        if self.verdicts["error"] or self._faults:
             raise click.exceptions.Exit(1)
+
+    def fault(self, message: str) -> None:
+        """Complain of what is no picture's fault, and still is one."""
+        self._faults += 1
+        self._complain(message)
 
     def _complain(self, message: str) -> None:
         self.err.print(f"Error: {terminal.printable(message)}", style="bold red", soft_wrap=True)
@@ -321,7 +362,7 @@ def _is_one_of(target: Path, pictures: Iterable[str]) -> bool:
     return False
 
 
-def _from_standard_input(pictures: tuple[str, ...], null: bool) -> Iterator[str | bytes]:
+def _from_standard_input(pictures: tuple[str, ...], null: bool, told: _Told) -> Iterator[str | bytes]:
     from facefake.sources import listed_paths
 
     if sys.stdin is None:
@@ -333,5 +374,7 @@ def _from_standard_input(pictures: tuple[str, ...], null: bool) -> Iterator[str 
         raise click.UsageError(
             f"standard input: {error}: give a picture by its path, and --null where each path ends with a NUL"
         ) from error
+    if not first:
+        told.fault("standard input: expected paths of pictures, got none")
     listed = chain(first, listed)
     return chain.from_iterable(listed if picture == "-" else (picture,) for picture in pictures)

@@ -11,6 +11,7 @@ import pathlib
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 
+from facefake.errors import ImageError
 from facefake.results import ErrorResult
 
 SUFFIXES = frozenset(
@@ -208,5 +209,5 @@ def _digest(path: str) -> bytes:
 
 
 def _error(path: str, kind: str, expected: str, got: str | None) -> ErrorResult:
-    name = path.encode("utf-8", "backslashreplace").decode("utf-8")
-    return ErrorResult(path, kind, f"{name}: expected {expected}, got {got or 'an unknown fault'}")
+    fault = ImageError(path=path, kind=kind, expected=expected, got=got or "an unknown fault")
+    return ErrorResult(path, kind, str(fault))

@@ -28,21 +28,24 @@ if TYPE_CHECKING:
     from facefake.persons import PersonResult
     from facefake.video import VideoResult
 
-# Colours that colour-blind people tell apart and that every terminal theme keeps legible; the word and the
-# sign before it say the same without colour.
-_LOOKS: dict[Verdict, tuple[str, str]] = {
-    "fake": ("▲ fake", "bold red"),
-    "uncertain": ("? uncertain", "yellow"),
-    "real": ("○ real", "cyan"),
-    "not_applicable": ("– not judged", "dim"),
-}
-_WORDS = {
+SIGNS: Mapping[str, str] = {"fake": "▲", "uncertain": "?", "real": "○", "not_applicable": "–"}
+WORDS: Mapping[str, str] = {
     "fake": "fake",
     "uncertain": "uncertain",
     "real": "real",
     "not_applicable": "not judged",
-    "error": "failed",
 }
+
+# Colours that colour-blind people tell apart and that every terminal theme keeps legible; the word and the
+# sign before it say the same without colour.
+_COLOURS: Mapping[Verdict, str] = {
+    "fake": "bold red",
+    "uncertain": "yellow",
+    "real": "cyan",
+    "not_applicable": "dim",
+}
+_LOOKS = {verdict: (f"{SIGNS[verdict]} {WORDS[verdict]}", colour) for verdict, colour in _COLOURS.items()}
+_OUTCOMES = {**WORDS, "error": "failed"}
 _FIRST_LINE, _LONGEST_PAUSE = 30, 600  # seconds: a night's log shall not be all progress
 
 
@@ -152,9 +155,11 @@ def _remark(face: FaceResult) -> str:
     return "; ".join(remarks)
 
 
-def counts(verdicts: Mapping[str, int], which: Iterable[str] = tuple(_WORDS)) -> str:
+def counts(verdicts: Mapping[str, int], which: Iterable[str] = tuple(_OUTCOMES)) -> str:
     """How often there were which verdicts, those that there were: ``"3 fake, 1 failed"``."""
-    return ", ".join(f"{verdicts[verdict]} {_WORDS[verdict]}" for verdict in which if verdicts.get(verdict))
+    return ", ".join(
+        f"{verdicts[verdict]} {_OUTCOMES[verdict]}" for verdict in which if verdicts.get(verdict)
+    )
 
 
 def tally(verdicts: Mapping[str, int]) -> str:

@@ -46,7 +46,7 @@ def test_without_ray_it_is_said_what_to_install(without_ray: None, tmp_path: Pat
     with pytest.raises(MissingLibraryError):
         distributed.records(tmp_path)
     answer = CliRunner().invoke(main, ["scan", "x.jpg", "--engine", "ray", "--output", str(tmp_path / "out")])
-    assert answer.exit_code == 1
+    assert answer.exit_code == 2
     assert "Error: expected Ray Data" in answer.stderr
     assert not (tmp_path / "out").exists()
 

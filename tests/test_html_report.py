@@ -118,8 +118,8 @@ def entries(page: Path) -> list[dict[str, Any]]:
 def test_the_summary_counts_pictures_faces_and_failures(report: Callable[..., Path], tmp_path: Path) -> None:
     text = report(*four_kinds(tmp_path)).read_text()
     assert (
-        "3 pictures with 5 faces. 1 face in 1 picture looks fake. 1 face is uncertain. 1 file could not be read."
-        in text
+        "3 pictures with 5 faces. 1 face in 1 picture looks fake. 1 face is uncertain. "
+        "1 file or folder could not be analysed." in text
     )
     rows = re.findall(r'data-verdict="(\w+)"><i.*?</th><td>(\d*)</td><td>(\d*)</td>', text)
     assert rows == [
@@ -159,6 +159,13 @@ def test_nothing_is_loaded_and_only_its_own_script_may_run(
         assert re.fullmatch(r"'sha256-[\w+/]{43}='", rules[kind])
     assert re.findall(r'(?:src|href)="(?!data:|#)', text) == []
     assert "://" not in re.sub(r"http://www\.w3\.org/2000/svg", "", text)
+
+
+def test_failed_videos_are_counted_as_videos(report: Callable[..., Path]) -> None:
+    failed = [ErrorResult(name, "timeout", f"{name}: too slow") for name in ("a.png", "b.mp4", "c.MOV")]
+    text = report(*failed).read_text()
+    assert "3 files or folders could not be analysed." in text
+    assert re.findall(r'data-verdict="error"><i.*?</th>(.*?)</tr>', text) == ["<td>1</td><td>2</td><td></td>"]
 
 
 def test_the_same_records_give_the_same_page(report: Callable[..., Path], tmp_path: Path) -> None:
@@ -621,7 +628,7 @@ def test_failures_and_pictures_without_a_face_are_listed(
     report: Callable[..., Path], tmp_path: Path, window: Window
 ) -> None:
     tab = window.open(report(*four_kinds(tmp_path)))
-    assert tab.locator("#failures summary").inner_text() == "Pictures that failed (1)"
+    assert tab.locator("#failures summary").inner_text() == "What could not be analysed (1)"
     tab.click("#failures summary")
     row = tab.locator("#failures tbody tr").inner_text()
     assert row.split("\t") == [
@@ -632,6 +639,17 @@ def test_failures_and_pictures_without_a_face_are_listed(
     tab.click("#faceless summary")
     assert "landscape.png" in tab.locator("#faceless tbody").inner_text()
     assert tab.locator("#videos").is_hidden()
+
+
+def test_a_single_face_is_one(report: Callable[..., Path], tmp_path: Path, window: Window) -> None:
+    tab = window.open(report(picture(tmp_path / "a.png", judged_face(0, "fake", 0.9))))
+    assert tab.locator("#status").inner_text() == "1 face"
+    tab.locator(".card").click()
+    told = tab.locator("#picture img").get_attribute("alt")
+    assert told == f"The picture {tmp_path / 'a.png'} with its 1 face marked"
+    tab.keyboard.press("Escape")
+    tab.fill("#name", "b")
+    tab.get_by_text("0 of 1 face", exact=True).wait_for()
 
 
 def test_a_picture_that_is_gone_has_a_placeholder(

@@ -47,6 +47,7 @@
     }
   }
 
+  const facesOf = (count) => `${count.toLocaleString("en")} face${count === 1 ? "" : "s"}`;
   const short = (name) => name.slice(name.lastIndexOf("/") + 1);
   const image = (id) => {
     const node = at(id);
@@ -254,8 +255,8 @@
     if (order.length) grow();
     else gallery.append(made("li", { class: "nothing" }, faces.length ? "No face fits these filters." : "No faces were found."));
     watch();
-    const count = (n) => n.toLocaleString("en");
-    at("status").textContent = order.length === faces.length ? `${count(faces.length)} faces` : `${count(order.length)} of ${count(faces.length)} faces`;
+    const all = facesOf(faces.length);
+    at("status").textContent = order.length === faces.length ? all : `${order.length.toLocaleString("en")} of ${all}`;
   }
 
   function toggle(node, pressed = node.getAttribute("aria-pressed") !== "true") {
@@ -369,7 +370,7 @@
     const source = image(`picture-${picture.line}`);
     const frame = made("div", { class: "frame" });
     if (source) {
-      const whole = made("img", { src: source, alt: `The picture ${picture.name} with its ${picture.faces.length} faces marked`, width: picture.shown[0], height: picture.shown[1] });
+      const whole = made("img", { src: source, alt: `The picture ${picture.name} with its ${facesOf(picture.faces.length)} marked`, width: picture.shown[0], height: picture.shown[1] });
       frame.append(whole);
       mark(frame, picture);
     } else {
@@ -521,7 +522,7 @@
 
   const name = (record) => made("bdi", {}, record.name);
   const counted = (kind, what) => `${what} (${config.totals[kind].toLocaleString("en")}${config.totals[kind] > lists[kind].length ? `, of which ${lists[kind].length.toLocaleString("en")} are listed` : ""})`;
-  table("failures", counted("failure", "Pictures that failed"), ["File", "Kind", "Reason"], lists.failure, (r) => [name(r), r.error, r.message]);
+  table("failures", counted("failure", "What could not be analysed"), ["File", "Kind", "Reason"], lists.failure, (r) => [name(r), r.error, r.message]);
   table("faceless", counted("faceless", "Pictures without a face"), ["File", "What was found", "The file says"], lists.faceless, (r) => [name(r), r.summary, r.provenance]);
   table("videos", counted("video", "Videos"), ["File", "Verdict", "Fake probability", "Summary", "Notes"], lists.video, (r) => [name(r), badge(r.verdict), r.probability_text, r.summary, r.warnings.join("; ")]);
 
