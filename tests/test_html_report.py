@@ -18,10 +18,14 @@ import pytest
 from PIL import Image
 
 from facefake import html_report, thumbnails
+from facefake.alignment import crop_corners
 from facefake.errors import OutputError, RecordError
 from facefake.html_report import write_html
 from facefake.reading import ImageLimits
+from facefake.report_entries import _placed
+from facefake.report_summary import BINS, Tally
 from facefake.results import OUTLIER, ErrorResult, FaceResult, FileState, ImageResult, Verdict
+from facefake.tiles import Face
 
 HOSTILE = [
     "<img src=x onerror=document.title='hacked'>.png",
@@ -159,6 +163,31 @@ def test_nothing_is_loaded_and_only_its_own_script_may_run(
         assert re.fullmatch(r"'sha256-[\w+/]{43}='", rules[kind])
     assert re.findall(r'(?:src|href)="(?!data:|#)', text) == []
     assert "://" not in re.sub(r"http://www\.w3\.org/2000/svg", "", text)
+
+
+def test_a_certain_fake_is_in_the_last_bin() -> None:
+    tally = Tally()
+    face = judged_face(0, "fake", 1.0)
+    list(tally.counting([picture("a.png", face).to_dict()]))
+    assert tally.histogram == {("fake", BINS - 1): 1}
+
+
+def test_evidence_is_placed_on_the_crop_of_a_rolled_face() -> None:
+    face = judged_face(0, "fake", 0.9)
+    face = replace(face, keypoints=((22.0, 35.0), (38.0, 45.0), *face.keypoints[2:]))
+    a, b, c, d, e, f = map(float, _placed(face, 1.25).split())
+    corners = crop_corners(Face(face.box, face.keypoints, face.detection_score), 1.25)
+    placed = [(a * x + c * y + e, b * x + d * y + f) for x, y in ((0, 0), (1, 0), (1, 1), (0, 1))]
+    np.testing.assert_allclose(placed, corners, atol=0.05)
+    assert abs(b) > 10  # so b and c are told apart
+
+
+def test_the_name_of_the_records_becomes_no_markup(tmp_path: Path) -> None:
+    records = tmp_path / "<b>r.jsonl"
+    records.write_text(json.dumps(picture("a.png").to_dict()) + "\n")
+    write_html(records, tmp_path / "r.html")
+    text = (tmp_path / "r.html").read_text()
+    assert "<b>" not in text and "&lt;b&gt;r.jsonl" in text
 
 
 def test_failed_videos_are_counted_as_videos(report: Callable[..., Path]) -> None:

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from PIL import Image
 
+from facefake import records
 from facefake.errors import OutputError, RecordError
 from facefake.frames import Sampling
 from facefake.journal import JsonLines, read_latest
@@ -138,6 +139,22 @@ def test_what_does_not_fit_on_the_disk_leaves_the_rest_whole(writer: Any, tmp_pa
     assert b"c.jpg" in (tmp_path / "r").read_bytes()
 
 
+def test_ctrl_c_within_a_line_leaves_the_rest_whole_and_is_heeded(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, write = path.read_bytes(), os.write
+
+    def interrupted(fd: int, rest: memoryview) -> int:
+        write(fd, rest[:5])
+        raise KeyboardInterrupt
+
+    with JsonLines(path, resume=SETTINGS) as file, monkeypatch.context() as patch:
+        patch.setattr(os, "write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            file.write(replace(RESULT, path="e.jpg"))
+    assert path.read_bytes() == before
+
+
 # One writer at a time
 
 
@@ -245,6 +262,32 @@ def test_a_changed_picture_replaces_its_record(path: Path) -> None:
     assert path.read_text() == "".join(map(line, [OTHER, ERROR, GONE, changed]))
 
 
+def test_what_a_link_leads_to_is_rewritten_and_the_link_stays(path: Path) -> None:
+    link = path.with_name("link")
+    link.symlink_to(path.name)
+    changed = replace(RESULT, file=FileState(9, 8))
+    with JsonLines(link, resume=SETTINGS) as file:
+        file.write(changed)
+    assert link.is_symlink()
+    assert path.read_text() == "".join(map(line, [OTHER, ERROR, GONE, changed]))
+
+
+def test_a_file_that_cannot_be_rewritten_stays_and_nothing_else(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with path.open("a") as file:
+        file.write(line(RESULT))  # again, so that the first of its records should go
+    before = path.read_text()
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="expected to rewrite it, got: No space left"):
+        JsonLines(path, resume=SETTINGS)
+    assert path.read_text() == before
+    assert os.listdir(path.parent) == [path.name]
+
+
 def test_a_scan_that_was_killed_before_it_did_so_is_tidied_up_after(path: Path) -> None:
     with path.open("a") as file:
         file.write(line(replace(RESULT, file=FileState(9, 8))))
@@ -295,6 +338,14 @@ def test_settings_are_never_mixed_in_one_file(changes: dict[str, Any], path: Pat
     JsonLines(path, resume=SETTINGS).close()  # and it was freed
 
 
+def test_records_without_settings_are_not_gone_on_with(tmp_path: Path) -> None:
+    values = RESULT.to_dict()
+    del values["settings"]
+    (tmp_path / "r").write_text(json.dumps(values) + "\n")
+    with pytest.raises(OutputError, match="got one made with settings that are not told"):
+        JsonLines(tmp_path / "r", resume=SETTINGS)
+
+
 def test_samplings_of_videos_are_never_mixed_in_one_file(
     path: Path, video_record: Callable[[Settings], VideoResult]
 ) -> None:
@@ -342,6 +393,14 @@ def test_what_is_no_file_of_records_is_refused_and_left_alone(content: bytes, tm
         with pytest.raises(RecordError):
             JsonLines(path, resume=SETTINGS)
         assert path.read_bytes() == before + content
+
+
+def test_a_line_longer_than_any_record_is_no_half_of_one(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = path.read_bytes()
+    monkeypatch.setattr(records, "_LONGEST_LINE", 100)
+    with pytest.raises(RecordError, match="line 1: expected a record"):
+        JsonLines(path, resume=SETTINGS)
+    assert path.read_bytes() == before
 
 
 def test_a_half_written_last_line_is_told_of(path: Path) -> None:

@@ -85,6 +85,18 @@ def test_records_are_written_by_and_by(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(list(tmp_path.iterdir())) == 3
 
 
+def test_records_wait_for_a_minute_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(record_folder.time, "monotonic", lambda: clock[0])
+    written = []
+    with RecordFolder(str(tmp_path), SETTINGS) as into:
+        for number, seconds in enumerate((0.0, 61.0, 61.0, 120.0, 122.0)):
+            clock[0] = seconds
+            into.write(good(f"{number}.jpg"))
+            written.append(len(rows(tmp_path)))
+    assert written == [0, 2, 2, 2, 5]
+
+
 def test_a_folder_with_records_is_not_written_to_unasked(tmp_path: Path) -> None:
     write(tmp_path, good("a.jpg"))
     (tmp_path / "notes.txt").write_text("precious")

@@ -104,7 +104,7 @@ def test_a_copy_of_an_earlier_scan_is_replaced_by_its_own_picture_alone(tmp_path
 
     given = again("a/x.jpg", "b/x.jpg", "c/x.jpg")
     assert given["c/x.jpg"] == CopyName(first["c/x.jpg"], replace=True)
-    assert again("b/x.jpg")["b/x.jpg"] == CopyName("x-annotated", replace=True)
+    assert again("b/x.jpg")["b/x.jpg"] == given["b/x.jpg"] == CopyName("x-annotated", replace=True)
 
     folder = AnnotatedFolder(tmp_path)
     added = saved(folder, with_picture("a/x.jpg"), given["a/x.jpg"])
@@ -163,6 +163,17 @@ def test_what_a_replaced_copy_left_behind_goes(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == left
     folder.drop(copy, but=[])
     assert sorted(path.name for path in tmp_path.iterdir()) == [left[0], left[2]]
+
+
+def test_what_could_not_be_replaced_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, force: bool) -> None:
+        raise OutputError("no space")
+
+    (tmp_path / "x-annotated.png").write_text("of the picture as it was")
+    monkeypatch.setattr("facefake.saving.whole_file", full)
+    with pytest.raises(OutputError, match="no space"):
+        saved(AnnotatedFolder(tmp_path), with_picture("x.jpg"), CopyName("x-annotated", replace=True))
+    assert [path.name for path in tmp_path.iterdir()] == ["x-annotated.png"]
 
 
 def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:

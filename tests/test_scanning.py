@@ -212,6 +212,22 @@ def test_what_is_skipped_is_not_analysed_but_counted(tmp_path: Path, stand_in: A
     assert told == [(1, 3), (3, 3), (3, 3)]
 
 
+def test_a_video_of_nobody_is_not_looked_at_again_for_its_copy(tmp_path: Path, stand_in: Any) -> None:
+    stand_in(load_picture)
+    files = touched(tmp_path, "a.jpg", "b.mp4")
+    told: list[str] = []
+    records = scan(
+        files,
+        workers=0,
+        annotate=AnnotatedFolder(tmp_path / "out"),
+        skip=lambda path, file: True,
+        known=lambda path: True,
+        left_out=lambda path, found: told.append(path),
+    )
+    assert [record.path for record in records] == files[:1]
+    assert told == files[1:]
+
+
 def test_what_is_known_and_not_there_any_more_is_left_out_and_keeps_its_copy(
     tmp_path: Path, stand_in: Any
 ) -> None:
