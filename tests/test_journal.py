@@ -222,6 +222,7 @@ def test_what_there_is_a_record_of_is_known_by_path_size_and_time(path: Path) ->
 
 def test_a_path_may_be_text(path: Path) -> None:
     with JsonLines(str(path), resume=SETTINGS) as file:
+        assert file.path == path
         file.write(replace(RESULT, file=FileState(9, 8)))
     assert [record["path"] for record in read_records(str(path))][-1] == "a.jpg"
 
