@@ -9,8 +9,7 @@ from PIL import Image, ImageDraw
 
 from facefake.annotate import STYLES
 from facefake.labels import capital_height, font, spaced, text_width
-from facefake.persons import at_most
-from facefake.results import clock, percent
+from facefake.results import at_most, clock, percent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

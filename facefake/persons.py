@@ -14,7 +14,7 @@ from facefake.calibration import (
     false_alarm_rate,
     probability,
 )
-from facefake.results import Verdict, percent, six_digits
+from facefake.results import Verdict, at_most, six_digits
 
 if TYPE_CHECKING:
     import numpy as np
@@ -243,11 +243,6 @@ def _alike(count: int) -> str:
     if count == 1:
         return "up to {} of real people may look"
     return f"up to {{}} of clips with {count} real people may show one who looks"
-
-
-def at_most(share: float) -> str:
-    """An upper bound, 0 to 1, for people: rounded up to 100 % where `percent` says more than 99 %."""
-    return "100 %" if share > 0.99 else percent(share)
 
 
 def sentence(verdict: Verdict, persons: Sequence[PersonResult], rate: float | None) -> str:

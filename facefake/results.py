@@ -286,6 +286,11 @@ def percent(share: float) -> str:
     )
 
 
+def at_most(share: float) -> str:
+    """An upper bound, 0 to 1, for people: rounded up to 100 % where `percent` says more than 99 %."""
+    return "100 %" if share > 0.99 else percent(share)
+
+
 def pixels(length: float) -> str:
     """A length in pixels for people, such as ``"47"``, ``"47.3"`` or ``"1500"``."""
     return f"{length:.3g}" if length < 999.5 else f"{length:.0f}"

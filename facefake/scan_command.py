@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
@@ -17,19 +16,14 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from facefake import terminal
-from facefake.errors import OutputError
+from facefake.scan_output import Tables, Told
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from facefake.analyst import Record
     from facefake.classifier import Runtime
     from facefake.frames import Sampling
     from facefake.journal import JsonLines
     from facefake.report import CsvTable
     from facefake.settings import Settings
-
-_WIDE = 100
 
 
 @dataclass(frozen=True)
@@ -66,7 +60,7 @@ class Scan:
     def run(self) -> None:
         """Scan, and exit with the status that says how it went."""
         self._check_use()
-        told = _Told()
+        told = Told()
         if self.engine == "ray":
             self._afar(told)
         else:
@@ -117,7 +111,7 @@ class Scan:
         if self.null and "-" not in self.pictures:
             raise click.UsageError("expected --null together with - for the paths on standard input")
 
-    def _paths(self, told: _Told) -> Iterable[str | bytes]:
+    def _paths(self, told: Told) -> Iterable[str | bytes]:
         if "-" in self.pictures:
             return _from_standard_input(self.pictures, self.null, told)
         return self.pictures
@@ -143,9 +137,9 @@ class Scan:
 
         limits = ImageLimits()
         if self.max_megabytes:
-            limits = replace(limits, max_bytes=int(self.max_megabytes * 1024 * 1024))
+            limits = replace(limits, max_bytes=max(1, int(self.max_megabytes * 1024 * 1024)))
         if self.max_megapixels:
-            limits = replace(limits, max_pixels=int(self.max_megapixels * 1_000_000))
+            limits = replace(limits, max_pixels=max(1, int(self.max_megapixels * 1_000_000)))
         return {
             "limits": limits,
             "workers": self.workers,
@@ -153,7 +147,7 @@ class Scan:
             "worker_memory": self.worker_memory << 20,
         }
 
-    def _afar(self, told: _Told) -> None:
+    def _afar(self, told: Told) -> None:
         from facefake.distributed import scan
 
         with terminal.progress("pictures", told.err) as bar:
@@ -175,13 +169,13 @@ class Scan:
                 **self._bounds,
             )
 
-    def _here(self, told: _Told) -> None:
+    def _here(self, told: Told) -> None:
         from facefake.results import ErrorResult
         from facefake.saving import AnnotatedFolder
         from facefake.scanning import scan
         from facefake.settings import read_settings
 
-        tables = None if self.as_json or self.jsonl or self.csv else _Tables()
+        tables = None if self.as_json or self.jsonl or self.csv else Tables()
         records: list[dict[str, Any]] = []
         # These complain before there is a file.
         settings, paths = read_settings(self.model, **self._judging), self._paths(told)
@@ -250,97 +244,6 @@ class Scan:
         return journal, files
 
 
-class _Tables:
-    """Results on standard output, and what helps to read them."""
-
-    def __init__(self) -> None:
-        self.out = terminal.console()
-        self.place = ""  # of the next picture among all
-        self._crowded = False
-        self._smallest: float | None = None
-
-    def show(self, record: Record) -> None:
-        """Print a result; what could not be analysed is told elsewhere."""
-        from facefake.results import ImageResult
-        from facefake.video import VideoResult
-
-        if isinstance(record, VideoResult):
-            self.out.print(terminal.video(record, self.place + record.path))
-        elif isinstance(record, ImageResult):
-            self._crowded = self._crowded or len(record.faces) > 1
-            if record.faces and record.settings:  # where there are none, the summary says it
-                self._smallest = record.settings.min_face
-            heading = self.place + (record.path or "")
-            self.out.print(terminal.picture(record, heading, wide=self.out.width >= _WIDE))
-
-    def hint(self, err: Console, marked: bool, all_sizes: bool) -> None:
-        """Tell how to see more, unless the faces were marked, or the smallest size was chosen."""
-        from facefake.results import pixels
-
-        if self._crowded and not marked:
-            err.print(
-                "Faces are numbered from left to right; --annotate DIR marks them on a copy of the picture."
-            )
-        if self._smallest and not all_sizes:
-            least = pixels(self._smallest)
-            err.print(f"Faces of less than {least} pixels were not looked for; --min-face PX finds them.")
-
-
-class _Told:
-    """What a scan has told a person so far, and how it ends."""
-
-    def __init__(self) -> None:
-
-        self.err = terminal.console(stderr=True)
-        self.verdicts: Counter[str] = Counter()
-        self._faults = 0  # beside the pictures'
-        self._left_out: Counter[bool] = Counter()  # by whether there is a file
-
-    @property
-    def worst(self) -> str:
-        """What a bar says beside the number of pictures."""
-
-        return terminal.counts(self.verdicts, ("fake", "error"))
-
-    def verdict(self, verdict: str, error: str | None) -> None:
-        """Count a picture, and complain if it could not be analysed."""
-        self.verdicts[verdict] += 1
-        if error is not None:
-            self._complain(error)
-
-    def copy(self, copy: Path | OutputError) -> None:
-        """Name an annotated copy, or complain that there is none."""
-
-        if isinstance(copy, OutputError):
-            self.fault(str(copy))
-        else:
-            self.err.print(f"Annotated: {terminal.printable(str(copy))}", soft_wrap=True)
-
-    def left_out(self, path: str, found: bool) -> None:
-        """Count a picture that has a record already."""
-        self._left_out[found] += 1
-
-    def end(self, fail_on_fake: bool) -> None:
-        """Tell how many pictures have which verdict, and exit with the status that says so, if any does."""
-        for found, why in ((True, "recorded already"), (False, "recorded before, but not found now")):
-            if count := self._left_out[found]:
-                self.err.print(f"{count} picture{'' if count == 1 else 's'} left out: {why}.")
-        if self.verdicts.total() > 1:
-            self.err.print(terminal.tally(self.verdicts))
-        if fail_on_fake and self.verdicts["fake"]:
-            raise click.exceptions.Exit(3)
-        if self.verdicts["error"] or self._faults:
-            raise click.exceptions.Exit(1)
-
-    def fault(self, message: str) -> None:
-        """Complain of what is no picture's fault, and still is one."""
-        self._faults += 1
-        self._complain(message)
-
-    def _complain(self, message: str) -> None:
-        self.err.print(f"Error: {terminal.printable(message)}", style="bold red", soft_wrap=True)
-
-
 def same_file(one: Path, other: Path) -> bool:
     """Whether two names are of one file, which need not exist."""
     try:
@@ -362,7 +265,7 @@ def _is_one_of(target: Path, pictures: Iterable[str]) -> bool:
     return False
 
 
-def _from_standard_input(pictures: tuple[str, ...], null: bool, told: _Told) -> Iterator[str | bytes]:
+def _from_standard_input(pictures: tuple[str, ...], null: bool, told: Told) -> Iterator[str | bytes]:
     from facefake.sources import listed_paths
 
     if sys.stdin is None:

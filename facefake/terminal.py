@@ -22,7 +22,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from facefake.results import FaceResult, ImageResult, Verdict, clock, percent
+from facefake.results import FaceResult, ImageResult, Verdict, at_most, clock, percent
 
 if TYPE_CHECKING:
     from facefake.persons import PersonResult
@@ -132,7 +132,7 @@ def _person_row(person: PersonResult) -> list[str | Text]:
         f"{person.judged} of {len(person.sightings)}",
         Text(*_LOOKS[person.verdict]),
         "" if person.fake_probability is None else percent(person.fake_probability),
-        "" if person.false_alarm_rate is None else f"≤ {percent(person.false_alarm_rate)}",
+        "" if person.false_alarm_rate is None else f"≤ {at_most(person.false_alarm_rate)}",
     ]
 
 

@@ -23,12 +23,11 @@ from facefake.persons import (
     PersonResult,
     Sighting,
     Span,
-    at_most,
     judge_persons,
     majority,
     sentence,
 )
-from facefake.results import clock
+from facefake.results import at_most, clock
 from facefake.tiles import Face
 
 COUNT = 20_000

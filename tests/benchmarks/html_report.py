@@ -36,6 +36,9 @@ def write_records(pictures: list[Path], target: Path) -> int:
         chosen = chance.sample(record["faces"], count)
         record["faces"] = [{**face, "index": index} for index, face in enumerate(chosen)]
         faces += count
+        link = target.with_name(f"{len(lines)}{Path(record['path']).suffix}")  # each picture counts once
+        link.symlink_to(Path(record["path"]).absolute())
+        record["path"] = str(link)
         lines.append(json.dumps(record) + "\n")
     target.write_text("".join(lines))
     return len(lines)

@@ -1,0 +1,107 @@
+"""What `facefake scan` shows a person: results, progress, complaints, and how it ended."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from facefake import terminal
+from facefake.errors import OutputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from facefake.analyst import Record
+
+_WIDE = 100  # columns
+
+
+class Tables:
+    """Results on standard output, and what helps to read them."""
+
+    def __init__(self) -> None:
+        self.out = terminal.console()
+        self.place = ""  # of the next picture among all
+        self._crowded = False
+        self._smallest: float | None = None
+
+    def show(self, record: Record) -> None:
+        """Print a result; what could not be analysed is told elsewhere."""
+        from facefake.results import ImageResult
+        from facefake.video import VideoResult
+
+        if isinstance(record, VideoResult):
+            self.out.print(terminal.video(record, self.place + record.path))
+        elif isinstance(record, ImageResult):
+            self._crowded = self._crowded or len(record.faces) > 1
+            if record.faces and record.settings:  # where there are none, the summary says it
+                self._smallest = record.settings.min_face
+            heading = self.place + (record.path or "")
+            self.out.print(terminal.picture(record, heading, wide=self.out.width >= _WIDE))
+
+    def hint(self, err: Console, marked: bool, all_sizes: bool) -> None:
+        """Tell how to see more, unless the faces were marked, or the smallest size was chosen."""
+        from facefake.results import pixels
+
+        if self._crowded and not marked:
+            err.print(
+                "Faces are numbered from left to right; --annotate DIR marks them on a copy of the picture."
+            )
+        if self._smallest and not all_sizes:
+            least = pixels(self._smallest)
+            err.print(f"Faces of less than {least} pixels were not looked for; --min-face PX finds them.")
+
+
+class Told:
+    """What a scan has told a person so far, and how it ends."""
+
+    def __init__(self) -> None:
+        self.err = terminal.console(stderr=True)
+        self.verdicts: Counter[str] = Counter()
+        self._faults = 0  # beside the pictures'
+        self._left_out: Counter[bool] = Counter()  # by whether there is a file
+
+    @property
+    def worst(self) -> str:
+        """What a bar says beside the number of pictures."""
+        return terminal.counts(self.verdicts, ("fake", "error"))
+
+    def verdict(self, verdict: str, error: str | None) -> None:
+        """Count a picture, and complain if it could not be analysed."""
+        self.verdicts[verdict] += 1
+        if error is not None:
+            self._complain(error)
+
+    def copy(self, copy: Path | OutputError) -> None:
+        """Name an annotated copy, or complain that there is none."""
+        if isinstance(copy, OutputError):
+            self.fault(str(copy))
+        else:
+            self.err.print(f"Annotated: {terminal.printable(str(copy))}", soft_wrap=True)
+
+    def left_out(self, path: str, found: bool) -> None:
+        """Count a picture that has a record already."""
+        self._left_out[found] += 1
+
+    def end(self, fail_on_fake: bool) -> None:
+        """Tell how many pictures have which verdict, and exit with the status that says so, if any does."""
+        for found, why in ((True, "recorded already"), (False, "recorded before, but not found now")):
+            if count := self._left_out[found]:
+                self.err.print(f"{count} picture{'' if count == 1 else 's'} left out: {why}.")
+        if self.verdicts.total() > 1:
+            self.err.print(terminal.tally(self.verdicts))
+        if fail_on_fake and self.verdicts["fake"]:
+            raise click.exceptions.Exit(3)
+        if self.verdicts["error"] or self._faults:
+            raise click.exceptions.Exit(1)
+
+    def fault(self, message: str) -> None:
+        """Complain of what is no picture's fault, and still is one."""
+        self._faults += 1
+        self._complain(message)
+
+    def _complain(self, message: str) -> None:
+        self.err.print(f"Error: {terminal.printable(message)}", style="bold red", soft_wrap=True)
