@@ -422,7 +422,7 @@
     add("Fake probability", picture.probability_text);
     add("False-alarm rate", picture.rate_text && `${picture.rate_text}, with as many faces`);
     add("Reason", picture.reason);
-    add("The file says", picture.provenance);
+    add("Origin", picture.provenance);
     add("Notes", picture.warnings.join("; "));
     add("Model", picture.model);
 
@@ -523,7 +523,7 @@
   const name = (record) => made("bdi", {}, record.name);
   const counted = (kind, what) => `${what} (${config.totals[kind].toLocaleString("en")}${config.totals[kind] > lists[kind].length ? `, of which ${lists[kind].length.toLocaleString("en")} are listed` : ""})`;
   table("failures", counted("failure", "What could not be analysed"), ["File", "Kind", "Reason"], lists.failure, (r) => [name(r), r.error, r.message]);
-  table("faceless", counted("faceless", "Pictures without a face"), ["File", "What was found", "The file says"], lists.faceless, (r) => [name(r), r.summary, r.provenance]);
+  table("faceless", counted("faceless", "Pictures without a face"), ["File", "What was found", "Origin"], lists.faceless, (r) => [name(r), r.summary, r.provenance]);
   table("videos", counted("video", "Videos"), ["File", "Verdict", "Fake probability", "Summary", "Notes"], lists.video, (r) => [name(r), badge(r.verdict), r.probability_text, r.summary, r.warnings.join("; ")]);
 
   arrange();
