@@ -61,10 +61,7 @@ class BlazeFace:
         Raises:
             MissingLibraryError: a system library is missing.
             ModelError: the model's file is missing.
-            ValueError: this was closed.
         """
-        if not self.close.alive:
-            raise ValueError("expected an open face detector, got one that was closed")
         opened = self._free[model].get()
         try:
             if opened is None:

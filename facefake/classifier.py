@@ -132,7 +132,8 @@ class LiteRTNetworks:
         self._mirror_share = mirror_share
         self._pools = [_Pool(content, side, threads, name) for name, content in contents.items()]
         _check_maps({pool.name: pool.map_shape for pool in self._pools})
-        self._executor = ThreadPoolExecutor(threads, "facefake-classifier") if threads > 1 else None
+        # Never the caller's thread: what a signal handler raises there must not cost the pool an interpreter.
+        self._executor = ThreadPoolExecutor(threads, "facefake-classifier")
 
     def predict(self, crops: NDArray[np.uint8]) -> Scores:
         """See `Classifier.predict`; nothing is checked here."""
@@ -140,13 +141,11 @@ class LiteRTNetworks:
 
     def close(self) -> None:
         """Ends the threads. Not to be called while crops are being scored."""
-        if self._executor is not None:
-            self._executor.shutdown()
+        self._executor.shutdown()
 
     def _run(self, crops: NDArray[np.uint8], mirrored: NDArray[np.uint8]) -> tuple[Scores, Scores]:
         pools = [self._pools[0]] * len(crops) + [self._pools[-1]] * len(mirrored)
-        runs = map if self._executor is None else self._executor.map
-        outputs = list(runs(lambda pool, crop: pool.score(crop), pools, [*crops, *mirrored]))
+        outputs = list(self._executor.map(lambda pool, crop: pool.score(crop), pools, [*crops, *mirrored]))
         logits = np.concatenate([output["logit"].reshape(1) for output in outputs])
         maps = np.concatenate([output["map"] for output in outputs])
         half = len(crops)

@@ -69,12 +69,12 @@ class FaceDetector:
         # MediaPipe hands each look from thread to thread: with one more for every core, none of them waits.
         at_once = 2 * threads if threads > 1 else 1
         self._models = BlazeFace(at_once)
-        self._executor = ThreadPoolExecutor(at_once, "facefake-detection") if threads > 1 else None
+        # Never the caller's thread: what a signal handler raises there must not end a look that MediaPipe is at.
+        self._executor = ThreadPoolExecutor(at_once, "facefake-detection")
 
     def close(self) -> None:
         """Frees the models. Not to be called while a picture is being looked at."""
-        if self._executor is not None:
-            self._executor.shutdown()
+        self._executor.shutdown()
         self._models.close()
 
     def __enter__(self) -> FaceDetector:
@@ -92,7 +92,7 @@ class FaceDetector:
             pixels: uint8 (height, width, 3), RGB, upright.
 
         Raises:
-            TypeError, ValueError: `pixels` is not as described.
+            TypeError, ValueError: `pixels` is not as described, or this was closed.
             MissingLibraryError: a system library that MediaPipe needs is not installed.
             ModelError: a model file is missing.
         """
@@ -108,6 +108,8 @@ class FaceDetector:
             most: how many faces at most, at least 1; None for all.
         """
         _check(pixels)
+        if not self._models.close.alive:
+            raise ValueError("expected an open face detector, got one that was closed")
         pyramid = Pyramid(pixels)
         found = merge(self._first_look(pyramid))
         # Sizes at first sight are rough.
@@ -164,7 +166,7 @@ class FaceDetector:
             model, view = look
             return [view.place(face) for face in self._models.find(model, pyramid.render(view, model.side))]
 
-        return list(map(find, looks) if self._executor is None else self._executor.map(find, looks))
+        return list(self._executor.map(find, looks))
 
 
 def _believe(seen: Sequence[Face], longest: int) -> list[Face]:

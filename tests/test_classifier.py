@@ -7,6 +7,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +20,7 @@ from PIL import Image
 from facefake.alignment import align
 from facefake.bundle import DESCRIPTION, KERAS_FILE, LITERT_FILE, description_digest, read_bundle
 from facefake.calibration import probability
-from facefake.classifier import Classifier, LiteRTNetworks, Scores, both_ways
+from facefake.classifier import Classifier, LiteRTNetworks, Scores, _Pool, both_ways
 from facefake.detection import FaceDetector
 from facefake.errors import ModelError
 
@@ -90,6 +91,18 @@ def test_eight_threads_share_one(request, name, crops, runtime, threads):
         np.testing.assert_array_equal(logits, expected)
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_litert_never_runs_on_the_caller_s_thread(tiny_bundle, crops, monkeypatch, threads):
+    """Where a signal handler could raise while an interpreter is on its way back to the pool."""
+    classifier = Classifier(tiny_bundle, threads=threads)
+    seen = set()
+    monkeypatch.setattr(_Pool, "score", lambda *_: seen.add(threading.current_thread()) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        classifier.predict(crops)
+    assert seen
+    assert threading.main_thread() not in seen
+
+
 @pytest.mark.parametrize(("runtime", "threads"), [("litert", 1), ("litert", 3), ("keras", 1)])
 def test_of_two_networks_the_second_sees_the_mirror_image(
     tiny_pair, tiny_network, tiny_mirror, crops, runtime, threads
@@ -138,6 +151,15 @@ def test_crops_of_another_kind_are_refused(tiny_bundle, wrong):
 def test_an_unknown_runtime_is_refused(tiny_bundle):
     with pytest.raises(ValueError, match="'onnx'"):
         Classifier(tiny_bundle, "onnx")
+
+
+def test_a_score_that_is_no_number_is_refused(tiny_bundle, crops, monkeypatch):
+    classifier = Classifier(tiny_bundle)
+    for wrong in (np.nan, np.inf):
+        scores = Scores(np.full(len(crops), wrong, np.float32), np.zeros((len(crops), 8, 8), np.float32))
+        monkeypatch.setattr(classifier._network, "predict", lambda crops, scores=scores: scores)
+        with pytest.raises(ModelError, match="expected finite scores, got"):
+            classifier.predict(crops)
 
 
 @pytest.mark.parametrize(("runtime", "name"), [("litert", LITERT_FILE), ("keras", KERAS_FILE)])

@@ -3,9 +3,11 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -320,12 +322,45 @@ def test_says_what_is_wrong_with_an_argument(arguments: dict[str, float], error:
         FaceDetector(**arguments)  # type: ignore[arg-type]
 
 
-def test_a_closed_detector_says_so() -> None:
-    detector = FaceDetector(threads=1)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_closed_detector_says_so(threads: int) -> None:
+    detector = FaceDetector(threads=threads)
     detector.close()
     detector.close()
     with pytest.raises(ValueError, match="closed"):
         detector.detect(np.zeros((8, 8, 3), np.uint8))
+
+
+class _Struck(Exception):
+    pass
+
+
+def test_what_a_signal_handler_raises_leaves_the_models_to_end_their_looks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def strike(*_: object) -> None:
+        raise _Struck
+
+    ended: list[bool] = []
+
+    def find(*_: object) -> list[Face]:
+        if not ended:
+            time.sleep(0.1)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+            time.sleep(0.1)
+        ended.append(True)
+        return []
+
+    handler = signal.signal(signal.SIGUSR1, strike)
+    try:
+        with FaceDetector(threads=1) as detector:
+            monkeypatch.setattr(detector._models, "find", find)
+            with pytest.raises(_Struck):
+                detector.detect(np.zeros((8, 8, 3), np.uint8))
+            assert detector.detect(np.zeros((8, 8, 3), np.uint8)) == []
+    finally:
+        signal.signal(signal.SIGUSR1, handler)
+    assert len(ended) >= 3, "the look that was struck, and both of the second picture"
 
 
 # The native side -------------------------------------------------------------------------------------
