@@ -37,7 +37,9 @@ _NO_SUSPICION = 0.5  # a false-alarm rate: what every other real picture reaches
 class FakeImageDetector:
     """Finds every face in a picture and says which look fake, how surely, and what that makes of the picture.
 
-    Safe to use from several threads at once; not in a process forked from the one that made it.
+    Safe to use from several threads at once; not in a process forked from the one that made it. Its models are opened
+    by and by, with the first faces: what a process that another thread starts at such a moment writes to standard
+    error is lost.
 
     Args:
         model: folder of a model bundle, as ``facefake train`` writes it; None for the one that comes with facefake.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import ctypes
 import importlib
 import os
@@ -9,10 +10,11 @@ import re
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from types import ModuleType
+from typing import Any
 
 from facefake.errors import MissingLibraryError
 
@@ -42,7 +44,10 @@ _CHATTER = re.compile(
     rb"|\[[\d-]+ [\d:,]+ I \d+ \d+\] logging\.cc:\d+: "
 )
 
-_lock = threading.RLock()  # held while this process's sys.modules or file descriptor 2 is changed
+_lock = threading.RLock()  # held while this process's import function or file descriptor 2 is changed
+if hasattr(os, "register_at_fork"):
+    # A child has none of the other threads, so nobody there would give back what one of them holds.
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 @contextmanager
@@ -80,24 +85,35 @@ def import_mediapipe() -> ModuleType:
     """
     with _lock, naming_missing_libraries():
         if "mediapipe" in sys.modules:
-            return sys.modules["mediapipe"]
-        package, plots = map(_Later, _SELDOM)
-        package.__dict__["pyplot"] = plots
-        stand_ins = {**dict.fromkeys(_NEEDLESS), **dict(zip(_SELDOM, (package, plots), strict=True))}
-        stand_ins = {name: module for name, module in stand_ins.items() if name not in sys.modules}
-        sys.modules.update(stand_ins)  # type: ignore[arg-type]
+            return importlib.import_module("mediapipe")
+        usual = builtins.__import__
+        later, plots = map(_Later, _SELDOM)
+        later.__dict__["pyplot"] = plots
+
+        # For what MediaPipe's own modules import: stand-ins in sys.modules would be met by other threads as well.
+        def lean(name: str, names: Mapping[str, Any] | None = None, *rest: Any, **others: Any) -> Any:
+            package = name.partition(".")[0]
+            if package not in sys.modules and str((names or {}).get("__name__")).startswith("mediapipe."):
+                if package in _NEEDLESS:
+                    raise ModuleNotFoundError(f"expected to do without {package}", name=package)
+                if package in _SELDOM:
+                    return later
+            return usual(name, names, *rest, **others)
+
+        builtins.__import__ = lean  # type: ignore[assignment]
         try:
             return importlib.import_module("mediapipe")
         finally:
-            for name in stand_ins:
-                sys.modules.pop(name, None)
+            if builtins.__import__ is lean:  # and not what another thread has put there
+                builtins.__import__ = usual
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """Holds back what native code chats to file descriptor 2; its errors, and all else, pass at the end.
 
-    For short moments only: other threads' lines to standard error wait as well.
+    For short moments only: other threads' lines to standard error wait as well, and what a process that one of them
+    starts meanwhile writes there is lost for good.
     """
     with _lock:
         try:
