@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 Record: TypeAlias = ImageResult | VideoResult | ErrorResult
 
 _OPENCV_NO_MEMORY = -4  # cv::Error::StsNoMem
+_NO_THREAD = "can't start new thread"  # which takes memory for its stack
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +99,14 @@ class Analyst:
         import cv2
 
         cv2.setNumThreads(detector["threads"])  # or each worker would use all cores
-        analyst = cls(detector, annotate, sampling)
+        with _memory_errors():
+            analyst = cls(detector, annotate, sampling)
+            analyst._detector.analyze(np.zeros((64, 64, 3), np.uint8))
         if analyst._detector.settings != settings:
             raise ModelError(
                 f"expected the bundle that the scan began with, {settings.bundle}, got "
                 f"{analyst._detector.settings.bundle}: it was changed meanwhile"
             )
-        analyst._detector.analyze(np.zeros((64, 64, 3), np.uint8))
         return analyst
 
     def __call__(self, job: Job) -> Done:
@@ -113,11 +117,12 @@ class Analyst:
             FaceFakeError: the fault is the installation's.
         """
         try:
-            if is_video(job.path):
-                clip = self._clip(job)
-                return Done(without_crops(replace(clip, file=job.file)), self._sheets(clip, job))
-            result = self._detector.analyze(self._source(job))
-            return Done(replace(result, file=job.file, picture=None), self._copy(result, job))
+            with _memory_errors():
+                if is_video(job.path):
+                    clip = self._clip(job)
+                    return Done(without_crops(replace(clip, file=job.file)), self._sheets(clip, job))
+                result = self._detector.analyze(self._source(job))
+                return Done(replace(result, file=job.file, picture=None), self._copy(result, job))
         except ImageError as error:
             if isinstance(error.__cause__, MemoryError):
                 raise MemoryError(error.got) from error
@@ -125,8 +130,6 @@ class Analyst:
         except (FaceFakeError, MemoryError):
             raise
         except Exception as error:
-            if getattr(error, "code", None) == _OPENCV_NO_MEMORY:
-                raise MemoryError(str(error)) from error
             # Nobody knows all that libraries raise on what strangers send, and one picture is not the scan.
             return Done(failed(job, "internal", "an analysis", f"{type(error).__name__}: {error}"))
 
@@ -144,6 +147,17 @@ class Analyst:
             return ()
         numbered = ((person.number, sheet) for person, sheet in sheets(result))
         return self._annotate.save_sheets(numbered, job.copy)
+
+
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    """Calls what libraries raise for want of memory by that name."""
+    try:
+        yield
+    except Exception as error:
+        if getattr(error, "code", None) == _OPENCV_NO_MEMORY or str(error) == _NO_THREAD:
+            raise MemoryError(str(error)) from error
+        raise
 
 
 def failed(job: Job, kind: str, expected: str, got: str) -> ErrorResult:

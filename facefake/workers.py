@@ -49,7 +49,8 @@ class Bounds:
 
     Attributes:
         seconds: of wall-clock time.
-        memory: bytes of private memory of the worker, its models included (Linux counts ``RLIMIT_DATA``).
+        memory: bytes of private memory of the worker, its models included (Linux counts ``RLIMIT_DATA``); a lower
+            hard limit of this process holds instead.
     """
 
     seconds: float
@@ -80,6 +81,7 @@ def run(
         FaceFakeError: a worker cannot be started, or met such an error in a task: others would as well.
         ValueError, TypeError: `start` raised it.
     """
+    bounds = Bounds(bounds.seconds, _allowed(bounds.memory))
     waiting = iter(tasks)
     busy: dict[Connection, _Worker[Task]] = {}
     idle: list[_Worker[Task]] = []
@@ -117,12 +119,32 @@ def run(
             worker.kill()
 
 
+def _allowed(memory: int) -> int:
+    """So many bytes, or as few as the hard limit of this process, which no worker of its can raise."""
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    return memory if hard == resource.RLIM_INFINITY else min(memory, hard)
+
+
 class _Worker(Generic[Task]):
     """A process, and the one task that it is at."""
 
     task: Task
 
     def __init__(self, start: Callable[[], Callable[[Task], Any]], bounds: Bounds) -> None:
+        try:
+            self._process, self.connection = self._launch()
+        except (OSError, TypeError) as error:
+            raise FaceFakeError(
+                f"expected to start a worker process with {sys.executable!r}, got {type(error).__name__}: {error}"
+            ) from error
+        self._bounds = bounds
+        self._ready = False
+        self._seconds = bounds.seconds
+        self._begun = 0.0
+        self._send((start, bounds))
+
+    @staticmethod
+    def _launch() -> tuple[subprocess.Popen[bytes], Connection]:
         ours, theirs = socket.socketpair()
         with ours, theirs:
             # The same modules as here, wherever they come from. Standard input may be the caller's list of paths.
@@ -130,7 +152,7 @@ class _Worker(Generic[Task]):
                 f"import sys; sys.path[:] = {sys.path!r}; "
                 f"from facefake.workers import serve; serve({theirs.fileno()})"
             )
-            self._process = subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "-c", code],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -141,12 +163,7 @@ class _Worker(Generic[Task]):
                 },  # or NumPy takes memory for every core there is
                 process_group=0,  # the terminal's Ctrl-C is for the parent alone
             )
-            self.connection = Connection(ours.detach())
-        self._bounds = bounds
-        self._ready = False
-        self._seconds = bounds.seconds
-        self._deadline = 0.0
-        self._send((start, bounds))
+            return process, Connection(ours.detach())
 
     def _send(self, message: object) -> bool:
         try:
@@ -159,13 +176,18 @@ class _Worker(Generic[Task]):
         """Hand over a task that may take so long; whether there was anybody to take it."""
         self.task = task
         self._seconds = seconds
-        self._deadline = time.monotonic() + (0 if self._ready else _LONGEST_START) + seconds + _PATIENCE
+        self._begun = time.monotonic()
         return self._send((task, seconds))
 
     @property
     def late(self) -> bool:
         """Whether its own alarm should have ended the process long ago."""
-        return time.monotonic() > self._deadline
+        return self._taken > self._seconds + _PATIENCE + (0 if self._ready else _LONGEST_START)
+
+    @property
+    def _taken(self) -> float:
+        """Seconds since it was given its task, or was ready for it."""
+        return time.monotonic() - self._begun
 
     def answer(self) -> Any:
         """What has come: an answer, a `Failure` when the process is dead, or None when it is ready for its task.
@@ -179,7 +201,9 @@ class _Worker(Generic[Task]):
             return self._epitaph()
         if word == "fault":
             raise content
-        self._ready = True
+        if not self._ready:
+            self._ready = True
+            self._begun = time.monotonic()
         return content
 
     def _epitaph(self) -> Failure:
@@ -191,11 +215,10 @@ class _Worker(Generic[Task]):
                 f"expected a worker process that loads its models within {self._bounds.memory >> 20:,} MiB of memory "
                 f"and {_LONGEST_START} seconds, got one that {_ending(status)}"
             )
-        return (
-            self.timeout()
-            if status == -signal.SIGALRM
-            else Failure("crashed", "an analysis", f"a worker process that {_ending(status)}")
-        )
+        # Where the caller ignores SIGCHLD the system keeps no status, and Popen makes it 0.
+        if status == -signal.SIGALRM or (status == 0 and self._taken >= self._seconds):
+            return self.timeout()
+        return Failure("crashed", "an analysis", f"a worker process that {_ending(status)}")
 
     def timeout(self) -> Failure:
         return Failure("timeout", f"an analysis within {self._seconds:g} seconds", "none in that time")
@@ -238,8 +261,8 @@ def serve(handle: int) -> None:
         except (FaceFakeError, ValueError, TypeError) as error:
             connection.send(("fault", error))
             return
-        except MemoryError:
-            sys.exit("out of memory")
+        except (MemoryError, ImportError, OSError) as error:  # libraries are mapped into memory, too
+            sys.exit(str(error) or "out of memory")
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
         connection.send(("ready", None))

@@ -35,6 +35,7 @@ def misbehave(task: str) -> str:
         "segfault": lambda: ctypes.string_at(1),
         "abort": os.abort,
         "raise": lambda: 1 / 0,
+        "chat": lambda: os.write(1, b"chat"),
         "allocate": lambda: bytearray(1 << 40),
         "grow": lambda: [bytearray(1 << 24) for _ in range(1 << 20)],
         "fault": lambda: (_ for _ in ()).throw(ModelError("broken")),
@@ -60,6 +61,8 @@ def fail_to_start(how: str) -> Callable[[str], str]:
         raise ValueError("out of range")
     if how == "memory":
         bytearray(1 << 40)
+    if how == "library":
+        raise ImportError("failed to map segment from shared object")
     os._exit(3)
 
 
@@ -69,6 +72,17 @@ def answers(tasks: list[str], workers: int = 2, bounds: Bounds = BOUNDS) -> dict
 
 def processes(found: dict[str, Any]) -> set[str]:
     return {answer.split(": ")[1] for answer in found.values() if isinstance(answer, str)}
+
+
+def after_one(deed: str, bounds: Bounds) -> tuple[Any, float]:
+    """What becomes of a deed, and the seconds it took, in a process that has done something before."""
+    found = run(["a", deed], start, 1, bounds)
+    assert isinstance(next(found)[1], str)
+    begun = time.monotonic()
+    answer = next(found)[1]
+    seconds = time.monotonic() - begun
+    found.close()
+    return answer, seconds
 
 
 def test_some_tasks_may_take_longer_than_others() -> None:
@@ -118,6 +132,55 @@ def test_a_hanging_worker_is_replaced(deed: str) -> None:
     assert time.monotonic() - begun < 15
 
 
+def test_an_alarm_that_the_caller_blocks_or_ignores_ends_a_task_all_the_same() -> None:
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+    try:
+        answer, seconds = after_one("sleep", SHORT)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    assert answer.kind == "timeout"
+    assert seconds < 4, "given up, rather than ended"
+    handler = signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    try:
+        answer, seconds = after_one("sleep", SHORT)
+    finally:
+        signal.signal(signal.SIGALRM, handler)
+    assert answer.kind == "timeout"
+    assert seconds < 4, "given up, rather than ended"
+
+
+@pytest.mark.parametrize(("deed", "kind"), [("sleep", "timeout"), ("kill", "crashed")])
+def test_what_took_too_long_is_known_even_where_children_s_ends_are_ignored(deed: str, kind: str) -> None:
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        answer, _ = after_one(deed, SHORT)
+    finally:
+        signal.signal(signal.SIGCHLD, handler)
+    assert answer.kind == kind
+
+
+def test_the_time_between_tasks_is_nobody_s() -> None:
+    found = run(["a", "b"], start, 1, SHORT)
+    first = next(found)[1]
+    time.sleep(1)
+    second = next(found)[1]
+    assert processes({"a": first}) == processes({"b": second})
+    found.close()
+
+
+def test_what_ends_the_caller_s_group_of_processes_ends_no_worker() -> None:
+    found = run(["a", "b"], start, 1, BOUNDS)
+    answer = next(found)[1]
+    assert isinstance(answer, str)
+    assert os.getpgid(int(answer.split(": ")[1])) != os.getpgrp()
+    found.close()
+
+
+def test_what_a_library_prints_is_not_the_caller_s_output(capfd: pytest.CaptureFixture[str]) -> None:
+    assert isinstance(answers(["chat"])["chat"], str)
+    assert capfd.readouterr().out == ""
+
+
 def test_one_that_not_even_its_alarm_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("facefake.workers._LONGEST_START", 1)
     monkeypatch.setattr("facefake.workers._PATIENCE", 1)
@@ -150,6 +213,36 @@ def test_memory_is_bounded(deed: str) -> None:
     assert found[deed].kind == "out_of_memory"
     assert "256 MiB" in found[deed].expected
     assert len(processes(found)) == 2  # what was refused memory does not go on
+
+
+def test_a_lower_limit_of_the_caller_s_own_holds() -> None:
+    code = textwrap.dedent(f"""
+        import resource, sys; sys.path[:0] = {FOLDERS!r}
+        resource.setrlimit(resource.RLIMIT_DATA, (512 << 20, 512 << 20))
+        from test_workers import BOUNDS, answers
+        found = answers(["a", "allocate"], workers=1)
+        assert isinstance(found["a"], str)
+        print(found["allocate"].expected)
+    """)
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (finished.stdout, finished.stderr) == ("an analysis within 512 MiB of memory\n", "")
+
+
+@pytest.mark.parametrize("executable", ["/nowhere/python", "", None])
+def test_no_interpreter_to_start_is_a_fault_of_the_installation(
+    executable: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", executable)
+    with pytest.raises(FaceFakeError, match=f"expected to start a worker process with {executable!r}, got "):
+        answers(["a"])
+
+
+def test_a_library_that_does_not_fit_into_memory_is_told_in_a_line(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(FaceFakeError, match="ended with status 1"):
+        list(run(["a"], partial(fail_to_start, "library"), 1, BOUNDS))
+    assert capfd.readouterr().err == "failed to map segment from shared object\n"
 
 
 def test_a_fault_of_the_installation_is_raised() -> None:
