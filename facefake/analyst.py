@@ -65,7 +65,7 @@ class Analyst:
         sampling: which frames of a video are looked at; None for the usual ones.
 
     Raises:
-        ModelError, ValueError: as `FakeImageDetector` does.
+        ModelError, TypeError, ValueError: as `FakeImageDetector` does.
     """
 
     def __init__(

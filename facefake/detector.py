@@ -14,12 +14,11 @@ from facefake.alignment import align, native_side, outside_share
 from facefake.classifier import Classifier, Runtime
 from facefake.cores import threads_of_one
 from facefake.detection import Face, FaceDetector
-from facefake.errors import ModelError
 from facefake.images import load_picture
 from facefake.provenance import read_provenance
 from facefake.reading import EncodedFile, ImageLimits, Source, read_source
 from facefake.results import MORE_FACES, ImageResult
-from facefake.settings import MAX_FACES, settings_of, whole_number
+from facefake.settings import MAX_FACES, check_limits, settings_of, whole_number
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -53,9 +52,8 @@ class FakeImageDetector:
         threads: how many threads work at one picture; None for one per CPU core, at most 8.
 
     Raises:
-        ModelError: the bundle is missing, damaged, or computes other numbers than when it was made; or the rate is
-            out of range.
-        TypeError, ValueError: another argument is not as described.
+        ModelError: the bundle is missing, damaged, or computes other numbers than when it was made.
+        TypeError, ValueError: an argument is not as described.
     """
 
     def __init__(
@@ -70,15 +68,14 @@ class FakeImageDetector:
         threads: int | None = None,
     ) -> None:
         max_faces = whole_number("max_faces", max_faces)
-        if limits is not None and not isinstance(limits, ImageLimits):
-            raise TypeError(f"expected limits to be ImageLimits or None, got {limits!r}")
+        check_limits(limits)
+        if alarm_rate is not None:
+            _check_rate(alarm_rate)
         threads = threads_of_one(threads)
         self._classifier = Classifier(None if model is None else Path(model), runtime, threads)
         calibration = self._classifier.bundle.calibration
         if alarm_rate is not None:
             factor = calibration.uncertain_rate / calibration.alarm_rate
-            if not 0 < alarm_rate < 1:
-                raise ModelError(f"expected an alarm rate between 0 and 1, got {alarm_rate}")
             uncertain_rate = max(alarm_rate, min(_NO_SUSPICION, alarm_rate * factor))
             calibration = replace(calibration, alarm_rate=alarm_rate, uncertain_rate=uncertain_rate)
         self._calibration = calibration
@@ -181,3 +178,10 @@ class FakeImageDetector:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _check_rate(alarm_rate: object) -> None:
+    if isinstance(alarm_rate, bool) or not isinstance(alarm_rate, (int, float)):
+        raise TypeError(f"expected alarm_rate to be a number, got {alarm_rate!r}")
+    if not 0 < alarm_rate < 1:
+        raise ValueError(f"expected alarm_rate to be between 0 and 1, got {alarm_rate!r}")

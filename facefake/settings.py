@@ -83,6 +83,18 @@ def whole_number(name: str, value: object) -> int:
     return number
 
 
+def check_limits(limits: object) -> None:
+    """Whether these are limits of a picture.
+
+    Raises:
+        TypeError: they are neither `ImageLimits` nor None, which stands for the usual ones.
+    """
+    from facefake.reading import ImageLimits
+
+    if limits is not None and not isinstance(limits, ImageLimits):
+        raise TypeError(f"expected limits to be ImageLimits or None, got {limits!r}")
+
+
 def read_settings(model: str | bytes | os.PathLike[str] | None, **chosen: Any) -> Settings:
     """The settings of a detector that is yet to be made with these arguments; its networks are not loaded.
 
