@@ -93,7 +93,7 @@ def resample(pixels: NDArray[np.uint8], matrix: NDArray[np.float64], side: int) 
         reduced = np.maximum(1, np.round(np.array([right - left, bottom - top]) * scale)).astype(int)
         matrix[:, :2] *= [right - left, bottom - top] / reduced
         source = np.asarray(cv2.resize(source, reduced.tolist(), interpolation=cv2.INTER_AREA), np.uint8)
-    # OpenCV 5 mirrors step by step: slowly where a square is far away or huge, and for ever in a single pixel.
+    # OpenCV 4 mirrors step by step, slowly where a square is far away or huge, and OpenCV 5 for ever in a single pixel.
     mirror = mirrored < _MOST_MIRRORED and min(source.shape[:2]) > 1
     border = cv2.BORDER_REFLECT_101 if mirror else cv2.BORDER_REPLICATE
     # OpenCV puts pixel centres at whole numbers.

@@ -76,7 +76,7 @@ def test_drawn_eyes_come_out_where_the_matrix_says(roll, scale):
         assert np.abs(centre_of(crop[..., channel]) - expected).max() < 0.5
 
 
-@pytest.mark.parametrize("corner", [(0, 0), (1, 0), (0, 1), (1, 1)])
+@pytest.mark.parametrize("corner", [(0, 0), (1, 0), (0, 1), (1, 1), (0, 0.5), (0.5, 0), (1, 0.5)])
 def test_a_face_over_the_edge_keeps_its_place_and_mirrors_the_rest(corner):
     side, box = 96, 120.0
     x, y = (at * 300 + (1 - 2 * at) * 0.4 * box for at in corner)
@@ -98,6 +98,21 @@ def test_a_crop_of_the_picture_s_own_pixels_is_exact():
     picture = np.random.default_rng(0).integers(0, 256, (200, 240, 3)).astype(np.uint8)
     crop = align(picture, face_at(100, 90, 64), 80, 1.25)
     np.testing.assert_array_equal(crop, picture[50:130, 60:140])
+
+
+def test_pixels_at_the_edge_of_a_crop_are_made_of_what_lies_beyond_it_too():
+    picture = np.random.default_rng(0).integers(0, 256, (120, 140, 3)).astype(np.uint8)
+    crop = resample(picture, np.array([[1.0, 0, -30.5], [0, 1, -20.5]]), 64)
+    larger = resample(picture, np.array([[1.0, 0, -26.5], [0, 1, -16.5]]), 72)
+    np.testing.assert_array_equal(crop, larger[4:-4, 4:-4])
+
+
+def test_far_beyond_the_edge_the_last_pixel_is_repeated():
+    picture = np.random.default_rng(0).integers(0, 256, (20, 20, 3)).astype(np.uint8)
+    for far, mirrored in ((250, True), (400, False)):
+        crop = resample(picture, np.array([[1.0, 0, -far], [0, 1, 0]]), 16)
+        repeated = np.broadcast_to(picture[:16, -1:], (16, 16, 3))
+        assert np.array_equal(crop, repeated) is not mirrored
 
 
 @pytest.mark.parametrize("roll", [0, 30])

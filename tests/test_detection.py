@@ -217,6 +217,25 @@ def test_reports_no_face_below_min_face(group: tuple[Pixels, list[Face]], detect
         assert coarse.detect(pixels) == []
 
 
+def test_a_face_is_as_large_as_the_second_look_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    with FaceDetector(min_face=32, threads=1) as detector:
+        monkeypatch.setattr(detector, "_first_look", lambda pyramid: [face(0, 0, 40), face(100, 0, 25)])
+        monkeypatch.setattr(detector, "_second_look", lambda *_: [face(0, 0, 31), face(100, 0, 33)])
+        assert detector.detect(np.zeros((100, 200, 3), np.uint8)) == [face(100, 0, 33)]
+
+
+@pytest.mark.parametrize(("seen", "more"), [(2, False), (3, True)])
+def test_candidates_that_nobody_looked_at_may_be_more_faces(
+    monkeypatch: pytest.MonkeyPatch, seen: int, more: bool
+) -> None:
+    monkeypatch.setattr("facefake.detection._SPARE", 0)
+    faces = [face(100 * place, 0, 40) for place in range(seen)]
+    with FaceDetector(min_face=32, threads=1) as detector:
+        monkeypatch.setattr(detector, "_first_look", lambda pyramid: faces)
+        monkeypatch.setattr(detector, "_second_look", lambda pyramid, candidates: candidates[:1])
+        assert detector.detect_largest(np.zeros((100, 400, 3), np.uint8), 1) == (faces[:1], more)
+
+
 @pytest.mark.parametrize("angle", [-45, -30, 30, 45])
 def test_finds_turned_faces(detector: FaceDetector, portrait: Pixels, angle: int) -> None:
     (upright,) = detector.detect(portrait)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facefake.tiles import Pyramid, View
+from facefake.tiles import Face, Pyramid, View
 
 
 @pytest.mark.parametrize("size", [4, 16, 48, 300])
@@ -23,6 +23,11 @@ def test_contrast_counts_the_edges_of_the_picture() -> None:
     pyramid = Pyramid(pixels)
     assert pyramid.contrast(View(203, 301, 60), 20) > 50
     assert pyramid.contrast(View(0, 0, 60), 20) == 0
+
+
+def test_the_mouth_tells_how_a_profile_leans_whose_eyes_nearly_coincide() -> None:
+    keypoints = ((0.50, 0.40), (0.52, 0.45), (0.5, 0.6), (0.50, 0.80), (0.0, 0.5), (1.0, 0.5))
+    assert abs(Face((0, 0, 1, 1), keypoints, 0.9).roll) < 15
 
 
 def test_grain_is_no_contrast_at_the_size_of_a_face() -> None:
