@@ -120,7 +120,7 @@ def run(
 
 
 def _allowed(memory: int) -> int:
-    """So many bytes, or as few as the hard limit of this process, which no worker of its can raise."""
+    """So many bytes, or as few as the hard limit of this process, which none of its workers can raise."""
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
     return memory if hard == resource.RLIM_INFINITY else min(memory, hard)
 
