@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from facefake.analyst import Analyst, Done, Job, failed
 from facefake.blocks import ROWS
 from facefake.errors import ImageError
-from facefake.reading import EncodedFile, ImageLimits, read_source
+from facefake.reading import EncodedFile, read_source
 from facefake.results import ErrorResult, FileState, valid_unicode
 from facefake.scanning import file_state, patience
 from facefake.stores import is_uri, opened, stored_state
@@ -60,7 +60,7 @@ class StoredAnalyst(Analyst):
         if stream is None:
             return job.path
         with stream as file:
-            read = read_source(file, self._limits or ImageLimits())
+            read = read_source(file, self._detector.limits)
         return replace(read, path=job.path) if isinstance(read, EncodedFile) else read
 
     def _clip(self, job: Job) -> VideoResult:
@@ -72,9 +72,7 @@ class StoredAnalyst(Analyst):
             shutil.copyfileobj(file, copy)
             copy.flush()
             try:
-                clip = analyze_video(
-                    self._detector, f"/proc/self/fd/{copy.fileno()}", self._sampling, self._limits
-                )
+                clip = analyze_video(self._detector, f"/proc/self/fd/{copy.fileno()}", self._sampling)
             except ImageError as error:
                 raise ImageError(
                     path=job.path, kind=error.kind, expected=error.expected, got=error.got

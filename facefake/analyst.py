@@ -81,7 +81,6 @@ class Analyst:
         self._detector = FakeImageDetector(**detector)
         self._annotate = annotate
         self._sampling = sampling
-        self._limits = detector["limits"]
 
     @classmethod
     def in_worker(
@@ -137,7 +136,7 @@ class Analyst:
         return job.path
 
     def _clip(self, job: Job) -> VideoResult:
-        return analyze_video(self._detector, job.path, self._sampling, self._limits)
+        return analyze_video(self._detector, job.path, self._sampling)
 
     def _copy(self, result: ImageResult, job: Job) -> tuple[Path | OutputError, ...]:
         return () if self._annotate is None or job.copy is None else self._annotate.save(result, job.copy)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from facefake.blazeface import FULL_RANGE, SHORT_RANGE, BlazeFace, Model
 from facefake.cores import threads_of_one
+from facefake.reading import LONGEST_SIDE
 from facefake.tiles import Face, Pyramid, View, average, merge, overlap, tile
 
 __all__ = ["Face", "FaceDetector"]
@@ -33,7 +34,6 @@ _LARGE = 0.25  # of the picture's longer side
 
 _SPARE = 50  # candidates beyond twice the wanted faces: sizes at first sight are rough, and some are none
 _LEAST_FACE = 8  # pixels: less than that is not a face to any model
-_LONGEST_SIDE = 32_766  # pixels: OpenCV's limit
 
 
 class FaceDetector:
@@ -193,7 +193,7 @@ def _check(pixels: object) -> None:
         raise TypeError(f"expected pixels to be a numpy array, got {type(pixels).__name__}")
     if pixels.dtype != np.uint8:
         raise TypeError(f"expected pixels of type uint8, got {pixels.dtype}")
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0 or max(pixels.shape) > _LONGEST_SIDE:
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0 or max(pixels.shape) > LONGEST_SIDE:
         raise ValueError(
-            f"expected pixels of shape (height, width, 3), sides up to {_LONGEST_SIDE}, got {pixels.shape}"
+            f"expected pixels of shape (height, width, 3), sides up to {LONGEST_SIDE}, got {pixels.shape}"
         )

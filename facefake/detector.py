@@ -97,6 +97,11 @@ class FakeImageDetector:
         """What turns scores into verdicts: the bundle's, with the alarm rate that was asked for."""
         return self._calibration
 
+    @property
+    def limits(self) -> ImageLimits:
+        """How large a file and a picture may be."""
+        return self._limits
+
     def detect_fake_image(self, source: Source) -> tuple[bool, float]:
         """The short form: whether a picture is called fake, and the probability, 0 to 1, that it holds a fake face.
 

@@ -24,6 +24,7 @@ from facefake.settings import (
     TIMEOUT,
     WORKER_MEMORY,
     Settings,
+    check_limits,
     read_settings,
     whole_number,
 )
@@ -224,10 +225,7 @@ def check_bounds(timeout: float, worker_memory: int, limits: ImageLimits | None)
     Raises:
         TypeError, ValueError: they are of other kinds, not above 0, or larger than any system can count.
     """
-    from facefake.reading import ImageLimits
-
-    if limits is not None and not isinstance(limits, ImageLimits):
-        raise TypeError(f"expected limits to be ImageLimits or None, got {limits!r}")
+    check_limits(limits)
     if not 0 < timeout <= LONGEST_TIMEOUT:
         raise ValueError(
             f"expected a timeout above 0 and at most {LONGEST_TIMEOUT:,} seconds, got {timeout!r}"

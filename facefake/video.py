@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from facefake.detector import FakeImageDetector
-    from facefake.reading import ImageLimits
     from facefake.settings import Settings
     from facefake.tiles import Box
 
@@ -119,16 +118,14 @@ def analyze_video(
     detector: FakeImageDetector,
     path: str | os.PathLike[str],
     sampling: Sampling | None = None,
-    limits: ImageLimits | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> VideoResult:
     """Judge every person in a clip, and the clip.
 
     Args:
-        detector: judges the frames.
+        detector: judges the frames, which may be as large as its pictures.
         path: of the clip.
         sampling: which frames are looked at; None for two a second, at most 300.
-        limits: how large a frame may be; None for what the detector's pictures may measure.
         progress: is told, after each frame, how many were looked at and about how many there are.
 
     Returns:
@@ -139,7 +136,7 @@ def analyze_video(
         MissingLibraryError: a system library is not installed.
     """
     sampling = Sampling() if sampling is None else sampling
-    with VideoFile(path, detector._limits if limits is None else limits) as video:
+    with VideoFile(path, detector.limits) as video:
         interval = max(sampling.interval(video.duration), 1 / video.rate)
         expected = max(1, min(sampling.max_frames, math.ceil(video.duration / interval)))
         tracker: Tracker[Sighting] = Tracker(interval)
