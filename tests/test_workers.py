@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -132,19 +133,28 @@ def test_a_hanging_worker_is_replaced(deed: str) -> None:
     assert time.monotonic() - begun < 15
 
 
-def test_an_alarm_that_the_caller_blocks_or_ignores_ends_a_task_all_the_same() -> None:
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+@contextmanager
+def alarms_blocked() -> Iterator[None]:
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
     try:
-        answer, seconds = after_one("sleep", SHORT)
+        yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-    assert answer.kind == "timeout"
-    assert seconds < 4, "given up, rather than ended"
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@contextmanager
+def alarms_ignored() -> Iterator[None]:
     handler = signal.signal(signal.SIGALRM, signal.SIG_IGN)
     try:
-        answer, seconds = after_one("sleep", SHORT)
+        yield
     finally:
         signal.signal(signal.SIGALRM, handler)
+
+
+@pytest.mark.parametrize("deaf", [alarms_blocked, alarms_ignored])
+def test_an_alarm_that_the_caller_does_not_hear_ends_a_task_all_the_same(deaf) -> None:
+    with deaf():
+        answer, seconds = after_one("sleep", SHORT)
     assert answer.kind == "timeout"
     assert seconds < 4, "given up, rather than ended"
 
