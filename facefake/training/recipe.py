@@ -37,6 +37,8 @@ class Recipe:
         weight_decay: of AdamW.
         consistency: weight of the loss between two views of a face, which differ by quality and geometry; above 0, a batch
             holds half as many faces, each twice.
+        flatness: radius of sharpness-aware minimization, of the step uphill before each gradient, over all weights; 0 for
+            none, above it a step takes twice as long (Foret et al., ICLR 2021). Needs Keras on TensorFlow.
         label_smoothing: how far the targets are moved from 0 and 1, 0 to 1.
         ema: momentum of the exponential moving average of the weights; the average is what is validated and kept.
         degradation: strength of the quality histories, 0 to 1; see `degrade.draw`.
@@ -59,6 +61,8 @@ class Recipe:
             weights of the one before, and with the next seed.
         averaged: of at most how many stages' weights, this one's and those before it of the same network, the mean goes on
             after a stage (Izmailov et al., "Averaging Weights Leads to Wider Optima", UAI 2018).
+        start_share: weight, 0 to 1, of what the stage began with in the mean that goes on after it (Wortsman et al.,
+            "Robust Fine-Tuning of Zero-Shot Models", CVPR 2022).
         mirror: backbone, out of `network.BACKBONES`, of a second network: the first then scores a face's crop, and this one
             its mirror image. None where it is empty: one network scores both.
         mirror_share: weight of that one's score in the mean of both, 0 to 1.
@@ -75,6 +79,7 @@ class Recipe:
     warmup_steps: int = 200
     weight_decay: float = 1e-2
     consistency: float = 0.0
+    flatness: float = 0.0
     label_smoothing: float = 0.05
     ema: float = 0.998
     degradation: float = 0.8
@@ -100,6 +105,7 @@ class Recipe:
     seed: int = 0
     stage: list[dict[str, Any]] = field(default_factory=list)
     averaged: int = 1
+    start_share: float = 0.0
     mirror: str = ""
     mirror_share: float = ONE_NETWORK_SHARE
     mirror_stages: int = 0
@@ -119,6 +125,7 @@ class Recipe:
             "styling",
             "masking",
             "mirror_share",
+            "start_share",
         ):
             if not 0 <= getattr(self, setting) <= 1:
                 raise DatasetError(f"recipe: expected {setting} from 0 to 1, got {getattr(self, setting)}")
@@ -131,7 +138,7 @@ class Recipe:
                         f"recipe: expected {setting} of {name} to be at least 0, got {share!r}"
                     )
         for setting in (
-            *("consistency", "other_kind_share", "weight_decay", "warmup_steps"),
+            *("consistency", "flatness", "other_kind_share", "weight_decay", "warmup_steps"),
             *("seed", "reconstruction_seed", "jitter_scale", "jitter_degrees", "jitter_shift"),
         ):
             if not 0 <= getattr(self, setting) < math.inf:

@@ -148,6 +148,7 @@ def train_stages(
     networks = list(start.networks)
     files = trained_files(start, out)
     for number, ((which, stage), file) in enumerate(zip(start.plan, files, strict=True), 1):
+        began = networks[which].get_weights()
         if not file.exists():
             network = _at_side(networks[which], stage.side, start.backbones[which], stage.dropout)
             network = _with_dropout(network, stage.dropout)
@@ -161,6 +162,11 @@ def train_stages(
             partial_file.replace(file)
         own = [f for f, (owner, _) in zip(files[:number], start.plan, strict=False) if owner == which]
         networks[which] = _mean(own[-stage.averaged :])
+        if share := stage.start_share:
+            ended = networks[which].get_weights()
+            networks[which].set_weights(
+                [share * old + (1 - share) * new for old, new in zip(began, ended, strict=True)]
+            )
     return [
         _at_side(network, start.recipe.side, name, start.recipe.dropout)
         for network, name in zip(networks, start.backbones, strict=True)

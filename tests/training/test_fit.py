@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -94,6 +95,41 @@ def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(
         np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=0.02, atol=2e-3, err_msg=a.path)
     for a, b in zip(whole.get_weights(), second.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-3)
+
+
+def test_with_flatness_the_gradient_is_that_uphill():
+    import keras
+
+    inputs = keras.Input((3,))
+    dense = keras.layers.Dense(1, use_bias=False)
+    network = keras.Model(inputs, {"logit": keras.layers.Reshape(())(dense(inputs))})
+    crops = np.random.default_rng(0).normal(size=(16, 3)).astype(np.float32)
+    labels = (crops[:, 0] > 0).astype(np.float32)
+
+    def gradient(weights):
+        stated = 1 / (1 + np.exp(-crops @ weights))
+        return (stated - labels) @ crops / len(crops)
+
+    before = dense.get_weights()[0][:, 0]
+    first = gradient(before)
+    model = module._sharpness_aware(network, 0.5)
+    model.compile(
+        keras.optimizers.SGD(0.1), loss={"logit": keras.losses.BinaryCrossentropy(from_logits=True)}
+    )
+    model.fit(crops, {"logit": labels}, batch_size=16, verbose=0)
+    expected = before - 0.1 * gradient(before + 0.5 * first / np.linalg.norm(first))
+    np.testing.assert_allclose(dense.get_weights()[0][:, 0], expected, rtol=1e-5)
+    assert np.abs(expected - (before - 0.1 * first)).max() > 1e-4
+
+
+def test_a_run_with_flatness_learns(fresh, toy_store, tmp_path):
+    recipe = replace(RECIPE, flatness=0.05)
+    model, lines = fresh(), []
+    run(model, toy_store, tmp_path, lines.append, recipe)
+    assert log(tmp_path) == lines
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    assert lines[-1]["loss"] < lines[0]["loss"]
+    assert lines[-1]["auc"] > 0.8
 
 
 def test_every_dropout_of_an_epoch_has_a_state_of_its_own(fresh, toy_store, tmp_path, monkeypatch):

@@ -236,6 +236,27 @@ def test_stages_follow_one_another_and_are_not_repeated(data, tiny, tmp_path, mo
     assert not list(out.glob("trained*"))
 
 
+def test_what_a_stage_began_with_joins_its_mean(data, tiny, tmp_path, monkeypatch):
+    began, ended = [], []
+    fit, fold_scale = stage_module.fit, stage_module.fold_scale
+
+    def noted(model, *rest):
+        began.append(model.get_weights())
+        fit(model, *rest)
+
+    def folded(model):
+        fold_scale(model)
+        ended.append(model.get_weights())
+
+    monkeypatch.setattr(stage_module, "fit", noted)
+    monkeypatch.setattr(stage_module, "fold_scale", folded)
+    short = {"steps": 4, "steps_an_epoch": 4}
+    recipe = replace(RECIPE, stage=[short, {**short, "start_share": 0.25}])
+    train(data, tmp_path / "out", recipe, backbone="tiny", cache=data / "crops")
+    shipped = stage_module.load_keras((tmp_path / "out" / KERAS_FILE).read_bytes(), KERAS_FILE).get_weights()
+    _same(shipped, [0.25 * old + 0.75 * new for old, new in zip(began[1], ended[1], strict=True)])
+
+
 def test_a_second_network_is_trained_by_the_last_stages_and_fine_tuned_beside_the_first(
     data, tiny, tmp_path, monkeypatch
 ):
