@@ -12,6 +12,7 @@ import numpy as np
 
 from facefake.errors import ModelError
 from facefake.training.crops import CropStore
+from facefake.training.flatness import sharpness_aware
 from facefake.training.metrics import area_under_curve
 from facefake.training.recipe import Recipe
 from facefake.training.scoring import by_source
@@ -82,7 +83,7 @@ def fit(
         clipnorm=5.0,
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    model = _sharpness_aware(network, recipe.flatness) if recipe.flatness else network
+    model = sharpness_aware(network, recipe.flatness) if recipe.flatness else network
     model.compile(optimizer, loss={"logit": _loss(recipe)})
     batches = _batches(PairStream(store, train, recipe, reconstructions), recipe)
     checkpoint = folder / "checkpoint"
@@ -131,47 +132,6 @@ def _seed_generators(network: keras.Model) -> Iterator[keras.random.SeedGenerato
             yield generator
         elif hasattr(layer, "layers"):  # one of Keras's own applications
             yield from _seed_generators(layer)
-
-
-def _sharpness_aware(network: keras.Model, radius: float) -> keras.Model:
-    """A model of the same weights that follows the gradient from where the loss is highest within the radius."""
-    import keras
-
-    if keras.backend.backend() != "tensorflow":
-        raise ModelError(
-            f"expected Keras on TensorFlow for a recipe with flatness, got {keras.backend.backend()}"
-        )
-    import tensorflow as tf
-
-    class SharpnessAware(keras.Model):  # type: ignore[misc]
-        def __init__(self, *arguments: Any) -> None:
-            super().__init__(*arguments)
-            self._seen = keras.metrics.Mean(name="loss")
-
-        @property
-        def metrics(self) -> list[Any]:
-            return [self._seen]
-
-        def train_step(self, data: Any) -> dict[str, Any]:
-            crops, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
-            loss, gradients = self._gradients(crops, labels)
-            norm = tf.linalg.global_norm(gradients) + 1e-12
-            uphill = [radius * gradient / norm for gradient in gradients]
-            for weights, step in zip(self.trainable_variables, uphill, strict=True):
-                weights.assign_add(step)
-            _, gradients = self._gradients(crops, labels)
-            for weights, step in zip(self.trainable_variables, uphill, strict=True):
-                weights.assign_sub(step)
-            self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
-            self._seen.update_state(loss)
-            return {"loss": self._seen.result()}
-
-        def _gradients(self, crops: Any, labels: Any) -> tuple[Any, list[Any]]:
-            with tf.GradientTape() as tape:
-                loss = self.compute_loss(crops, labels, self(crops, training=True))
-            return loss, tape.gradient(loss, self.trainable_variables)
-
-    return SharpnessAware(network.inputs, network.output)
 
 
 def _loss(recipe: Recipe) -> Any:

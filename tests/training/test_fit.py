@@ -12,6 +12,7 @@ from facefake.errors import ModelError
 from facefake.training import fit as module
 from facefake.training import network
 from facefake.training.fit import auc_by_source, fit
+from facefake.training.flatness import sharpness_aware
 from facefake.training.recipe import Recipe
 from facefake.training.scoring import seen, unseen
 
@@ -112,7 +113,7 @@ def test_with_flatness_the_gradient_is_that_uphill():
 
     before = dense.get_weights()[0][:, 0]
     first = gradient(before)
-    model = module._sharpness_aware(network, 0.5)
+    model = sharpness_aware(network, 0.5)
     model.compile(
         keras.optimizers.SGD(0.1), loss={"logit": keras.losses.BinaryCrossentropy(from_logits=True)}
     )
