@@ -1,22 +1,23 @@
-"""MediaPipe's two BlazeFace models: opened once, quietly, and shared by threads.
+"""MediaPipe's two face-detection networks, BlazeFace for short range and for full range, run bare by LiteRT.
 
-Bazarevsky et al., "BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs", 2019 (arXiv:1907.05047).
+Bazarevsky et al., "BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs", 2019 (arXiv:1907.05047). What
+surrounds them is as in MediaPipe's own graph: anchors, scores and the weighted mean of overlapping findings.
 """
 
 from __future__ import annotations
 
-import os
-import queue
-import weakref
+import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facefake.native import import_mediapipe, naming_missing_libraries, quiet
+from facefake.native import quiet
 from facefake.paths import model_file
-from facefake.tiles import Face
+from facefake.pool import Pool
+from facefake.tiles import Face, overlaps
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,91 +26,98 @@ class Model:
 
     Attributes:
         file: its name in the folder of models.
-        side: of the square pictures to give it, in pixels.
+        side: of the square pictures that it sees, in pixels.
+        grids: of its anchors, one grid after the other: how many a side, and how many at each place.
     """
 
     file: str
     side: int
+    grids: tuple[tuple[int, int], ...]
+
+    def anchors(self) -> NDArray[np.float64]:
+        """The places (n, 2) that findings are counted from, x and y in units of the side."""
+        return np.concatenate([_grid(places, each) for places, each in self.grids])
 
 
-# MediaPipe rounds boxes to whole pixels of what it is given: twice the network's own input halves the error.
-SHORT_RANGE = Model("face_detection_short_range.tflite", 256)
-FULL_RANGE = Model("face_detection_full_range_sparse.tflite", 192)
+SHORT_RANGE = Model("face_detection_short_range.tflite", 128, ((16, 2), (8, 6)))
+FULL_RANGE = Model("face_detection_full_range_sparse.tflite", 192, ((48, 1),))
 
-_LOWEST_SCORE = 0.3  # findings with a lower score are not reported
+LOWEST_SCORE = 0.3
+"""Findings with a lower score are not reported."""
+
+_SAME = 0.3  # intersection over union from which two findings are of one face
+_POINTS = 8  # centre, size and six keypoints
 
 
 class BlazeFace:
-    """Runs the models, on at most `threads` threads at once; opens each when it is first needed.
-
-    MediaPipe releases the interpreter's lock while it computes, but one of its objects does one thing at a
-    time, so each thread takes its own. They are closed by `close()`, with this object, or at the exit.
-    """
+    """Runs the networks, on at most `threads` threads at once; opens each when it is first needed."""
 
     def __init__(self, threads: int) -> None:
-        self._free: dict[Model, queue.LifoQueue[Any]] = {}
-        for model in (SHORT_RANGE, FULL_RANGE):
-            self._free[model] = queue.LifoQueue()
-            for _ in range(threads):
-                self._free[model].put(None)  # a place for one that is still to be opened
-        self._opened: list[Any] = []
-        self.close = weakref.finalize(self, _close, self._opened)
+        self._pools = {model: Pool(partial(_Network, model), threads) for model in (SHORT_RANGE, FULL_RANGE)}
 
     def find(self, model: Model, pixels: NDArray[np.uint8]) -> list[Face]:
-        """Runs a model on uint8 (model.side, model.side, 3) RGB; faces are in units of the side.
+        """The faces in uint8 (model.side, model.side, 3) RGB, best first, in units of the side.
 
         Raises:
-            MissingLibraryError: a system library is missing.
             ModelError: the model's file is missing.
         """
-        opened = self._free[model].get()
-        try:
-            if opened is None:
-                opened = self._open(model)
-            return [_face(found, model.side) for found in opened.detect(_image(pixels)).detections]
-        finally:
-            self._free[model].put(opened)
-
-    def _open(self, model: Model) -> Any:
-        path = os.fspath(model_file(model.file))
-        tasks = import_mediapipe().tasks
-        # MediaPipe loads its shared library here, not when it is imported.
-        with quiet(), naming_missing_libraries():
-            opened = tasks.vision.FaceDetector.create_from_options(
-                tasks.vision.FaceDetectorOptions(
-                    base_options=tasks.BaseOptions(model_asset_path=path),
-                    min_detection_confidence=_LOWEST_SCORE,
-                )
-            )
-            self._opened.append(opened)
-            # The first one chats as well, or in one process of sixty the second: it depends on where in
-            # memory the network's input happens to lie.
-            for _ in range(4):
-                opened.detect(_image(np.zeros((model.side, model.side, 3), np.uint8)))
-        return opened
+        with self._pools[model].one() as network:
+            return network(pixels)
 
 
-def _close(opened: list[Any]) -> None:
-    with quiet():
-        for detector in opened:
-            try:
-                detector.close()
-            except RuntimeError:
-                # The interpreter is exiting and MediaPipe's threads are gone: nothing is left to close, but
-                # MediaPipe's own finaliser would try again and print a traceback.
-                detector._handle = None
+class _Network:
+    def __init__(self, model: Model) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        with quiet():
+            self._interpreter: Any = Interpreter(str(model_file(model.file)), num_threads=1)
+            self._interpreter.allocate_tensors()
+        self._side = model.side
+        self._anchors = model.anchors()
+        self._input = self._interpreter.get_input_details()[0]["index"]
+        outputs = {d["shape"][-1]: d["index"] for d in self._interpreter.get_output_details()}
+        self._points, self._scores = outputs[2 * _POINTS], outputs[1]
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> list[Face]:
+        self._interpreter.set_tensor(self._input, pixels[None] * np.float32(1 / 127.5) - np.float32(1))
+        self._interpreter.invoke()
+        logits = self._interpreter.get_tensor(self._scores)[0, :, 0]
+        chosen = np.flatnonzero(logits >= math.log(LOWEST_SCORE / (1 - LOWEST_SCORE)))
+        if not len(chosen):
+            return []
+        scores = 1 / (1 + np.exp(-logits[chosen].astype(np.float64)))
+        points = self._interpreter.get_tensor(self._points)[0, chosen].astype(np.float64)
+        points = points.reshape(-1, _POINTS, 2) / self._side
+        size = points[:, 1] / 2
+        points += self._anchors[chosen, None]
+        points[:, 1] = points[:, 0] + size
+        points[:, 0] -= size
+        return _suppressed(points, scores)
 
 
-def _image(pixels: NDArray[np.uint8]) -> Any:
-    mediapipe = import_mediapipe()
-    return mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=pixels)
+def _grid(places: int, each: int) -> NDArray[np.float64]:
+    centres = (np.arange(places) + 0.5) / places
+    y, x = np.meshgrid(centres, centres, indexing="ij")
+    return np.repeat(np.stack([x.ravel(), y.ravel()], axis=1), each, axis=0)
 
 
-def _face(found: Any, side: int) -> Face:
-    box = found.bounding_box
-    left, top = box.origin_x / side, box.origin_y / side
-    return Face(
-        box=(left, top, left + box.width / side, top + box.height / side),
-        keypoints=tuple((float(point.x), float(point.y)) for point in found.keypoints),
-        score=float(found.categories[0].score),
-    )
+def _suppressed(points: NDArray[np.float64], scores: NDArray[np.float64]) -> list[Face]:
+    """One finding of each face: the mean of all that overlap with its best one, by their scores.
+
+    Args:
+        points: (n, 8, 2): two corners of a box, then keypoints.
+        scores: (n,), above 0.
+    """
+    found = []
+    order = np.argsort(-scores, kind="stable")
+    boxes = points[:, :2].reshape(-1, 4)
+    while len(order):
+        same = overlaps(boxes[order[0]], boxes[order])[0] > _SAME
+        same[0] = True  # also where it has no size
+        box_and_keypoints = np.average(points[order[same]], axis=0, weights=scores[order[same]])
+        (left, top), (right, bottom), *keypoints = box_and_keypoints.tolist()
+        found.append(
+            Face((left, top, right, bottom), tuple((x, y) for x, y in keypoints), float(scores[order[0]]))
+        )
+        order = order[~same]
+    return found

@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from facefake.blazeface import FULL_RANGE, SHORT_RANGE, BlazeFace, Model
 from facefake.cores import threads_of_one
+from facefake.mediapipe_faces import MediaPipeFaces
 from facefake.reading import LONGEST_SIDE
 from facefake.tiles import Face, Pyramid, View, average, merge, overlap, tile
 
 __all__ = ["Face", "FaceDetector"]
-
-_Look = tuple[Model, View]
 
 # Each of these was chosen on the pictures of tests/benchmarks/detection.py; run it after a change.
 _SMALLEST_SHARE = 0.1  # of a tile's side: the smallest face that the full-range model sees well
@@ -26,6 +25,9 @@ _FLAT = 3.0  # grey levels: a tile of less contrast holds no face; the flattest 
 _PADDED = 1.5  # sides of the picture: the short-range model needs room around a face that fills the frame
 _CANDIDATE = 0.5  # score at first sight that earns a second look
 _SECOND_LOOKS = (2.0, 3.0)  # sides of the views of a second look, in sides of the candidate
+_SECOND_SIDE = (
+    2 * SHORT_RANGE.side
+)  # pixels: MediaPipe rounds boxes to whole ones, so twice its input halves the error
 _BELIEVED = 0.68  # score after the second look
 _DOUBTFUL = 0.5  # score that is enough for a large face, or in a crowd
 _SURE = 0.8  # score of the faces that make up a crowd
@@ -39,12 +41,13 @@ _LEAST_FACE = 8  # pixels: less than that is not a face to any model
 class FaceDetector:
     """Finds faces from `min_face` pixels up, turned by up to 45 degrees, filling the frame, or in a crowd.
 
-    Tiles of the picture go through MediaPipe's full-range model, but for those that show nothing, as of a plain
+    Tiles of the picture go through MediaPipe's full-range network, but for those that show nothing, as of a plain
     backdrop: the smallest tiles are those in which a face of `min_face` pixels is large enough to be seen, and
-    each next layer has tiles twice as large, up to the whole picture. The short-range model sees the whole
-    picture with a margin, for faces that fill it. Each candidate is then looked at again, enlarged and upright:
-    hands, knees and buttons are thrown out, and faces are measured more finely. In a crowd a doubtful candidate
-    is believed sooner, if it is as large as the faces around it.
+    each next layer has tiles twice as large, up to the whole picture. The short-range network sees the whole
+    picture with a margin, for faces that fill it. LiteRT runs both bare, since most tiles hold nothing and
+    MediaPipe's own graph costs half as much again. MediaPipe's face detector then looks at each candidate,
+    enlarged and upright: hands, knees and buttons are thrown out, and faces are measured more finely. In a crowd
+    a doubtful candidate is believed sooner, if it is as large as the faces around it.
 
     The same picture gives the same faces, however many threads there are. Safe to use from several threads at
     once, but not in a process forked from the one that made it. The models are opened when first needed.
@@ -66,16 +69,19 @@ class FaceDetector:
             raise ValueError(f"expected min_face to be at least {_LEAST_FACE} pixels, got {min_face!r}")
         threads = threads_of_one(threads)
         self.min_face = float(min_face)
+        self._networks = BlazeFace(threads)
         # MediaPipe hands each look from thread to thread: with one more for every core, none of them waits.
         at_once = 2 * threads if threads > 1 else 1
-        self._models = BlazeFace(at_once)
-        # Never the caller's thread: what a signal handler raises there must not end a look that MediaPipe is at.
-        self._executor = ThreadPoolExecutor(at_once, "facefake-detection")
+        self._mediapipe = MediaPipeFaces(SHORT_RANGE, at_once)
+        # Never the caller's thread: what a signal handler raises there must not end a look that is being taken.
+        self._first = ThreadPoolExecutor(threads, "facefake-first-look")
+        self._second = ThreadPoolExecutor(at_once, "facefake-second-look")
 
     def close(self) -> None:
         """Frees the models. Not to be called while a picture is being looked at."""
-        self._executor.shutdown()
-        self._models.close()
+        self._first.shutdown()
+        self._second.shutdown()
+        self._mediapipe.close()
 
     def __enter__(self) -> FaceDetector:
         return self
@@ -108,7 +114,7 @@ class FaceDetector:
             most: how many faces at most, at least 1; None for all.
         """
         _check(pixels)
-        if not self._models.close.alive:
+        if not self._mediapipe.close.alive:
             raise ValueError("expected an open face detector, got one that was closed")
         pyramid = Pyramid(pixels)
         found = merge(self._first_look(pyramid))
@@ -122,7 +128,7 @@ class FaceDetector:
     def _first_look(self, pyramid: Pyramid) -> list[Face]:
         width, height = pyramid.width, pyramid.height
         longest = max(width, height)
-        looks: list[_Look] = [
+        looks: list[tuple[Model, View]] = [
             (SHORT_RANGE, View(width / 2, height / 2, longest * _PADDED)),
             (FULL_RANGE, View(width / 2, height / 2, longest)),
         ]
@@ -135,19 +141,22 @@ class FaceDetector:
                 if pyramid.contrast(view, side * _SMALLEST_SHARE) >= _FLAT
             ]
             side *= 2
-        return [
-            face
-            for (_, view), faces in zip(looks, self._look(pyramid, looks), strict=True)
-            for face in faces
-            if not view.cuts(face, width, height)
-        ]
+
+        def find(look: tuple[Model, View]) -> list[Face]:
+            model, view = look
+            found = self._networks.find(model, pyramid.render(view, model.side))
+            return [face for face in map(view.place, found) if not view.cuts(face, width, height)]
+
+        return [face for found in self._first.map(find, looks) for face in found]
 
     def _second_look(self, pyramid: Pyramid, candidates: Sequence[Face]) -> list[Face]:
         """The candidates with a score from all looks at them, measured on the second ones."""
-        looks: list[_Look] = [
-            (SHORT_RANGE, View.around(face, scale)) for face in candidates for scale in _SECOND_LOOKS
-        ]
-        answers = iter(self._look(pyramid, looks))
+
+        def find(view: View) -> list[Face]:
+            return list(map(view.place, self._mediapipe.find(pyramid.render(view, _SECOND_SIDE))))
+
+        views = [View.around(face, scale) for face in candidates for scale in _SECOND_LOOKS]
+        answers = self._second.map(find, views)
         seen = []
         for face in candidates:
             again = []
@@ -158,15 +167,6 @@ class FaceDetector:
             # A look that slid to another size, or to two faces at once, tells that one is there, not where.
             seen.append(average([other for iou, other in again if iou > 0.5] or [face], score))
         return seen
-
-    def _look(self, pyramid: Pyramid, looks: Sequence[_Look]) -> list[list[Face]]:
-        """What a model finds in each view, in pixels of the picture."""
-
-        def find(look: _Look) -> list[Face]:
-            model, view = look
-            return [view.place(face) for face in self._models.find(model, pyramid.render(view, model.side))]
-
-        return list(self._executor.map(find, looks))
 
 
 def _believe(seen: Sequence[Face], longest: int) -> list[Face]:

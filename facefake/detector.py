@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,6 +84,7 @@ class FakeImageDetector:
         self._faces = FaceDetector(
             min_face=calibration.min_face if min_face is None else min_face, threads=threads
         )
+        self._executor = ThreadPoolExecutor(threads, "facefake-crops")
         self.settings = settings_of(
             self.bundle, runtime=runtime, alarm_rate=alarm_rate, min_face=min_face, max_faces=max_faces
         )
@@ -151,16 +153,9 @@ class FakeImageDetector:
         )
 
     def _evidence(self, picture: Picture, faces: list[Face]) -> list[Evidence]:
-        bundle = self.bundle
         found: list[Evidence] = []
         crops: dict[int, NDArray[np.uint8]] = {}
-        for face in faces:
-            crop = align(picture.pixels, face, bundle.side, bundle.margin)
-            evidence = Evidence(
-                face,
-                sharpness(crop, native_side(face, bundle.margin)),
-                outside_share(face, picture.width, picture.height, bundle.margin),
-            )
+        for evidence, crop in self._executor.map(lambda face: self._cut(picture, face), faces):
             if usability(evidence, self._calibration) is None:
                 crops[len(found)] = crop
             found.append(evidence)
@@ -171,8 +166,15 @@ class FakeImageDetector:
             found[at] = replace(found[at], logit=float(logit), map=by_place)
         return found
 
+    def _cut(self, picture: Picture, face: Face) -> tuple[Evidence, NDArray[np.uint8]]:
+        side, margin = self.bundle.side, self.bundle.margin
+        crop = align(picture.pixels, face, side, margin)
+        outside = outside_share(face, picture.width, picture.height, margin)
+        return Evidence(face, sharpness(crop, native_side(face, margin)), outside), crop
+
     def close(self) -> None:
         """Frees the models. Not to be called while a picture is being analysed."""
+        self._executor.shutdown()
         self._faces.close()
         self._classifier.close()
 

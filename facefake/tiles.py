@@ -221,20 +221,23 @@ def merge(faces: Iterable[Face]) -> list[Face]:
     for place, face in enumerate(ordered):
         if open_cases[place]:
             kept.append(face)
-            open_cases[place + 1 :] &= ~_same(boxes[place], boxes[place + 1 :])
+            ious, parts = overlaps(boxes[place], boxes[place + 1 :])
+            open_cases[place + 1 :] &= (ious <= 0.3) & (parts <= 0.6)
     return kept
 
 
-def _same(box: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether `merge` takes each of many boxes (n, 4) for that of the same face; all at once, as walls of faces need."""
-    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
-    common = np.where((sides > 0).all(axis=1), sides[:, 0] * sides[:, 1], 0.0)
+def overlaps(
+    box: NDArray[np.float64], others: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """`overlap` of a box (4,) with each of many (n, 4), all at once, as walls of faces need."""
+    sides = np.maximum(np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2]), 0)
+    common = sides[:, 0] * sides[:, 1]
     area = (box[2] - box[0]) * (box[3] - box[1])
     areas = (others[:, 2] - others[:, 0]) * (others[:, 3] - others[:, 1])
-    same: NDArray[np.bool_] = (common > 0.3 * (area + areas - common)) | (
-        common > 0.6 * np.minimum(area, areas)
+    least = np.finfo(np.float64).tiny  # for boxes of no size
+    return common / np.maximum(area + areas - common, least), common / np.maximum(
+        np.minimum(area, areas), least
     )
-    return same
 
 
 def average(faces: Sequence[Face], score: float) -> Face:

@@ -20,7 +20,7 @@ from PIL import Image
 from facefake.alignment import align
 from facefake.bundle import DESCRIPTION, KERAS_FILE, LITERT_FILE, description_digest, read_bundle
 from facefake.calibration import probability
-from facefake.classifier import Classifier, LiteRTNetworks, Scores, _Pool, both_ways
+from facefake.classifier import Classifier, LiteRTNetworks, Scores, _Shared, both_ways
 from facefake.detection import FaceDetector
 from facefake.errors import ModelError
 
@@ -96,7 +96,7 @@ def test_litert_never_runs_on_the_caller_s_thread(tiny_bundle, crops, monkeypatc
     """Where a signal handler could raise while an interpreter is on its way back to the pool."""
     classifier = Classifier(tiny_bundle, threads=threads)
     seen = set()
-    monkeypatch.setattr(_Pool, "score", lambda *_: seen.add(threading.current_thread()) or 1 / 0)
+    monkeypatch.setattr(_Shared, "score", lambda *_: seen.add(threading.current_thread()) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         classifier.predict(crops)
     assert seen

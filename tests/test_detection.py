@@ -373,7 +373,7 @@ def test_what_a_signal_handler_raises_leaves_the_models_to_end_their_looks(
     handler = signal.signal(signal.SIGUSR1, strike)
     try:
         with FaceDetector(threads=1) as detector:
-            monkeypatch.setattr(detector._models, "find", find)
+            monkeypatch.setattr(detector._networks, "find", find)
             with pytest.raises(_Struck):
                 detector.detect(np.zeros((8, 8, 3), np.uint8))
             assert detector.detect(np.zeros((8, 8, 3), np.uint8)) == []
@@ -409,11 +409,15 @@ def test_a_process_that_detects_is_silent_and_free_of_tensorflow(ending: str) ->
     program = f"""
 import sys
 import numpy as np
+from PIL import Image
 from facefake.detection import FaceDetector
 
 assert not {{"mediapipe", "cv2", "tensorflow"}} & set(sys.modules), "imported before they are needed"
 detector = FaceDetector(threads=2)
-detector.detect(np.random.default_rng(0).integers(0, 256, (700, 900, 3), dtype=np.uint8))
+assert not detector.detect(np.random.default_rng(0).integers(0, 256, (700, 900, 3), dtype=np.uint8))
+assert "mediapipe" not in sys.modules, "imported where there is nothing to look at twice"
+assert detector.detect(np.asarray(Image.open("samples/astronaut.jpg")))
+assert "mediapipe" in sys.modules
 assert not {{"tensorflow", "sounddevice"}} & set(sys.modules)
 {ending}
 """

@@ -38,7 +38,7 @@ class Recipe:
         consistency: weight of the loss between two views of a face, which differ by quality and geometry; above 0, a batch
             holds half as many faces, each twice.
         flatness: radius of sharpness-aware minimization, of the step uphill before each gradient, over all weights; 0 for
-            none, above it a step takes twice as long (Foret et al., ICLR 2021). Needs Keras on TensorFlow.
+            none, above it a step takes twice as long (Foret et al., ICLR 2021).
         label_smoothing: how far the targets are moved from 0 and 1, 0 to 1.
         ema: momentum of the exponential moving average of the weights; the average is what is validated and kept.
         degradation: strength of the quality histories, 0 to 1; see `degrade.draw`.

@@ -23,8 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 
-from facefake.blazeface import FULL_RANGE, BlazeFace
+from facefake.blazeface import FULL_RANGE
 from facefake.detection import Face, FaceDetector
+from facefake.mediapipe_faces import MediaPipeFaces
 from facefake.tiles import Box, Pyramid, View, overlap
 
 Pixels = NDArray[np.uint8]
@@ -149,12 +150,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 
-    models = BlazeFace(threads=1)
+    mediapipe = MediaPipeFaces(FULL_RANGE, threads=1)
 
     def single_pass(pixels: Pixels) -> list[Face]:
         height, width = pixels.shape[:2]
         view = View(width / 2, height / 2, max(width, height))
-        found = models.find(FULL_RANGE, Pyramid(pixels).render(view, FULL_RANGE.side))
+        found = mediapipe.find(Pyramid(pixels).render(view, FULL_RANGE.side))
         return [view.place(face) for face in found if face.score >= BASELINE_SCORE]
 
     rows = scenes(options.shared, options.portraits, options.seed)

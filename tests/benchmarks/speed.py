@@ -21,23 +21,24 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from facefake.alignment import align
-from facefake.blazeface import FULL_RANGE, BlazeFace
+from facefake.blazeface import FULL_RANGE, SHORT_RANGE, Model
 from facefake.bundle import KERAS_FILE, checked_file
 from facefake.cores import usable_cores
 from facefake.detector import FakeImageDetector
 from facefake.images import load_picture
+from facefake.mediapipe_faces import MediaPipeFaces
 from facefake.native import import_mediapipe
 from facefake.paths import model_file
 from facefake.tiles import Pyramid, View
@@ -149,86 +150,100 @@ def start(runs: int) -> None:
         row(name, value, value / seconds["import tensorflow"])
 
 
-@contextmanager
-def recording(detector: FakeImageDetector) -> Any:
-    """What the detector gives to its models while it works: pictures for MediaPipe, by model, and crops for LiteRT, by
-    the network's number."""
-    models, pools = detector._faces._models, detector._classifier._network._pools  # type: ignore[attr-defined]
-    find, scores = models.find, [pool.score for pool in pools]
-    looks: list[Any] = []
-    crops: list[Any] = []
+class Calls(NamedTuple):
+    """What a detector gives to its models: tiles for LiteRT by model, views for MediaPipe, crops for LiteRT by the
+    network's number."""
 
-    def recorded_find(model: Any, pixels: Any) -> Any:
-        looks.append((model, pixels))
+    tiles: list[tuple[Model, Any]]
+    views: list[Any]
+    crops: list[tuple[int, Any]]
+
+
+@contextmanager
+def recording(detector: FakeImageDetector) -> Iterator[Calls]:
+    """Its calls, while it works."""
+    calls = Calls([], [], [])
+    networks, mediapipe = detector._faces._networks, detector._faces._mediapipe
+    classifiers = detector._classifier._network._networks  # type: ignore[attr-defined]
+    find, find_again = networks.find, mediapipe.find
+    scores = [classifier.score for classifier in classifiers]
+
+    def recorded_find(model: Model, pixels: Any) -> Any:
+        calls.tiles.append((model, pixels))
         return find(model, pixels)
 
+    def recorded_find_again(pixels: Any) -> Any:
+        calls.views.append(pixels)
+        return find_again(pixels)
+
     def recorded_score(number: int, crop: Any) -> Any:
-        crops.append((number, crop[None].astype(np.float32)))
+        calls.crops.append((number, crop))
         return scores[number](crop)
 
-    models.find = recorded_find  # type: ignore[method-assign]
-    for number, pool in enumerate(pools):
-        pool.score = partial(recorded_score, number)
+    networks.find = recorded_find  # type: ignore[method-assign]
+    mediapipe.find = recorded_find_again  # type: ignore[method-assign]
+    for number, classifier in enumerate(classifiers):
+        classifier.score = partial(recorded_score, number)
     try:
-        yield looks, crops
+        yield calls
     finally:
-        models.find = find  # type: ignore[method-assign]
-        for pool, score in zip(pools, scores, strict=True):
-            pool.score = score
+        networks.find = find  # type: ignore[method-assign]
+        mediapipe.find = find_again  # type: ignore[method-assign]
+        for classifier, score in zip(classifiers, scores, strict=True):
+            classifier.score = score
+
+
+class Bare:
+    """LiteRT's interpreters, one of each network, and their bare calls."""
+
+    def __init__(self, contents: dict[Any, bytes]) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._interpreters = {}
+        for key, content in contents.items():
+            self._interpreters[key] = Interpreter(model_content=content, num_threads=1)
+            self._interpreters[key].allocate_tensors()
+        self._inputs = {key: each.get_input_details()[0]["index"] for key, each in self._interpreters.items()}
+
+    def __call__(self, key: Any, pixels: Any) -> None:
+        self._interpreters[key].set_tensor(self._inputs[key], pixels)
+        self._interpreters[key].invoke()
 
 
 class Floor:
     """The bare calls that a picture's result needs, in the same number of threads, with nothing in between."""
 
-    def __init__(self, looks: list[Any], crops: list[Any], contents: list[bytes], threads: int) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
+    def __init__(self, calls: Calls, contents: list[bytes], threads: int) -> None:
         mediapipe = import_mediapipe()
+        self._tiles = [(model, pixels[None].astype(np.float32)) for model, pixels in calls.tiles]
+        self._crops = [(number, crop[None].astype(np.float32)) for number, crop in calls.crops]
+        self._views = [
+            mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=pixels) for pixels in calls.views
+        ]
         # As many of each as the detector has: two of MediaPipe's for every core, where there are several.
         at_once = 2 * threads if threads > 1 else 1
-        self._looks = looks
-        self._images = [
-            (model, mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=pixels))
-            for model, pixels in looks
-        ]
-        self._crops = crops
-        self._models = [BlazeFace(1) for _ in range(at_once)]
-        self._networks = []
-        for _ in range(threads):
-            interpreters = [Interpreter(model_content=content, num_threads=1) for content in contents]
-            for interpreter in interpreters:
-                interpreter.allocate_tensors()
-            self._networks.append(interpreters)
-        self._inputs = [interpreter.get_input_details()[0]["index"] for interpreter in interpreters]
-        self._detection = ThreadPoolExecutor(at_once)
-        self._classification = ThreadPoolExecutor(threads)
-        self._opened = [
-            {model: bare._open(model) for model in {m for m, _ in looks}} for bare in self._models
-        ]
+        self._faces = [MediaPipeFaces(SHORT_RANGE, 1) for _ in range(at_once)]
+        self._opened = [faces._open() for faces in self._faces]
+        networks: dict[Any, bytes] = dict(enumerate(contents))
+        networks |= {model: model_file(model.file).read_bytes() for model in (SHORT_RANGE, FULL_RANGE)}
+        self._bare = [Bare(networks) for _ in range(threads)]
+        self._pool = ThreadPoolExecutor(at_once)
 
     def detection(self) -> None:
-        def work(opened: Any, images: Iterable[Any]) -> None:
-            for model, image in images:
-                opened[model].detect(image)
-
-        shared = iter(self._images)  # each takes the next one, as the detector's threads do
-        list(self._detection.map(lambda opened: work(opened, shared), self._opened))
+        self._shared(self._bare, self._tiles)
+        shared = iter(self._views)  # each takes the next one, as the detector's threads do
+        list(self._pool.map(lambda opened: [opened.detect(view) for view in shared], self._opened))
 
     def classification(self) -> None:
-        def work(interpreters: Any, crops: Iterable[Any]) -> None:
-            for number, crop in crops:
-                interpreters[number].set_tensor(self._inputs[number], crop)
-                interpreters[number].invoke()
+        self._shared(self._bare, self._crops)
 
-        shared = iter(self._crops)
-        list(self._classification.map(lambda each: work(each, shared), self._networks))
+    def _shared(self, bare: list[Bare], work: list[tuple[Any, Any]]) -> None:
+        shared = iter(work)
+        list(self._pool.map(lambda each: [each(*item) for item in shared], bare))
 
     def close(self) -> None:
-        for models in self._models:
-            models.close()
-        for opened in self._opened:
-            for each in opened.values():
-                each.close()
+        for faces in self._faces:
+            faces.close()
 
 
 def plain_way(data: bytes, detector: FakeImageDetector) -> Callable[[], int]:
@@ -237,13 +252,13 @@ def plain_way(data: bytes, detector: FakeImageDetector) -> Callable[[], int]:
 
     bundle = detector.bundle
     network = load_keras(checked_file(bundle, KERAS_FILE), KERAS_FILE)
-    models = BlazeFace(1)
+    mediapipe = MediaPipeFaces(FULL_RANGE, 1)
 
     def run() -> int:
         pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
         height, width = pixels.shape[:2]
         view = View(width / 2, height / 2, max(width, height))
-        found = models.find(FULL_RANGE, Pyramid(pixels).render(view, FULL_RANGE.side))
+        found = mediapipe.find(Pyramid(pixels).render(view, FULL_RANGE.side))
         for face in found:
             crop = align(pixels, view.place(face), bundle.side, bundle.margin)
             network.predict(crop[None].astype(np.float32), verbose=0)
@@ -255,14 +270,10 @@ def plain_way(data: bytes, detector: FakeImageDetector) -> Callable[[], int]:
 def stages(runs: int, data: bytes, threads: int) -> tuple[dict[str, float], int, int]:
     """Median seconds of a picture's stages and of their bare calls; how many faces it has, and how many looks."""
     with FakeImageDetector(threads=threads) as detector:
-        with recording(detector) as (looks, crops):
+        with recording(detector) as calls:
             judged = len(detector.analyze(data).faces)
-        floor = Floor(
-            looks,
-            crops,
-            [checked_file(detector.bundle, name) for name in detector.bundle.litert_files],
-            threads,
-        )
+        contents = [checked_file(detector.bundle, name) for name in detector.bundle.litert_files]
+        floor = Floor(calls, contents, threads)
         loaded = load_picture(data)
         found = detector._faces.detect(loaded.pixels)
         tasks: dict[str, Callable[[], object]] = {
@@ -276,7 +287,7 @@ def stages(runs: int, data: bytes, threads: int) -> tuple[dict[str, float], int,
         }
         seconds = by_turns(runs, tasks)
         floor.close()
-    return seconds, judged, len(looks)
+    return seconds, judged, len(calls.tiles) + len(calls.views)
 
 
 def picture(runs: int) -> None:

@@ -1,0 +1,84 @@
+"""MediaPipe's face detector: opened once, quietly, and shared by threads."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facefake.blazeface import LOWEST_SCORE, Model
+from facefake.native import import_mediapipe, naming_missing_libraries, quiet
+from facefake.paths import model_file
+from facefake.pool import Pool
+from facefake.tiles import Face
+
+
+class MediaPipeFaces:
+    """MediaPipe's `FaceDetector` with one of its models, on at most `threads` threads at once.
+
+    MediaPipe releases the interpreter's lock while it computes, but one of its objects does one thing at a time, so each
+    thread takes its own. They are opened when first needed, and closed by `close()`, with this object, or at the exit.
+    """
+
+    def __init__(self, model: Model, threads: int) -> None:
+        self._model = model
+        self._pool = Pool(self._open, threads)
+        self._opened: list[Any] = []
+        self.close = weakref.finalize(self, _close, self._opened)
+
+    def find(self, pixels: NDArray[np.uint8]) -> list[Face]:
+        """The faces in uint8 (side, side, 3) RGB, in units of the side; boxes are rounded to whole pixels.
+
+        Raises:
+            MissingLibraryError: a system library is missing.
+            ModelError: the model's file is missing.
+        """
+        with self._pool.one() as detector:
+            return [_face(found, len(pixels)) for found in detector.detect(_image(pixels)).detections]
+
+    def _open(self) -> Any:
+        path = os.fspath(model_file(self._model.file))
+        tasks = import_mediapipe().tasks
+        # MediaPipe loads its shared library here, not when it is imported.
+        with quiet(), naming_missing_libraries():
+            opened = tasks.vision.FaceDetector.create_from_options(
+                tasks.vision.FaceDetectorOptions(
+                    base_options=tasks.BaseOptions(model_asset_path=path),
+                    min_detection_confidence=LOWEST_SCORE,
+                )
+            )
+            self._opened.append(opened)
+            # The first one chats as well, or in one process of sixty the second: it depends on where in
+            # memory the network's input happens to lie.
+            for _ in range(4):
+                opened.detect(_image(np.zeros((self._model.side, self._model.side, 3), np.uint8)))
+        return opened
+
+
+def _close(opened: list[Any]) -> None:
+    with quiet():
+        for detector in opened:
+            try:
+                detector.close()
+            except RuntimeError:
+                # The interpreter is exiting and MediaPipe's threads are gone: nothing is left to close, but
+                # MediaPipe's own finaliser would try again and print a traceback.
+                detector._handle = None
+
+
+def _image(pixels: NDArray[np.uint8]) -> Any:
+    mediapipe = import_mediapipe()
+    return mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=pixels)
+
+
+def _face(found: Any, side: int) -> Face:
+    box = found.bounding_box
+    left, top = box.origin_x / side, box.origin_y / side
+    return Face(
+        box=(left, top, left + box.width / side, top + box.height / side),
+        keypoints=tuple((float(point.x), float(point.y)) for point in found.keypoints),
+        score=float(found.categories[0].score),
+    )
