@@ -1,14 +1,14 @@
-"""MediaPipe's two face-detection networks, BlazeFace for short range and for full range, run bare by LiteRT.
+"""MediaPipe's full-range face-detection network, run bare by LiteRT: what looks at every tile of a picture.
 
 Bazarevsky et al., "BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs", 2019 (arXiv:1907.05047). What
-surrounds them is as in MediaPipe's own graph: anchors, scores and the weighted mean of overlapping findings.
+surrounds it is as in MediaPipe's own graph: anchors, scores, the weighted mean of overlapping findings, boxes in whole
+pixels. So it finds what MediaPipe finds, but does not hand each tile from thread to thread.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,61 +19,44 @@ from facefake.paths import model_file
 from facefake.pool import Pool
 from facefake.tiles import Face, overlaps
 
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """One of the two networks.
-
-    Attributes:
-        file: its name in the folder of models.
-        side: of the square pictures that it sees, in pixels.
-        grids: of its anchors, one grid after the other: how many a side, and how many at each place.
-    """
-
-    file: str
-    side: int
-    grids: tuple[tuple[int, int], ...]
-
-    def anchors(self) -> NDArray[np.float64]:
-        """The places (n, 2) that findings are counted from, x and y in units of the side."""
-        return np.concatenate([_grid(places, each) for places, each in self.grids])
-
-
-SHORT_RANGE = Model("face_detection_short_range.tflite", 128, ((16, 2), (8, 6)))
-FULL_RANGE = Model("face_detection_full_range_sparse.tflite", 192, ((48, 1),))
+FULL_RANGE = "face_detection_full_range_sparse.tflite"
+FULL_RANGE_SIDE = 192
+"""Side, in pixels, of the square pictures that the network sees."""
 
 LOWEST_SCORE = 0.3
 """Findings with a lower score are not reported."""
 
+_PLACES = 48  # a side: the grid of anchors, one at each place
 _SAME = 0.3  # intersection over union from which two findings are of one face
 _POINTS = 8  # centre, size and six keypoints
 
 
 class BlazeFace:
-    """Runs the networks, on at most `threads` threads at once; opens each when it is first needed."""
+    """Runs the network, on at most `threads` threads at once; opens it when it is first needed."""
 
     def __init__(self, threads: int) -> None:
-        self._pools = {model: Pool(partial(_Network, model), threads) for model in (SHORT_RANGE, FULL_RANGE)}
+        self._networks = Pool(_Network, threads)
 
-    def find(self, model: Model, pixels: NDArray[np.uint8]) -> list[Face]:
-        """The faces in uint8 (model.side, model.side, 3) RGB, best first, in units of the side.
+    def find(self, pixels: NDArray[np.uint8]) -> list[Face]:
+        """The faces in uint8 (192, 192, 3) RGB, best first, in units of the side.
 
         Raises:
             ModelError: the model's file is missing.
         """
-        with self._pools[model].one() as network:
+        with self._networks.one() as network:
             return network(pixels)
 
 
 class _Network:
-    def __init__(self, model: Model) -> None:
+    def __init__(self) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
         with quiet():
-            self._interpreter: Any = Interpreter(str(model_file(model.file)), num_threads=1)
+            self._interpreter: Any = Interpreter(str(model_file(FULL_RANGE)), num_threads=1)
             self._interpreter.allocate_tensors()
-        self._side = model.side
-        self._anchors = model.anchors()
+        centres = (np.arange(_PLACES) + 0.5) / _PLACES
+        y, x = np.meshgrid(centres, centres, indexing="ij")
+        self._anchors = np.stack([x.ravel(), y.ravel()], axis=1)
         self._input = self._interpreter.get_input_details()[0]["index"]
         outputs = {d["shape"][-1]: d["index"] for d in self._interpreter.get_output_details()}
         self._points, self._scores = outputs[2 * _POINTS], outputs[1]
@@ -87,18 +70,12 @@ class _Network:
             return []
         scores = 1 / (1 + np.exp(-logits[chosen].astype(np.float64)))
         points = self._interpreter.get_tensor(self._points)[0, chosen].astype(np.float64)
-        points = points.reshape(-1, _POINTS, 2) / self._side
+        points = points.reshape(-1, _POINTS, 2) / FULL_RANGE_SIDE
         size = points[:, 1] / 2
         points += self._anchors[chosen, None]
         points[:, 1] = points[:, 0] + size
         points[:, 0] -= size
-        return _suppressed(points, scores)
-
-
-def _grid(places: int, each: int) -> NDArray[np.float64]:
-    centres = (np.arange(places) + 0.5) / places
-    y, x = np.meshgrid(centres, centres, indexing="ij")
-    return np.repeat(np.stack([x.ravel(), y.ravel()], axis=1), each, axis=0)
+        return [_in_whole_pixels(face) for face in _suppressed(points, scores)]
 
 
 def _suppressed(points: NDArray[np.float64], scores: NDArray[np.float64]) -> list[Face]:
@@ -116,8 +93,16 @@ def _suppressed(points: NDArray[np.float64], scores: NDArray[np.float64]) -> lis
         same[0] = True  # also where it has no size
         box_and_keypoints = np.average(points[order[same]], axis=0, weights=scores[order[same]])
         (left, top), (right, bottom), *keypoints = box_and_keypoints.tolist()
-        found.append(
-            Face((left, top, right, bottom), tuple((x, y) for x, y in keypoints), float(scores[order[0]]))
-        )
+        score = float(scores[order[0]])
+        found.append(Face((left, top, right, bottom), tuple((x, y) for x, y in keypoints), score))
         order = order[~same]
     return found
+
+
+def _in_whole_pixels(face: Face) -> Face:
+    """With the box that MediaPipe gives: a finer one moves crops from where the classifier was trained to see them."""
+    left, top, right, bottom = (edge * FULL_RANGE_SIDE for edge in face.box)
+    x, y = max(0, int(left)), max(0, int(top))
+    edges = [x, y, x + int(right - left), y + int(bottom - top)]
+    left, top, right, bottom = (edge / FULL_RANGE_SIDE for edge in edges)
+    return replace(face, box=(left, top, right, bottom))

@@ -10,9 +10,9 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from facefake.blazeface import FULL_RANGE, SHORT_RANGE, BlazeFace, Model
+from facefake.blazeface import FULL_RANGE_SIDE, BlazeFace
 from facefake.cores import threads_of_one
-from facefake.mediapipe_faces import MediaPipeFaces
+from facefake.mediapipe_faces import SHORT_RANGE, SHORT_RANGE_SIDE, MediaPipeFaces
 from facefake.reading import LONGEST_SIDE
 from facefake.tiles import Face, Pyramid, View, average, merge, overlap, tile
 
@@ -25,9 +25,6 @@ _FLAT = 3.0  # grey levels: a tile of less contrast holds no face; the flattest 
 _PADDED = 1.5  # sides of the picture: the short-range model needs room around a face that fills the frame
 _CANDIDATE = 0.5  # score at first sight that earns a second look
 _SECOND_LOOKS = (2.0, 3.0)  # sides of the views of a second look, in sides of the candidate
-_SECOND_SIDE = (
-    2 * SHORT_RANGE.side
-)  # pixels: MediaPipe rounds boxes to whole ones, so twice its input halves the error
 _BELIEVED = 0.68  # score after the second look
 _DOUBTFUL = 0.5  # score that is enough for a large face, or in a crowd
 _SURE = 0.8  # score of the faces that make up a crowd
@@ -43,11 +40,11 @@ class FaceDetector:
 
     Tiles of the picture go through MediaPipe's full-range network, but for those that show nothing, as of a plain
     backdrop: the smallest tiles are those in which a face of `min_face` pixels is large enough to be seen, and
-    each next layer has tiles twice as large, up to the whole picture. The short-range network sees the whole
-    picture with a margin, for faces that fill it. LiteRT runs both bare, since most tiles hold nothing and
-    MediaPipe's own graph costs half as much again. MediaPipe's face detector then looks at each candidate,
-    enlarged and upright: hands, knees and buttons are thrown out, and faces are measured more finely. In a crowd
-    a doubtful candidate is believed sooner, if it is as large as the faces around it.
+    each next layer has tiles twice as large, up to the whole picture. LiteRT runs it bare, since most tiles hold
+    nothing and MediaPipe's own graph costs half as much again. MediaPipe's short-range face detector sees the
+    whole picture with a margin, for faces that fill it, and looks again at each candidate, enlarged and upright:
+    hands, knees and buttons are thrown out, and faces are measured more finely. In a crowd a doubtful candidate
+    is believed sooner, if it is as large as the faces around it.
 
     The same picture gives the same faces, however many threads there are. Safe to use from several threads at
     once, but not in a process forked from the one that made it. The models are opened when first needed.
@@ -69,7 +66,7 @@ class FaceDetector:
             raise ValueError(f"expected min_face to be at least {_LEAST_FACE} pixels, got {min_face!r}")
         threads = threads_of_one(threads)
         self.min_face = float(min_face)
-        self._networks = BlazeFace(threads)
+        self._network = BlazeFace(threads)
         # MediaPipe hands each look from thread to thread: with one more for every core, none of them waits.
         at_once = 2 * threads if threads > 1 else 1
         self._mediapipe = MediaPipeFaces(SHORT_RANGE, at_once)
@@ -128,35 +125,32 @@ class FaceDetector:
     def _first_look(self, pyramid: Pyramid) -> list[Face]:
         width, height = pyramid.width, pyramid.height
         longest = max(width, height)
-        looks: list[tuple[Model, View]] = [
-            (SHORT_RANGE, View(width / 2, height / 2, longest * _PADDED)),
-            (FULL_RANGE, View(width / 2, height / 2, longest)),
-        ]
+        views = [View(width / 2, height / 2, longest)]
         side = self.min_face / _SMALLEST_SHARE
         while side < longest * _COARSEST_TILE:
             tiles = tile(width, height, side)
-            looks += [
-                (FULL_RANGE, view)
-                for view in tiles
-                if pyramid.contrast(view, side * _SMALLEST_SHARE) >= _FLAT
-            ]
+            views += [each for each in tiles if pyramid.contrast(each, side * _SMALLEST_SHARE) >= _FLAT]
             side *= 2
+        close_up = self._second.submit(self._measure, pyramid, View(width / 2, height / 2, longest * _PADDED))
 
-        def find(look: tuple[Model, View]) -> list[Face]:
-            model, view = look
-            found = self._networks.find(model, pyramid.render(view, model.side))
-            return [face for face in map(view.place, found) if not view.cuts(face, width, height)]
+        def find(view: View) -> list[Face]:
+            return list(map(view.place, self._network.find(pyramid.render(view, FULL_RANGE_SIDE))))
 
-        return [face for found in self._first.map(find, looks) for face in found]
+        found = [
+            face
+            for view, faces in zip(views, self._first.map(find, views), strict=True)
+            for face in faces
+            if not view.cuts(face, width, height)
+        ]
+        return [*close_up.result(), *found]
+
+    def _measure(self, pyramid: Pyramid, view: View) -> list[Face]:
+        return list(map(view.place, self._mediapipe.find(pyramid.render(view, SHORT_RANGE_SIDE))))
 
     def _second_look(self, pyramid: Pyramid, candidates: Sequence[Face]) -> list[Face]:
         """The candidates with a score from all looks at them, measured on the second ones."""
-
-        def find(view: View) -> list[Face]:
-            return list(map(view.place, self._mediapipe.find(pyramid.render(view, _SECOND_SIDE))))
-
         views = [View.around(face, scale) for face in candidates for scale in _SECOND_LOOKS]
-        answers = self._second.map(find, views)
+        answers = self._second.map(lambda view: self._measure(pyramid, view), views)
         seen = []
         for face in candidates:
             again = []

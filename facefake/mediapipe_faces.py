@@ -9,21 +9,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facefake.blazeface import LOWEST_SCORE, Model
+from facefake.blazeface import LOWEST_SCORE
 from facefake.native import import_mediapipe, naming_missing_libraries, quiet
 from facefake.paths import model_file
 from facefake.pool import Pool
 from facefake.tiles import Face
 
+SHORT_RANGE = "face_detection_short_range.tflite"
+SHORT_RANGE_SIDE = 256
+"""Side, in pixels, of the square pictures to give it: boxes are in whole ones, so twice its input halves the error."""
+
 
 class MediaPipeFaces:
-    """MediaPipe's `FaceDetector` with one of its models, on at most `threads` threads at once.
+    """MediaPipe's `FaceDetector` with one of its models, a file's name, on at most `threads` threads at once.
 
     MediaPipe releases the interpreter's lock while it computes, but one of its objects does one thing at a time, so each
     thread takes its own. They are opened when first needed, and closed by `close()`, with this object, or at the exit.
     """
 
-    def __init__(self, model: Model, threads: int) -> None:
+    def __init__(self, model: str, threads: int) -> None:
         self._model = model
         self._pool = Pool(self._open, threads)
         self._opened: list[Any] = []
@@ -40,7 +44,7 @@ class MediaPipeFaces:
             return [_face(found, len(pixels)) for found in detector.detect(_image(pixels)).detections]
 
     def _open(self) -> Any:
-        path = os.fspath(model_file(self._model.file))
+        path = os.fspath(model_file(self._model))
         tasks = import_mediapipe().tasks
         # MediaPipe loads its shared library here, not when it is imported.
         with quiet(), naming_missing_libraries():
@@ -54,7 +58,7 @@ class MediaPipeFaces:
             # The first one chats as well, or in one process of sixty the second: it depends on where in
             # memory the network's input happens to lie.
             for _ in range(4):
-                opened.detect(_image(np.zeros((self._model.side, self._model.side, 3), np.uint8)))
+                opened.detect(_image(np.zeros((SHORT_RANGE_SIDE, SHORT_RANGE_SIDE, 3), np.uint8)))
         return opened
 
 

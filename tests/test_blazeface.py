@@ -8,41 +8,37 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from facefake.blazeface import FULL_RANGE, SHORT_RANGE, BlazeFace, Model, _suppressed
+from facefake.blazeface import FULL_RANGE, FULL_RANGE_SIDE, BlazeFace, _suppressed
 from facefake.mediapipe_faces import MediaPipeFaces
 from facefake.tiles import Pyramid, tile
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 
 
-@pytest.fixture(scope="module", params=[SHORT_RANGE, FULL_RANGE], ids=["short", "full"])
-def model(request: pytest.FixtureRequest) -> Model:
-    return request.param
-
-
 @pytest.fixture(scope="module")
-def mediapipe(model: Model) -> Iterator[MediaPipeFaces]:
-    mediapipe = MediaPipeFaces(model, threads=1)
+def mediapipe() -> Iterator[MediaPipeFaces]:
+    mediapipe = MediaPipeFaces(FULL_RANGE, threads=1)
     yield mediapipe
     mediapipe.close()
 
 
-def test_finds_what_mediapipe_s_own_detector_finds(model: Model, mediapipe: MediaPipeFaces) -> None:
-    networks = BlazeFace(threads=1)
+@pytest.mark.parametrize("side", [200, 400, 800])
+def test_finds_what_mediapipe_s_own_detector_finds(mediapipe: MediaPipeFaces, side: int) -> None:
+    network = BlazeFace(threads=1)
     pyramid = Pyramid(np.asarray(Image.open(SAMPLES / "group.jpg")))
-    compared = 0
-    for view in tile(pyramid.width, pyramid.height, 400):
-        pixels = pyramid.render(view, model.side)
-        expected, found = mediapipe.find(pixels), networks.find(model, pixels)
+    compared, beyond = 0, 0
+    for view in tile(pyramid.width, pyramid.height, side):
+        pixels = pyramid.render(view, FULL_RANGE_SIDE)
+        expected, found = mediapipe.find(pixels), network.find(pixels)
         assert len(found) == len(expected)
         for one, other in zip(found, expected, strict=True):
             assert one.score == pytest.approx(other.score, abs=1e-4)
             assert np.array(one.keypoints) == pytest.approx(np.array(other.keypoints), abs=1e-4)
-            # MediaPipe cuts edges to whole pixels, and moves boxes that reach beyond its picture into it.
-            if min(one.box[:2]) >= 0:
-                assert np.array(one.box) == pytest.approx(np.array(other.box), abs=2 / model.side)
-                compared += 1
-    assert compared > 10
+            assert one.box == pytest.approx(other.box, abs=1e-6)
+            compared += 1
+            beyond += 0 in one.box[:2]
+    assert compared >= 10
+    assert beyond or side > 200, "a box that begins beyond the picture is moved into it"
 
 
 def points(left: float, keypoint: float) -> NDArray[np.float64]:

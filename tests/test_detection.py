@@ -373,13 +373,14 @@ def test_what_a_signal_handler_raises_leaves_the_models_to_end_their_looks(
     handler = signal.signal(signal.SIGUSR1, strike)
     try:
         with FaceDetector(threads=1) as detector:
-            monkeypatch.setattr(detector._networks, "find", find)
+            monkeypatch.setattr(detector._network, "find", find)
+            monkeypatch.setattr(detector._mediapipe, "find", lambda _: [])
             with pytest.raises(_Struck):
                 detector.detect(np.zeros((8, 8, 3), np.uint8))
             assert detector.detect(np.zeros((8, 8, 3), np.uint8)) == []
     finally:
         signal.signal(signal.SIGUSR1, handler)
-    assert len(ended) >= 3, "the look that was struck, and both of the second picture"
+    assert len(ended) == 2, "the look that was struck, and that of the second picture"
 
 
 # The native side -------------------------------------------------------------------------------------
@@ -414,8 +415,6 @@ from facefake.detection import FaceDetector
 
 assert not {{"mediapipe", "cv2", "tensorflow"}} & set(sys.modules), "imported before they are needed"
 detector = FaceDetector(threads=2)
-assert not detector.detect(np.random.default_rng(0).integers(0, 256, (700, 900, 3), dtype=np.uint8))
-assert "mediapipe" not in sys.modules, "imported where there is nothing to look at twice"
 assert detector.detect(np.asarray(Image.open("samples/astronaut.jpg")))
 assert "mediapipe" in sys.modules
 assert not {{"tensorflow", "sounddevice"}} & set(sys.modules)

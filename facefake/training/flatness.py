@@ -29,9 +29,7 @@ def sharpness_aware(network: keras.Model, radius: float) -> keras.Model:
     backends = {"tensorflow": _on_tensorflow, "torch": _on_torch, "jax": _on_jax}
     backend = keras.backend.backend()
     if backend not in backends:
-        raise ModelError(
-            f"expected Keras on {', '.join(backends)} for a recipe with flatness, got {backend}"
-        )
+        raise ModelError(f"expected Keras on {', '.join(backends)} for a recipe with flatness, got {backend}")
     return backends[backend](radius)(network.input, network.output)
 
 
@@ -115,7 +113,9 @@ def _on_jax(radius: float) -> Any:
             here = super().compute_loss_and_updates
             if not options.get("training"):
                 return here(weights, others, *rest, **options)
-            (_, (loss, *_)), gradients = jax.value_and_grad(here, has_aux=True)(weights, others, *rest, **options)
+            (_, (loss, *_)), gradients = jax.value_and_grad(here, has_aux=True)(
+                weights, others, *rest, **options
+            )
             uphill = jax.lax.stop_gradient(_uphill(gradients, radius))
             above = [own + step for own, step in zip(weights, uphill, strict=True)]
             highest, (_, *updates) = here(above, others, *rest, **options)

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 
-from facefake.blazeface import FULL_RANGE
+from facefake.blazeface import FULL_RANGE, FULL_RANGE_SIDE
 from facefake.detection import Face, FaceDetector
 from facefake.mediapipe_faces import MediaPipeFaces
 from facefake.tiles import Box, Pyramid, View, overlap
@@ -155,7 +155,7 @@ def main() -> None:
     def single_pass(pixels: Pixels) -> list[Face]:
         height, width = pixels.shape[:2]
         view = View(width / 2, height / 2, max(width, height))
-        found = mediapipe.find(Pyramid(pixels).render(view, FULL_RANGE.side))
+        found = mediapipe.find(Pyramid(pixels).render(view, FULL_RANGE_SIDE))
         return [view.place(face) for face in found if face.score >= BASELINE_SCORE]
 
     rows = scenes(options.shared, options.portraits, options.seed)

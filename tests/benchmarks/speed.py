@@ -33,12 +33,12 @@ import numpy as np
 from PIL import Image
 
 from facefake.alignment import align
-from facefake.blazeface import FULL_RANGE, SHORT_RANGE, Model
+from facefake.blazeface import FULL_RANGE, FULL_RANGE_SIDE
 from facefake.bundle import KERAS_FILE, checked_file
 from facefake.cores import usable_cores
 from facefake.detector import FakeImageDetector
 from facefake.images import load_picture
-from facefake.mediapipe_faces import MediaPipeFaces
+from facefake.mediapipe_faces import SHORT_RANGE, MediaPipeFaces
 from facefake.native import import_mediapipe
 from facefake.paths import model_file
 from facefake.tiles import Pyramid, View
@@ -151,10 +151,10 @@ def start(runs: int) -> None:
 
 
 class Calls(NamedTuple):
-    """What a detector gives to its models: tiles for LiteRT by model, views for MediaPipe, crops for LiteRT by the
-    network's number."""
+    """What a detector gives to its models: tiles for LiteRT, views for MediaPipe, crops for LiteRT by the network's
+    number."""
 
-    tiles: list[tuple[Model, Any]]
+    tiles: list[Any]
     views: list[Any]
     crops: list[tuple[int, Any]]
 
@@ -163,14 +163,14 @@ class Calls(NamedTuple):
 def recording(detector: FakeImageDetector) -> Iterator[Calls]:
     """Its calls, while it works."""
     calls = Calls([], [], [])
-    networks, mediapipe = detector._faces._networks, detector._faces._mediapipe
+    network, mediapipe = detector._faces._network, detector._faces._mediapipe
     classifiers = detector._classifier._network._networks  # type: ignore[attr-defined]
-    find, find_again = networks.find, mediapipe.find
+    find, find_again = network.find, mediapipe.find
     scores = [classifier.score for classifier in classifiers]
 
-    def recorded_find(model: Model, pixels: Any) -> Any:
-        calls.tiles.append((model, pixels))
-        return find(model, pixels)
+    def recorded_find(pixels: Any) -> Any:
+        calls.tiles.append(pixels)
+        return find(pixels)
 
     def recorded_find_again(pixels: Any) -> Any:
         calls.views.append(pixels)
@@ -180,14 +180,14 @@ def recording(detector: FakeImageDetector) -> Iterator[Calls]:
         calls.crops.append((number, crop))
         return scores[number](crop)
 
-    networks.find = recorded_find  # type: ignore[method-assign]
+    network.find = recorded_find  # type: ignore[method-assign]
     mediapipe.find = recorded_find_again  # type: ignore[method-assign]
     for number, classifier in enumerate(classifiers):
         classifier.score = partial(recorded_score, number)
     try:
         yield calls
     finally:
-        networks.find = find  # type: ignore[method-assign]
+        network.find = find  # type: ignore[method-assign]
         mediapipe.find = find_again  # type: ignore[method-assign]
         for classifier, score in zip(classifiers, scores, strict=True):
             classifier.score = score
@@ -215,7 +215,7 @@ class Floor:
 
     def __init__(self, calls: Calls, contents: list[bytes], threads: int) -> None:
         mediapipe = import_mediapipe()
-        self._tiles = [(model, pixels[None].astype(np.float32)) for model, pixels in calls.tiles]
+        self._tiles = [(FULL_RANGE, pixels[None].astype(np.float32)) for pixels in calls.tiles]
         self._crops = [(number, crop[None].astype(np.float32)) for number, crop in calls.crops]
         self._views = [
             mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=pixels) for pixels in calls.views
@@ -225,7 +225,7 @@ class Floor:
         self._faces = [MediaPipeFaces(SHORT_RANGE, 1) for _ in range(at_once)]
         self._opened = [faces._open() for faces in self._faces]
         networks: dict[Any, bytes] = dict(enumerate(contents))
-        networks |= {model: model_file(model.file).read_bytes() for model in (SHORT_RANGE, FULL_RANGE)}
+        networks[FULL_RANGE] = model_file(FULL_RANGE).read_bytes()
         self._bare = [Bare(networks) for _ in range(threads)]
         self._pool = ThreadPoolExecutor(at_once)
 
@@ -258,7 +258,7 @@ def plain_way(data: bytes, detector: FakeImageDetector) -> Callable[[], int]:
         pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
         height, width = pixels.shape[:2]
         view = View(width / 2, height / 2, max(width, height))
-        found = mediapipe.find(Pyramid(pixels).render(view, FULL_RANGE.side))
+        found = mediapipe.find(Pyramid(pixels).render(view, FULL_RANGE_SIDE))
         for face in found:
             crop = align(pixels, view.place(face), bundle.side, bundle.margin)
             network.predict(crop[None].astype(np.float32), verbose=0)
@@ -456,9 +456,7 @@ def main() -> None:
     unknown = set(options.parts) - set(parts)
     if unknown:
         parser.error(f"expected parts out of {', '.join(parts)}, got {', '.join(sorted(unknown))}")
-    print(
-        f"{usable_cores()} cores, {model_file(FULL_RANGE.file).name}, bundle {FakeImageDetector().bundle.label}"
-    )
+    print(f"{usable_cores()} cores, {FULL_RANGE}, bundle {FakeImageDetector().bundle.label}")
     for name, part in parts.items():
         if name in options.parts or not options.parts:
             part()

@@ -25,7 +25,9 @@ def test_the_training_code_does_not_care_about_its_backend():
                 imported |= {name.name.split(".")[0] for name in node.names}
             if isinstance(node, ast.ImportFrom) and node.module:
                 imported.add(node.module.split(".")[0])
-        allowed = {"export.py": {"tensorflow"}, "flatness.py": {"tensorflow", "torch", "jax"}}.get(path.name, set())
+        allowed = {"export.py": {"tensorflow"}, "flatness.py": {"tensorflow", "torch", "jax"}}.get(
+            path.name, set()
+        )
         assert imported & {"tensorflow", "tf_keras", "torch", "jax"} <= allowed, path.name
 
 
