@@ -100,7 +100,7 @@ def _suppressed(points: NDArray[np.float64], scores: NDArray[np.float64]) -> lis
 
 
 def _in_whole_pixels(face: Face) -> Face:
-    """With the box that MediaPipe gives: a finer one moves crops from where the classifier was trained to see them."""
+    """With the box that MediaPipe gives: a finer one moves crops, and the calibration is of these."""
     left, top, right, bottom = (edge * FULL_RANGE_SIDE for edge in face.box)
     x, y = max(0, int(left)), max(0, int(top))
     edges = [x, y, x + int(right - left), y + int(bottom - top)]
