@@ -6,6 +6,7 @@ import math
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
@@ -157,35 +158,37 @@ class _Shared:
     """One network, shared by threads. Its first interpreter is opened at once, to see what the file holds."""
 
     def __init__(self, content: bytes, side: int, threads: int, name: str) -> None:
-        self._content, self._side, self.name = content, side, name
-        self._interpreters = Pool(self._open, threads)
-        with self._interpreters.one():
-            pass
+        self.name = name
+        # Not a method: the pool would keep this object alive until the next garbage collection.
+        self._interpreters = Pool(partial(_open, content, side, name), threads)
+        with self._interpreters.one() as first:
+            self.map_shape = first.map_shape
 
     def score(self, crop: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """``logit`` and ``map`` of one crop."""
         with self._interpreters.one() as interpreter:
             return interpreter(crop[None].astype(np.float32))
 
-    def _open(self) -> _Interpreter:
-        shape = (1, self._side, self._side, 3)
-        try:
-            with quiet():
-                interpreter = _Interpreter(self._content)
-                outputs = interpreter(np.zeros(shape, np.float32))
-        except (ValueError, RuntimeError, KeyError, TypeError, MemoryError) as error:
-            raise ModelError(f"{self.name}: expected a network from crops {shape}, got: {error}") from error
-        if set(outputs) != {"logit", "map"} or outputs["logit"].size != 1 or outputs["map"].ndim != 3:
-            shapes = {key: value.shape for key, value in outputs.items()}
-            raise ModelError(
-                f"{self.name}: expected a network to one logit and a map (1, h, w), got {shapes}"
-            )
-        self.map_shape = outputs["map"].shape[1:]
-        return interpreter
+
+def _open(content: bytes, side: int, name: str) -> _Interpreter:
+    shape = (1, side, side, 3)
+    try:
+        with quiet():
+            interpreter = _Interpreter(content)
+            outputs = interpreter(np.zeros(shape, np.float32))
+    except (ValueError, RuntimeError, KeyError, TypeError, MemoryError) as error:
+        raise ModelError(f"{name}: expected a network from crops {shape}, got: {error}") from error
+    if set(outputs) != {"logit", "map"} or outputs["logit"].size != 1 or outputs["map"].ndim != 3:
+        shapes = {key: value.shape for key, value in outputs.items()}
+        raise ModelError(f"{name}: expected a network to one logit and a map (1, h, w), got {shapes}")
+    interpreter.map_shape = outputs["map"].shape[1:]
+    return interpreter
 
 
 class _Interpreter:
     """One of LiteRT's interpreters, of one thread."""
+
+    map_shape: tuple[int, ...]
 
     def __init__(self, content: bytes) -> None:
         from ai_edge_litert.interpreter import Interpreter

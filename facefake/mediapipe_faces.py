@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,9 @@ class MediaPipeFaces:
     """
 
     def __init__(self, model: str, threads: int) -> None:
-        self._model = model
-        self._pool = Pool(self._open, threads)
         self._opened: list[Any] = []
+        # Not a method: the pool would keep this object alive, and so its models, until the next garbage collection.
+        self._pool = Pool(partial(_open, model, self._opened), threads)
         self.close = weakref.finalize(self, _close, self._opened)
 
     def find(self, pixels: NDArray[np.uint8]) -> list[Face]:
@@ -43,23 +44,24 @@ class MediaPipeFaces:
         with self._pool.one() as detector:
             return [_face(found, len(pixels)) for found in detector.detect(_image(pixels)).detections]
 
-    def _open(self) -> Any:
-        path = os.fspath(model_file(self._model))
-        tasks = import_mediapipe().tasks
-        # MediaPipe loads its shared library here, not when it is imported.
-        with quiet(), naming_missing_libraries():
-            opened = tasks.vision.FaceDetector.create_from_options(
-                tasks.vision.FaceDetectorOptions(
-                    base_options=tasks.BaseOptions(model_asset_path=path),
-                    min_detection_confidence=LOWEST_SCORE,
-                )
+
+def _open(model: str, all_opened: list[Any]) -> Any:
+    path = os.fspath(model_file(model))
+    tasks = import_mediapipe().tasks
+    # MediaPipe loads its shared library here, not when it is imported.
+    with quiet(), naming_missing_libraries():
+        opened = tasks.vision.FaceDetector.create_from_options(
+            tasks.vision.FaceDetectorOptions(
+                base_options=tasks.BaseOptions(model_asset_path=path),
+                min_detection_confidence=LOWEST_SCORE,
             )
-            self._opened.append(opened)
-            # The first one chats as well, or in one process of sixty the second: it depends on where in
-            # memory the network's input happens to lie.
-            for _ in range(4):
-                opened.detect(_image(np.zeros((SHORT_RANGE_SIDE, SHORT_RANGE_SIDE, 3), np.uint8)))
-        return opened
+        )
+        all_opened.append(opened)
+        # The first one chats as well, or in one process of sixty the second: it depends on where in
+        # memory the network's input happens to lie.
+        for _ in range(4):
+            opened.detect(_image(np.zeros((SHORT_RANGE_SIDE, SHORT_RANGE_SIDE, 3), np.uint8)))
+    return opened
 
 
 def _close(opened: list[Any]) -> None:

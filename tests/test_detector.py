@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import gc
 import io
 import json
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
@@ -194,3 +196,20 @@ def test_arguments_of_other_kinds_are_refused(tiny_bundle, settings, fault):
 def test_a_whole_number_of_numpy_is_one(tiny_bundle):
     with FakeImageDetector(tiny_bundle, max_faces=np.int64(3)) as detector:
         assert json.loads(json.dumps(asdict(detector.settings)))["max_faces"] == 3
+
+
+def test_the_models_go_with_the_detector_without_a_garbage_collection() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        detector = FakeImageDetector(threads=2)
+        detector.analyze(PORTRAIT)
+        models = [
+            weakref.ref(detector._faces._mediapipe),
+            weakref.ref(detector._faces._network),
+            *(weakref.ref(network) for network in detector._classifier._network._networks),  # type: ignore[attr-defined]
+        ]
+        del detector
+        assert [model() for model in models] == [None] * 4
+    finally:
+        gc.enable()

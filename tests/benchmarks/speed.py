@@ -38,7 +38,7 @@ from facefake.bundle import KERAS_FILE, checked_file
 from facefake.cores import usable_cores
 from facefake.detector import FakeImageDetector
 from facefake.images import load_picture
-from facefake.mediapipe_faces import SHORT_RANGE, MediaPipeFaces
+from facefake.mediapipe_faces import SHORT_RANGE, MediaPipeFaces, _open
 from facefake.native import import_mediapipe
 from facefake.paths import model_file
 from facefake.tiles import Pyramid, View
@@ -222,8 +222,7 @@ class Floor:
         ]
         # As many of each as the detector has: two of MediaPipe's for every core, where there are several.
         at_once = 2 * threads if threads > 1 else 1
-        self._faces = [MediaPipeFaces(SHORT_RANGE, 1) for _ in range(at_once)]
-        self._opened = [faces._open() for faces in self._faces]
+        self._opened = [_open(SHORT_RANGE, []) for _ in range(at_once)]
         networks: dict[Any, bytes] = dict(enumerate(contents))
         networks[FULL_RANGE] = model_file(FULL_RANGE).read_bytes()
         self._bare = [Bare(networks) for _ in range(threads)]
@@ -242,8 +241,8 @@ class Floor:
         list(self._pool.map(lambda each: [each(*item) for item in shared], bare))
 
     def close(self) -> None:
-        for faces in self._faces:
-            faces.close()
+        for opened in self._opened:
+            opened.close()
 
 
 def plain_way(data: bytes, detector: FakeImageDetector) -> Callable[[], int]:
