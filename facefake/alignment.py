@@ -110,6 +110,8 @@ def align(pixels: NDArray[np.uint8], face: Face, side: int, margin: float) -> ND
 def outside_share(face: Face, width: int, height: int, margin: float) -> float:
     """The share, 0 to 1, of a face's crop that lies beyond the edges of a picture of width × height pixels."""
     corners = crop_corners(face, margin)
+    if (corners >= 0).all() and (corners <= [width, height]).all():
+        return 0.0
     seen = corners
     for axis, sign, edge in ((0, 1, 0), (0, -1, width), (1, 1, 0), (1, -1, height)):
         seen = _cut_off(seen, sign * (seen[:, axis] - edge))

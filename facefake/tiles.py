@@ -92,11 +92,19 @@ class View:
 
         The box keeps its size and stays level: only its centre and the keypoints are turned.
         """
+        cos, sin = (
+            self.side * math.cos(math.radians(self.roll)),
+            self.side * math.sin(math.radians(self.roll)),
+        )
+
+        def there(point: Point) -> Point:
+            x, y = point[0] - 0.5, point[1] - 0.5
+            return self.x + cos * x - sin * y, self.y + sin * x + cos * y
+
         left, top, right, bottom = face.box
-        points = np.array([face.centre, *face.keypoints])
-        (x, y), *keypoints = (points @ self.matrix()[:, :2].T + self.matrix()[:, 2]).tolist()
+        x, y = there(face.centre)
         wide, high = (right - left) * self.side / 2, (bottom - top) * self.side / 2
-        return Face((x - wide, y - high, x + wide, y + high), tuple((u, v) for u, v in keypoints), face.score)
+        return Face((x - wide, y - high, x + wide, y + high), tuple(map(there, face.keypoints)), face.score)
 
     def cuts(self, face: Face, width: int, height: int) -> bool:
         """Whether a face touches an edge of this (level) view beyond which a picture of that size goes on."""

@@ -33,6 +33,7 @@ _SIDE_STEP = 4  # pixels: the AUC does not tell sizes apart more finely
 _BLURS = (0.0, 1.0, 1.5, 2.0, 3.0, 4.0)  # σ in pixels of the stored crop
 PROBED_A_SOURCE = 60
 _LEAST_FACES = 20
+_LEAST_SLOPE = 1e-3  # of probability's log-odds against logits: a temperature is above 0
 
 
 class _Limits(NamedTuple):
@@ -65,7 +66,7 @@ def calibrate(
         [score(scorer, store, numbers, side, margin, partial(wear, tier=tier)) for tier in TIERS]
     )
     labels = np.array([store.crops[n].example.label == "fake" for n in numbers])
-    sources = np.array([f"{store.crops[n].example.kind}/{store.crops[n].example.source}" for n in numbers])
+    sources = _sources(store, numbers)
     temperature, bias = _fit_probability(logits, labels, sources)
     limits = _limits(scorer, store, largest_of_each(store, numbers, PROBED_A_SOURCE), side, margin)
     reals = [number for number, fake in zip(numbers, labels, strict=True) if not fake]
@@ -85,6 +86,11 @@ def calibrate(
     )
 
 
+def _sources(store: CropStore, numbers: Sequence[int]) -> NDArray[np.str_]:
+    """Of each crop kind and source: what weighs as one."""
+    return np.array([f"{store.crops[n].example.kind}/{store.crops[n].example.source}" for n in numbers])
+
+
 def check_enough(store: CropStore, numbers: Sequence[int]) -> None:
     """Whether there are faces enough to calibrate on.
 
@@ -95,15 +101,14 @@ def check_enough(store: CropStore, numbers: Sequence[int]) -> None:
     if min(count.values()) < _LEAST_FACES:
         raise DatasetError(
             f"expected at least {_LEAST_FACES} real and {_LEAST_FACES} fake faces to calibrate on, got {count}: half of "
-            "what is not trained on is, of small folders a fifth of all; give more pictures, or a manifest with more in val"
+            "what is not trained on is, of small folders a fifth of all, each photograph once; give more different "
+            "pictures, or a manifest with more in val"
         )
 
 
 def told_limits(store: CropStore, numbers: Sequence[int]) -> str | None:
     """A sentence about what cannot be promised with so few real faces to calibrate on; None with enough of them."""
-    sources = np.array(
-        [store.crops[n].example.source for n in numbers if store.crops[n].example.label == "real"]
-    )
+    sources = _sources(store, [n for n in numbers if store.crops[n].example.label == "real"])
     count = effective_count(source_weights(sources))
     if count >= TAIL_FROM:
         return None
@@ -115,8 +120,10 @@ def told_limits(store: CropStore, numbers: Sequence[int]) -> str | None:
         bound = "only a face that is alone in its picture can be called fake"
     else:
         bound = f"faces can be called fake only in pictures of at most {faces}"
+    several = len(set(sources.tolist()))
+    of = f" of {several} sources, where the faces of small ones weigh more," if several > 1 else ""
     return (
-        f"{sources.size:,} real faces to calibrate on count as much as {count:,} of one source, so {bound}; "
+        f"{sources.size:,} real faces{of} to calibrate on count as much as {count:,} of one source, so {bound}; "
         f"with {TAIL_FROM} there is no such bound."
     )
 
@@ -153,10 +160,10 @@ def _fit_probability(
         parameters = parameters - step
         if np.abs(step).max() < 1e-9:
             break
-    slope = max(
-        float(parameters[0]), 1e-3
-    )  # a network that is worse than chance still has a temperature above 0
-    return 1 / slope, float(parameters[1])
+    slope, bias = map(float, parameters)
+    if slope < _LEAST_SLOPE:  # no better than chance: every face is as probably fake as not
+        return 1 / _LEAST_SLOPE, 0.0
+    return 1 / slope, bias
 
 
 def auc_by_view(

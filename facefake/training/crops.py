@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -29,6 +32,7 @@ NO_FACE = "no face found"
 """Why a picture without a face is skipped."""
 
 _FORMAT = 1
+_PIXELS, _LANDMARKS = "pixels.bin", "landmarks.npy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +63,8 @@ class CropStore:
         self._folder = folder
         self.fingerprint: str = index["fingerprint"]
         self.skipped: list[tuple[str, str]] = [tuple(row) for row in index["skipped"]]
-        self._pixels = np.memmap(folder / "pixels.bin", np.uint8, "r")
-        self._landmarks = np.load(folder / "landmarks.npy", mmap_mode="r")
+        self._pixels = np.memmap(folder / _PIXELS, np.uint8, "r")
+        self._landmarks = np.load(folder / _LANDMARKS, mmap_mode="r")
 
     def __len__(self) -> int:
         return len(self.crops)
@@ -98,10 +102,8 @@ class CropStore:
             for number in range(len(self)):
                 grey = cv2.cvtColor(self.pixels(number), cv2.COLOR_RGB2GRAY)
                 cv2.resize(grey, (32, 32), small[number], interpolation=cv2.INTER_AREA)
-            partial = path.with_suffix(".partial")
-            with partial.open("wb") as file:
+            with _whole(path) as file:
                 np.save(file, small)
-            partial.replace(path)
         return np.asarray(np.load(path), np.uint8)
 
 
@@ -118,7 +120,7 @@ def make_crops(
     Raises:
         DatasetError: no face was found in any picture.
     """
-    fingerprint = _fingerprint(examples)
+    fingerprint = fingerprint_of(examples)
     index = folder / "index.json"
     if index.is_file() and json.loads(index.read_text(encoding="utf-8"))["fingerprint"] == fingerprint:
         return CropStore(folder)
@@ -132,7 +134,7 @@ def make_crops(
     with (
         FaceDetector() as detector,
         ThreadPoolExecutor() as pool,
-        (folder / "pixels.bin").open("wb") as pixels,
+        _whole(folder / _PIXELS) as pixels,
     ):
         cutter = _Cutter(detector, FaceMesh())
         for done, (example, cut) in enumerate(zip(examples, pool.map(cutter, examples), strict=True), 1):
@@ -156,13 +158,24 @@ def make_crops(
         raise DatasetError(
             f"expected faces in the {len(examples)} pictures, found none; first: {skipped[:1]}"
         )
-    np.save(folder / "landmarks.npy", np.stack(landmarks))
-    partial = folder / "index.json.partial"
-    partial.write_text(
-        json.dumps({"fingerprint": fingerprint, "crops": rows, "skipped": skipped}), encoding="utf-8"
-    )
-    partial.replace(index)  # so that a run that is cut short here leaves no half an index
+    with _whole(folder / _LANDMARKS) as file:
+        np.save(file, np.stack(landmarks))
+    with _whole(index) as file:  # last, so that a run that is cut short here leaves no index
+        file.write(json.dumps({"fingerprint": fingerprint, "crops": rows, "skipped": skipped}).encode())
     return CropStore(folder)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write in the place of the one there, which whoever has mapped it keeps."""
+    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+        os.replace(partial, path)
+    except BaseException:
+        os.unlink(partial)
+        raise
 
 
 class _Cutter:
@@ -186,9 +199,14 @@ class _Cutter:
         return crop, points.astype(np.float16), face.side
 
 
-def _fingerprint(examples: Sequence[Example]) -> str:
+def fingerprint_of(examples: Sequence[Example]) -> str:
+    """Of a dataset, its files' sizes and times of change included, and of how it is cut."""
     digest = hashlib.sha256(f"{_FORMAT} {STORE_MARGIN} {STORE_SIDE}".encode())
     for example in examples:
-        stat = example.path.stat()
-        digest.update(f"{example}{stat.st_size}{stat.st_mtime_ns}".encode("utf-8", "surrogateescape"))
+        try:
+            stat = example.path.stat()
+            state = f"{stat.st_size}{stat.st_mtime_ns}"
+        except OSError:  # it is skipped when it is cut
+            state = "gone"
+        digest.update(f"{example}{state}".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

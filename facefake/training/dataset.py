@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
+import numpy as np
+
 from facefake.errors import DatasetError
 from facefake.results import ErrorResult
 from facefake.sources import find_pictures
@@ -18,8 +20,8 @@ Label = Literal["real", "fake"]
 Split = Literal["train", "val"]
 
 _COLUMNS = ("path", "label", "kind", "source", "group", "split")
-# Of the pictures of a label, by the least number of them: what few faces are calibrated on promises little.
-_VAL_SHARE = {5_000: 0.1, 2_500: 0.2, 0: 0.4}
+# Pictures of a label that are not trained on, and the least and largest share: what few are calibrated on promises little.
+_VAL_COUNT, _VAL_SHARES = 500, (0.1, 0.4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,9 @@ def read_dataset(folder: Path) -> list[Example]:
         folder: either holds a ``manifest.csv`` with the columns path (relative to the folder), label, kind,
             source, group, split, where a row without a group is one of its own; or holds ``real/`` and ``fake/``,
             whose subfolders, if any, are the sources, with all fakes of one kind. In the second form all files are taken
-            that a scan of the folder would, but for videos, and a tenth of them, chosen by a hash of their names, is the
-            val split: of fewer than 5,000 of a label a fifth, of fewer than 2,500 four tenths.
+            that a scan of the folder would, but for videos, and some 500 of each label, chosen by a hash of their names,
+            but at least a tenth and at most four tenths of it, are the val split. More pictures move none into it, one
+            less hardly another one.
 
     Raises:
         DatasetError: the folder has neither form, a row is wrong, a group crosses the splits, a picture comes twice, a
@@ -125,7 +128,7 @@ def _read_folders(folder: Path) -> list[Example]:
                 paths.append(Path(found))
             elif isinstance(found, ErrorResult) and found.kind != "not_found":
                 raise DatasetError(found.message)
-        val_share = next(share for least, share in _VAL_SHARE.items() if len(paths) >= least)
+        val_share = float(np.clip(_VAL_COUNT / max(1, len(paths)), *_VAL_SHARES))
         for path in paths:
             parts = path.relative_to(folder / label).parts
             source = parts[0] if len(parts) > 1 else label

@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from facefake.training.reconstruction import Reconstructions
 
 LOG = "log.jsonl"
+CHECKPOINT = "checkpoint.weights.h5"
 
 _VALIDATED_A_SOURCE = 100
+_LEFT_OF_START = 0.05  # of the weights that a run begins with, at most so much is in their average at its end
 
 
 def fit(
@@ -58,7 +60,7 @@ def fit(
 
     Raises:
         DatasetError: there is nothing to draw fakes from.
-        ModelError: the loss became infinite or no number.
+        ModelError: the loss became infinite or no number, or the checkpoint cannot be read.
     """
     import keras
 
@@ -78,7 +80,7 @@ def fit(
         ),
         weight_decay=recipe.weight_decay,
         use_ema=True,
-        ema_momentum=recipe.ema,
+        ema_momentum=min(recipe.ema, _LEFT_OF_START ** (1 / steps)),
         ema_overwrite_frequency=None,
         clipnorm=5.0,
     )
@@ -86,8 +88,10 @@ def fit(
     model = sharpness_aware(network, recipe.flatness) if recipe.flatness else network
     model.compile(optimizer, loss={"logit": _loss(recipe)})
     batches = _batches(PairStream(store, train, recipe, reconstructions), recipe)
-    checkpoint = folder / "checkpoint"
-    if not checkpoint.exists():
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = folder / CHECKPOINT
+    done = _restored(model, checkpoint) // recipe.steps_an_epoch
+    if not done:
         (folder / LOG).unlink(missing_ok=True)
 
     def begin(epoch: int) -> None:
@@ -100,24 +104,46 @@ def fit(
     history = model.fit(
         batches,
         epochs=epochs,
+        initial_epoch=done,
         callbacks=[
             keras.callbacks.LambdaCallback(
                 on_epoch_begin=lambda epoch, logs: begin(epoch),
                 on_train_batch_end=lambda batch, logs: count(batch),
+                # Before the validation, so that an epoch in the log is an epoch in the checkpoint.
+                on_epoch_end=lambda epoch, logs: _save(model, checkpoint),
             ),
-            # Before the validation, so that an epoch in the log is an epoch in the checkpoint.
-            keras.callbacks.BackupAndRestore(checkpoint, delete_checkpoint=True),
             _validation(store, val, recipe, folder, report),
             keras.callbacks.TerminateOnNaN(),
         ],
         verbose=0,
     )
+    checkpoint.unlink(missing_ok=True)
     if not np.isfinite(history.history.get("loss", [])).all():
         raise ModelError(
             f"expected a finite loss, got {history.history['loss'][-1]}: a lower learning rate than "
             f"{recipe.learning_rate} may help"
         )
     optimizer.finalize_variable_values(network.trainable_variables)
+
+
+def _save(model: keras.Model, checkpoint: Path) -> None:
+    """Weights and the optimizer's state, whole or not at all: `keras.callbacks.BackupAndRestore` writes over its file, so
+    that a run that is killed meanwhile could not go on.
+    """
+    partial = checkpoint.with_name(f"partial-{checkpoint.name}")
+    model.save_weights(partial)
+    partial.replace(checkpoint)
+
+
+def _restored(model: keras.Model, checkpoint: Path) -> int:
+    """How many steps a model has done, after it was given the checkpoint, if there is one."""
+    if checkpoint.exists():
+        model.optimizer.build(model.trainable_variables)
+        try:
+            model.load_weights(checkpoint)
+        except (OSError, ValueError, KeyError) as error:
+            raise ModelError(f"{checkpoint}: expected the checkpoint of this run, got: {error}") from error
+    return int(model.optimizer.iterations)
 
 
 def _reseed(network: keras.Model, seed: int, epoch: int) -> None:

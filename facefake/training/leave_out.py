@@ -134,6 +134,16 @@ def leave_one_source_out(
     )
     if sentence := store.told_skipped():
         tell(sentence)
+    # What would fail after hours of training fails before it.
+    for name, sources in list(groups.items()):
+        _, fakes, reals = _chosen(store, sources, recipe)
+        if fakes and reals:
+            continue
+        got = f"expected fakes of {name} and real faces that are not trained on, got {len(fakes)} and {len(reals)}"
+        if patterns or not reals or len(groups) == 1:
+            raise DatasetError(got)
+        tell(f"No run leaves out {name}: {got}.")
+        del groups[name]
     rows = []
     for place, (name, sources) in enumerate(groups.items()):
         settings = [_FORMAT, recipe.to_dict(), backbone, store.fingerprint, sources]
@@ -182,10 +192,6 @@ def _run(
     import keras
 
     train, fakes, reals = _chosen(store, sources, recipe)
-    if not fakes or not reals:
-        raise DatasetError(
-            f"expected fakes of {name} and real faces that are not trained on, got {len(fakes)} and {len(reals)}"
-        )
     keras.utils.clear_session()  # what earlier runs left in memory
     keras.utils.set_random_seed(recipe.seed)
     network = build(backbone, recipe.side, recipe.dropout)

@@ -40,7 +40,8 @@ class Recipe:
         flatness: radius of sharpness-aware minimization, of the step uphill before each gradient, over all weights; 0 for
             none, above it a step takes twice as long (Foret et al., ICLR 2021).
         label_smoothing: how far the targets are moved from 0 and 1, 0 to 1.
-        ema: momentum of the exponential moving average of the weights; the average is what is validated and kept.
+        ema: momentum of the exponential moving average of the weights; the average is what is validated and kept. Less in
+            runs so short that more than a twentieth of it would be the weights that they begin with.
         degradation: strength of the quality histories, 0 to 1; see `degrade.draw`.
         jitter_scale, jitter_degrees, jitter_shift: standard deviations of the crop's scale (logarithm), roll and
             place (share of the side).

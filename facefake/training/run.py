@@ -14,7 +14,7 @@ from facefake.bundle import ONE_NETWORK_SHARE
 from facefake.classifier import LiteRTNetworks
 from facefake.errors import DatasetError, ModelError
 from facefake.training.calibrate import FACE_SIDES, LEAST_AUC, calibrate, check_enough, told_limits
-from facefake.training.crops import CropStore, make_crops
+from facefake.training.crops import CropStore, fingerprint_of, make_crops
 from facefake.training.dataset import Example, read_dataset
 from facefake.training.evaluate import evaluate_crops
 from facefake.training.export import (
@@ -25,7 +25,7 @@ from facefake.training.export import (
     write_networks,
 )
 from facefake.training.recipe import Recipe
-from facefake.training.scoring import halves, seen, unseen
+from facefake.training.scoring import halves, seen, told_left_out, unseen
 from facefake.training.stages import from_bundle, from_imagenet, train_stages, trained_files
 from facefake.training.views import batches
 
@@ -83,29 +83,34 @@ def train(
     examples = read_dataset(data)
     begun = from_imagenet(recipe, backbone) if start is None else from_bundle(recipe, start)
     recipe = begun.recipe
-    store = make_crops(
-        examples, out / "crops" if cache is None else cache, partial(progress, "pictures cut out")
-    )
-    for sentence in (store.told_skipped(), _told_unknown(recipe, examples)):
-        if sentence:
-            tell(sentence)
-    numbers = seen(store, recipe.held_out)
-    hidden = unseen(store, recipe.held_out)
-    _check_labels(store, numbers, "train")
-    # What would fail after hours of training fails before it.
-    for half, use in zip(halves(store, hidden), ("calibrate", "report"), strict=True):
-        _check_labels(store, half, use)
-    check_enough(store, halves(store, hidden)[0])
-    if sentence := told_limits(store, halves(store, hidden)[0]):
-        tell(sentence)
     out.mkdir(parents=True, exist_ok=True)
-    _claim(out, {"recipe": recipe.to_dict(), "crops": store.fingerprint, "from": begun.identity})
+    # Before crops are cut: another dataset's would take the place of those that a run that was cut short goes on with.
+    _claim(out, {"recipe": recipe.to_dict(), "crops": fingerprint_of(examples), "from": begun.identity})
     finished = trained_files(begun, out)
     try:
+        store = make_crops(
+            examples, out / "crops" if cache is None else cache, partial(progress, "pictures cut out")
+        )
+        numbers = seen(store, recipe.held_out)
+        hidden = unseen(store, recipe.held_out)
+        calibration_half, report_half = halves(store, hidden)
+        for sentence in (
+            store.told_skipped(),
+            told_left_out(store, recipe.held_out),
+            _told_unknown(recipe, examples),
+        ):
+            if sentence:
+                tell(sentence)
+        # What would fail after hours of training fails before it.
+        for crops, use in ((numbers, "train"), (calibration_half, "calibrate"), (report_half, "report")):
+            _check_labels(store, crops, use)
+        check_enough(store, calibration_half)
+        if sentence := told_limits(store, calibration_half):
+            tell(sentence)
         networks = train_stages(
             begun, store, numbers, hidden, out, cache=cache, progress=progress, report=report
         )
-    except ModelError:
+    except (DatasetError, ModelError):
         if not finished[0].exists():  # nothing is there to go on with, so other settings may be tried
             (out / _CLAIM).unlink()
         raise

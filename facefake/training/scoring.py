@@ -65,18 +65,34 @@ def score(
 def unseen(store: CropStore, held_out: Sequence[str]) -> list[int]:
     """Numbers of the crops that a run with these held-out sources never trains on, each photograph once.
 
-    What is all but the same as a crop that is trained on, or as an earlier one of these, is left out: collections hold
-    one portrait under two names, and a crop in both halves would be calibrated and reported on.
+    A held-out fake of a group that is trained on is left out: the clip that it was made from is known. So is what is
+    all but the same as a crop that is trained on, or as an earlier one of these: collections hold one portrait under
+    two names, and a crop in both halves would be calibrated and reported on.
     """
-    return list(_unseen(store, tuple(held_out)))
+    return list(_unseen(store, tuple(held_out))[0])
+
+
+def told_left_out(store: CropStore, held_out: Sequence[str]) -> str | None:
+    """A sentence, for a person, about crops that are neither trained on nor `unseen`; None if there are none."""
+    kept, known, repeated = _unseen(store, tuple(held_out))
+    if not known and not repeated:
+        return None
+    return (
+        f"Of {len(kept) + known + repeated:,} pictures that are not trained on {known + repeated:,} are not measured on "
+        f"either: {repeated:,} show all but the same as another one, {known:,} are of groups that are trained on."
+    )
 
 
 @lru_cache(maxsize=1)  # a run asks for them again and again
-def _unseen(store: CropStore, held_out: tuple[str, ...]) -> tuple[int, ...]:
+def _unseen(store: CropStore, held_out: tuple[str, ...]) -> tuple[tuple[int, ...], int, int]:
+    """Those crops, and how many are left out for their group, and for what they show."""
     trained = seen(store, held_out)
-    hidden = sorted(set(range(len(store))) - set(trained))
+    groups = {store.crops[number].example.group for number in trained}
+    untrained = sorted(set(range(len(store))) - set(trained))
+    hidden = [number for number in untrained if store.crops[number].example.group not in groups]
     again = _repeated(store, trained, hidden)
-    return tuple(number for number, repeated in zip(hidden, again, strict=True) if not repeated)
+    kept = tuple(number for number, repeated in zip(hidden, again, strict=True) if not repeated)
+    return kept, len(untrained) - len(hidden), len(hidden) - len(kept)
 
 
 def seen(store: CropStore, held_out: Sequence[str]) -> list[int]:

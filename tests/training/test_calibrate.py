@@ -14,7 +14,7 @@ from facefake.training import calibrate as module
 from facefake.training.calibrate import auc_by_view, calibrate, check_enough, told_limits
 from facefake.training.degrade import Degradation, apply
 from facefake.training.real_scores import fit_real_scores, threshold
-from facefake.training.scoring import halves, score, seen, unseen
+from facefake.training.scoring import halves, score, seen, told_left_out, unseen
 from facefake.training.views import small, view
 
 SIDE = 32
@@ -200,9 +200,10 @@ def test_a_known_logistic_is_found_again(slope, offset):
 def test_a_network_that_is_worse_than_chance_still_gets_a_temperature():
     logits = np.array([[3.0] * 30 + [-3.0] * 30], np.float32)
     labels = np.array([False] * 30 + [True] * 30)
-    temperature, bias = module._fit_probability(logits, labels, np.where(labels, "f", "r"))
-    assert temperature == pytest.approx(1000)
-    assert math.isfinite(bias)
+    for shift in (0, -6, 6):
+        temperature, bias = module._fit_probability(logits + shift, labels, np.where(labels, "f", "r"))
+        assert temperature == pytest.approx(1000)
+        assert bias == 0  # whatever it says of a face, it knows nothing of it
 
 
 def test_too_few_faces_are_told(told_store):
@@ -224,7 +225,10 @@ def test_too_few_faces_are_told(told_store):
         ((199,), "only in pictures of at most 2;"),
         ((200,), None),
         ((100, 100), None),
-        ((195, 5), "count as much as 131 of"),
+        (
+            (195, 5),
+            "of 2 sources, where the faces of small ones weigh more, to calibrate on count as much as 131 of",
+        ),
     ],
 )
 def test_what_few_real_faces_cannot_promise_is_told_and_true(store_of, sizes, told):
@@ -260,7 +264,10 @@ def test_scores_come_back_in_order_after_their_wear(told_store):
 def test_what_is_trained_on_is_never_what_is_judged_on(toy_store):
     held_out = ["two", "gans"]
     trained, hidden = seen(toy_store, held_out), unseen(toy_store, held_out)
-    assert sorted(trained + hidden) == list(range(len(toy_store)))
+    known = {toy_store.crops[n].example.group for n in trained}
+    of_known = {n for n, crop in enumerate(toy_store.crops) if crop.example.group in known}
+    assert of_known > set(trained)
+    assert set(hidden) == set(range(len(toy_store))) - of_known
     for number in trained:
         example = toy_store.crops[number].example
         assert example.split == "train"
@@ -269,6 +276,25 @@ def test_what_is_trained_on_is_never_what_is_judged_on(toy_store):
     assert sorted(first + second) == hidden
     groups = [{toy_store.crops[n].example.group for n in half} for half in (first, second)]
     assert groups[0] and groups[1] and not groups[0] & groups[1]
+
+
+def test_what_was_made_of_a_clip_that_is_trained_on_is_not_judged_on(store_of, face):
+    def crop(number, group, **fields):
+        return {"group": group, "split": "train", **fields}, face(number)[0], None
+
+    fake = {"label": "fake", "source": "swapper"}
+    store = store_of(
+        [
+            crop(0, "clip 1"),
+            crop(1, "clip 1", **fake),
+            crop(2, "clip 2", **fake, **{"split": "val"}),
+            crop(3, "clip 2", split="val"),
+        ]
+    )
+    assert seen(store, ["swapper"]) == [0]
+    assert unseen(store, ["swapper"]) == [2, 3]
+    assert "3 pictures that are not trained on 1 are not" in told_left_out(store, ["swapper"])
+    assert told_left_out(store, []) is None
 
 
 def test_one_photograph_is_judged_on_once_and_not_if_it_was_trained_on(store_of, face):
@@ -292,4 +318,5 @@ def test_one_photograph_is_judged_on_once_and_not_if_it_was_trained_on(store_of,
     )
     assert seen(store, []) == [0, 6]
     assert unseen(store, []) == [2, 3, 7]
+    assert "3 show all but the same as another one" in told_left_out(store, [])
     assert unseen(store, ["made"]) == [0, 2, 3, 5, 7]

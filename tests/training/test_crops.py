@@ -111,6 +111,26 @@ def test_a_store_that_was_cut_short_is_made_again(data, tmp_path, monkeypatch):
     assert len(CropStore(tmp_path / "store")) == 2
 
 
+def test_who_reads_a_store_keeps_it_while_another_one_is_made_there(data, tmp_path):
+    store = make_crops(data[:1], tmp_path / "store")
+    before = store.pixels(0).copy()
+    make_crops(data[1:], tmp_path / "store")
+    np.testing.assert_array_equal(store.pixels(0), before)
+    assert {path.name for path in (tmp_path / "store").iterdir()} == {
+        "index.json",
+        "pixels.bin",
+        "landmarks.npy",
+    }
+
+
+def test_a_picture_that_is_gone_is_left_out(data, tmp_path):
+    data[0].path.unlink()
+    data[0].path.symlink_to("nowhere")
+    store = make_crops(data, tmp_path / "store")
+    assert store.skipped[0][0] == str(data[0].path)
+    assert len(store) == 1
+
+
 def test_pictures_without_any_face_are_an_error_that_says_why(data, tmp_path):
     with pytest.raises(DatasetError, match="no face found"):
         make_crops(data[2:], tmp_path / "store")

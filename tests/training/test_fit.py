@@ -11,7 +11,7 @@ import pytest
 from facefake.errors import ModelError
 from facefake.training import fit as module
 from facefake.training import network
-from facefake.training.fit import auc_by_source, fit
+from facefake.training.fit import CHECKPOINT, auc_by_source, fit
 from facefake.training.flatness import sharpness_aware
 from facefake.training.recipe import Recipe
 from facefake.training.scoring import seen, unseen
@@ -65,7 +65,7 @@ def test_a_run_learns_what_is_easy_and_logs_every_epoch(fresh, toy_store, tmp_pa
     assert losses[2] < 0.5
     assert reported[2]["auc"] > 0.9
     assert set(reported[2]["sources"]) == {"gans", "face-swaps"}
-    assert not (tmp_path / "checkpoint").exists()
+    assert not (tmp_path / CHECKPOINT).exists()
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
@@ -85,7 +85,7 @@ def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(
     first = fresh(dropout=dropout)
     with pytest.raises(Stopped):
         run(first, toy_store, tmp_path / "cut", stop, recipe)
-    assert (tmp_path / "cut" / "checkpoint").exists()
+    assert (tmp_path / "cut" / CHECKPOINT).exists()
     assert [line["epoch"] for line in log(tmp_path / "cut")] == [1]
     second, epochs = fresh(seed=99, dropout=dropout), []
     run(second, toy_store, tmp_path / "cut", lambda line: epochs.append(line["epoch"]), recipe)
@@ -96,6 +96,45 @@ def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(
         np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=0.02, atol=2e-3, err_msg=a.path)
     for a, b in zip(whole.get_weights(), second.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-3)
+
+
+def test_a_run_that_is_killed_while_it_saves_goes_on_from_the_epoch_before(
+    fresh, toy_store, tmp_path, monkeypatch
+):
+    import keras
+
+    save = keras.Model.save_weights
+
+    def killed(model, path, *rest):
+        save(model, path, *rest)
+        if int(model.optimizer.iterations) == 16:
+            path.write_bytes(path.read_bytes()[:5000])
+            raise KeyboardInterrupt
+
+    recipe = replace(RECIPE, steps=24, steps_an_epoch=8)
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.Model, "save_weights", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(fresh(), toy_store, tmp_path, recipe=recipe)
+    epochs = []
+    run(fresh(), toy_store, tmp_path, lambda line: epochs.append(line["epoch"]), recipe)
+    assert epochs == [2, 3]
+
+
+def test_a_damaged_checkpoint_is_told(fresh, toy_store, tmp_path):
+    (tmp_path / CHECKPOINT).write_bytes(b"no checkpoint")
+    with pytest.raises(
+        ModelError, match=r"checkpoint\.weights\.h5: expected the checkpoint of this run, got"
+    ):
+        run(fresh(), toy_store, tmp_path)
+
+
+def test_of_the_first_weights_little_is_left_in_the_average_of_a_short_run(fresh, toy_store, tmp_path):
+    recipe = replace(RECIPE, ema=0.9999)
+    model = fresh()
+    run(model, toy_store, tmp_path, recipe=recipe)
+    momentum = model.optimizer.ema_momentum
+    assert momentum ** int(model.optimizer.iterations) == pytest.approx(0.05)
 
 
 def test_with_flatness_the_gradient_is_that_uphill():

@@ -156,5 +156,19 @@ def test_no_name_of_a_source_leads_out_of_the_folder(toy, tmp_path, monkeypatch,
 
 def test_without_unseen_fakes_there_is_nothing_to_score(toy, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "seen", lambda store, held_out: list(range(len(store))))
+    monkeypatch.setattr(module, "fit", lambda *args, **rest: pytest.fail("trained first"))
     with pytest.raises(DatasetError, match="fakes of gans and real faces that are not trained on, got 0"):
         run(tmp_path, "gans")
+
+
+def test_a_source_without_unseen_fakes_costs_no_other_its_run(toy, pretended, tmp_path, monkeypatch):
+    chosen = module._chosen
+
+    def without(store, sources, recipe):
+        train, fakes, reals = chosen(store, sources, recipe)
+        return train, [] if sources == ["face-swaps"] else fakes, reals
+
+    monkeypatch.setattr(module, "_chosen", without)
+    told = []
+    assert [row.name for row in run(tmp_path, tell=told.append).rows] == ["gans"]
+    assert told[-1].startswith("No run leaves out face-swaps: expected fakes of face-swaps")

@@ -374,6 +374,27 @@ def test_after_a_run_that_diverged_other_settings_may_be_tried(data, tiny, tmp_p
         run(data, out)
 
 
+def test_after_a_recipe_that_was_refused_a_right_one_is_taken(data, tiny, tmp_path):
+    wrong = replace(RECIPE, other_kind_share=0.0, kind_share={"gann": 1.0}, self_made_share={})
+    with pytest.raises(DatasetError, match="a kind of fake with a share above 0"):
+        train(data, tmp_path / "out", wrong, backbone="tiny", cache=data / "crops")
+    assert run(data, tmp_path / "out").label == "custom 1"
+
+
+def test_another_dataset_leaves_the_crops_of_a_run_that_was_cut_short(data, tiny, tmp_path, monkeypatch):
+    def cut_short(*rest):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stage_module, "fit", cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        run(data, tmp_path / "out")
+    monkeypatch.setattr(module, "make_crops", lambda *args: pytest.fail("cut crops first"))
+    other = module.read_dataset(data)[1:]
+    monkeypatch.setattr(module, "read_dataset", lambda folder: other)
+    with pytest.raises(DatasetError, match="expected the settings, crops"):
+        run(data, tmp_path / "out")
+
+
 def test_what_a_person_should_know_is_told(data, tiny, tmp_path, monkeypatch):
     told = []
     recipe = replace(
