@@ -7,19 +7,21 @@ import os
 import shutil
 import tempfile
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from io import BytesIO
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from facefake.analyst import Analyst, Done, Job, failed
 from facefake.blocks import ROWS
 from facefake.errors import ImageError
 from facefake.reading import EncodedFile, read_source
-from facefake.results import ErrorResult, FileState, valid_unicode
-from facefake.scanning import file_state, patience
+from facefake.results import ContentState, ErrorResult, FileState, valid_unicode
+from facefake.scanning import patience
+from facefake.sources import file_state
 from facefake.stores import is_uri, opened, stored_state
 from facefake.video import analyze_video
 from facefake.workers import Bounds, Failure, run
@@ -125,6 +127,7 @@ class Analysts:
         attempts: the actor of `Attempts`.
         known: a reference to the `KnownFiles` that are left out; None for none.
         folder: to which relative paths are relative.
+        columns: of the blocks that are looked at, among those that `__call__` knows; what others hold is not ours.
     """
 
     def __init__(
@@ -135,10 +138,12 @@ class Analysts:
         attempts: Any,
         known: Any,
         folder: str,
+        columns: Sequence[str],
     ) -> None:
         import ray
 
         self._folder = folder
+        self._columns = columns
         self._name = str(ray.get_runtime_context().get_actor_id())
         self._settings = settings
         self._attempts = attempts
@@ -161,9 +166,7 @@ class Analysts:
         import pyarrow as pa
 
         schema = pa.schema([(name, pa.string()) for name in ("path", "verdict", "record")])
-        wanted = [
-            name for name in ("path", "bytes", "size", "modified_ns", "record") if name in block.column_names
-        ]
+        wanted = [name for name in self._columns if name in block.column_names]
         for batch in block.select(wanted).to_batches(max_chunksize=ROWS):
             yield pa.Table.from_pylist([self._row(row) for row in batch.to_pylist()], schema)
 
@@ -173,13 +176,21 @@ class Analysts:
             values = json.loads(row["record"])
         else:
             name, data = row.get("path"), row.get("bytes")
-            path = _NAMELESS if name is None else os.fsdecode(name)
-            file = _state(path, data, row, self._folder)
-            if name and self._known and (self._known.holds(path, file) if file else self._known.knows(path)):
-                verdict = None if file else NOT_FOUND
-                return {"path": valid_unicode(path), "verdict": verdict, "record": None}
-            values = self._values(StoredJob(0, path, file, data=data))
-            if name is None:
+            path = os.fsdecode(name) if isinstance(name, (str, bytes)) else _NAMELESS
+            if (fault := _fault(name, data)) is not None:
+                record = failed(Job(0, path), "unreadable", "a path or the bytes of a file", fault)
+                values = replace(record, settings=self._settings).to_dict()
+            else:
+                file = _state(path, data, row, self._folder)
+                if (
+                    name
+                    and self._known
+                    and (self._known.holds(path, file) if file else self._known.knows(path))
+                ):
+                    verdict = None if file else NOT_FOUND
+                    return {"path": valid_unicode(path), "verdict": verdict, "record": None}
+                values = self._values(StoredJob(0, path, file, data=data))
+            if not isinstance(name, (str, bytes)):
                 values["path"] = None
         return {
             "path": values["path"],
@@ -210,9 +221,18 @@ class Analysts:
         return record.to_dict()
 
 
+def _fault(name: object, data: object) -> str | None:
+    """What a row has in place of a path or bytes; None if it has one of them."""
+    if name is None and data is None:
+        return "neither"
+    if not isinstance(name, (str, bytes, NoneType)):
+        return f"{name!r:.80} for a path"
+    return None if isinstance(data, (bytes, NoneType)) else f"{data!r:.80} for bytes"
+
+
 def _state(path: str, data: bytes | None, row: dict[str, Any], folder: str) -> FileState | None:
     if data is not None:
-        return FileState(len(data), 0)
+        return ContentState(len(data), 0, sha256(data).hexdigest())
     if row.get("size") is not None:
         return FileState(row["size"], row.get("modified_ns") or 0)
     return stored_state(path) if is_uri(path) else file_state(os.path.join(folder, path))

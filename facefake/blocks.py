@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from facefake.journal import path_digest
 from facefake.results import ErrorResult
-from facefake.scanning import AnyPath, file_state
-from facefake.sources import find_pictures
+from facefake.scanning import AnyPath
+from facefake.sources import file_state, find_pictures
 from facefake.stores import Stored, find_stored, is_uri
 
 if TYPE_CHECKING:
@@ -23,16 +23,25 @@ if TYPE_CHECKING:
 ROWS = 32
 """How many pictures at most are handed out, and lost with a machine, together."""
 
+COLUMNS = ("path", "size", "modified_ns", "record")
+"""Of the blocks: a file's path and state, or the JSON of the record of what is no picture."""
+
 _BLOCKS = 4  # for each core at least, so that all have work to the end
 
 
-def blocks_of(pictures: Iterable[AnyPath], settings: Settings, cores: int) -> Iterator[pa.Table]:
+def blocks_of(
+    pictures: Iterable[AnyPath],
+    settings: Settings,
+    cores: int,
+    looked_into: Callable[[str], object] = lambda path: None,
+) -> Iterator[pa.Table]:
     """A row for each picture, and for what is none, in blocks that `actors.Analysts` take.
 
     Args:
         pictures: files, folders and patterns, as `find_pictures` takes them, or URIs, as `find_stored` does.
         settings: for the records of what is none.
         cores: of the cluster. The first blocks are small, so that the work of a small scan is shared out too.
+        looked_into: is told each folder and pattern that stands for a picture.
 
     Yields:
         At least one block.
@@ -41,7 +50,7 @@ def blocks_of(pictures: Iterable[AnyPath], settings: Settings, cores: int) -> It
 
     state = {"size": pa.int64(), "modified_ns": pa.int64()}
     schema = pa.schema({"path": pa.binary(), **state, "record": pa.string()})
-    rows = _rows(pictures, settings)
+    rows = _rows(pictures, settings, looked_into)
     count = 0
     while block := list(islice(rows, min(ROWS, 1 + count // (_BLOCKS * cores)))):
         count += len(block)
@@ -50,14 +59,16 @@ def blocks_of(pictures: Iterable[AnyPath], settings: Settings, cores: int) -> It
         yield schema.empty_table()
 
 
-def _rows(pictures: Iterable[AnyPath], settings: Settings) -> Iterator[dict[str, Any]]:
+def _rows(
+    pictures: Iterable[AnyPath], settings: Settings, looked_into: Callable[[str], object]
+) -> Iterator[dict[str, Any]]:
     given = list(pictures)
     uris = [path for path in map(_text, given) if path is not None and is_uri(path)]
     local = (path for path in given if (text := _text(path)) is None or not is_uri(text))
-    stored: Iterator[Stored | ErrorResult] = chain.from_iterable(map(find_stored, uris))
+    stored: Iterator[Stored | ErrorResult] = chain.from_iterable(_stored(uri, looked_into) for uri in uris)
     if len(uris) > 1:
         stored = _each_once(stored)
-    for found in chain(find_pictures(local), stored):
+    for found in chain(find_pictures(local, looked_into=looked_into), stored):
         if isinstance(found, ErrorResult):
             record = replace(found, settings=settings).to_dict()
             yield {"record": json.dumps(record, allow_nan=False)}
@@ -65,6 +76,15 @@ def _rows(pictures: Iterable[AnyPath], settings: Settings) -> Iterator[dict[str,
         path, file = found if isinstance(found, Stored) else (found, file_state(found))
         state = {} if file is None else asdict(file)
         yield {"path": os.fsencode(path), **state}
+
+
+def _stored(uri: str, looked_into: Callable[[str], object]) -> Iterator[Stored | ErrorResult]:
+    told = False
+    for found in find_stored(uri):
+        if not told and isinstance(found, Stored) and found.uri != uri:
+            looked_into(uri)
+            told = True
+        yield found
 
 
 def _text(path: AnyPath) -> str | None:

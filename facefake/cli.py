@@ -6,16 +6,16 @@ import errno
 import json
 import os
 import sys
-from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 import click
 
 from facefake import __version__
-from facefake.errors import FaceFakeError
+from facefake.errors import FaceFakeError, OutputError
 from facefake.options import FILE, FOLDER, JSON, MODEL, Finite, examples
 from facefake.settings import LONGEST_TIMEOUT, MAX_FACES, MOST_WORKER_MEMORY, TIMEOUT, WORKER_MEMORY
+from facefake.streams import lasting
 from facefake.training.commands import evaluate, train
 
 _NOWHERE_TO_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -27,19 +27,12 @@ class _NotDone(click.ClickException):
 
 class _Commands(click.Group):
     def main(self, *args: Any, **options: Any) -> Any:
-        try:
+        with lasting():
             try:
                 return super().main(*args, **options)
-            finally:
-                if sys.stdout is not None:
-                    sys.stdout.flush()
-        except OSError as error:
-            if error.errno not in _NOWHERE_TO_WRITE:
-                raise
-            # What is left in the buffer would raise once more when the process ends.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            click.echo(f"Error: expected to write to standard output, got: {error.strerror}", err=True)
-            sys.exit(_NotDone.exit_code)
+            except OutputError as error:  # of what is printed before a command is invoked
+                click.echo(f"Error: {error}", err=True)
+                sys.exit(_NotDone.exit_code)
 
     def invoke(self, ctx: click.Context) -> Any:
         from facefake.native import naming_missing_libraries
@@ -52,6 +45,10 @@ class _Commands(click.Group):
             raise click.exceptions.Exit(130) from None
         except FaceFakeError as error:
             raise _NotDone(printable(" ".join(str(error).splitlines()))) from error
+        except OSError as error:
+            if error.errno not in _NOWHERE_TO_WRITE:
+                raise
+            raise _NotDone(printable(f"expected to go on writing, got: {error}")) from error
 
 
 @click.group(
@@ -63,9 +60,6 @@ class _Commands(click.Group):
 def main() -> None:
     """Finds every face in a picture and tells which are real and which are fake."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before anything imports tensorflow
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 @main.command(

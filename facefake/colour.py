@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms, TiffImagePlugin
 
+from facefake.formats import open_reader
 from facefake.refusal import Refusal, faults
 
 
@@ -24,6 +25,27 @@ def colour_and_alpha(image: Image.Image, notes: list[str]) -> tuple[Image.Image,
         image = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
         alpha = image.getchannel("A")
     return image if image.mode == mode else image.convert(mode), alpha
+
+
+def restore_transparency(image: Image.Image, data: bytes) -> None:
+    """Gives a PNG the transparency that its key says where Pillow has scaled the pixels and left the key as it was.
+
+    Args:
+        image: as Pillow's reader has loaded it; it gets an alpha channel, or the key on the scale of its pixels.
+        data: the file that it was loaded from.
+    """
+    key, depth = image.info.get("transparency"), data[24]
+    if image.mode == "L" and isinstance(key, int) and depth in (2, 4):
+        full = (1 << depth) - 1
+        image.info["transparency"] = (key & full) * 255 // full  # of a key only the bits of a sample count
+    elif image.mode == "RGB" and isinstance(key, tuple) and depth == 16:
+        # Of 16 bits Pillow keeps the upper 8; taken for the other order of bytes, it keeps the lower.
+        lower = open_reader(data, "PNG")
+        lower.tile = [tile._replace(args="RGB;16L") for tile in lower.tile]
+        lower.load()
+        samples = np.asarray(image).astype(np.uint16) << 8 | np.asarray(lower)
+        image.putalpha(Image.fromarray(np.where((samples == key).all(axis=-1), 0, 255).astype(np.uint8)))
+        del image.info["transparency"]
 
 
 def _from_deep_grey(image: Image.Image, notes: list[str]) -> tuple[Image.Image, Image.Image | None]:
@@ -52,7 +74,7 @@ def _from_deep_grey(image: Image.Image, notes: list[str]) -> tuple[Image.Image, 
 
 def to_srgb(base: Image.Image, info: dict[Any, Any], notes: list[str]) -> tuple[Image.Image, bool]:
     """The picture as RGB, and whether an embedded profile said how. Without one, RGB and grey count as sRGB."""
-    if "icc_profile" in info and base.mode != "LAB":
+    if info.get("icc_profile") and base.mode != "LAB":
         try:
             with faults("corrupt", "a well-formed ICC profile of the picture's kind"):
                 profile = ImageCms.ImageCmsProfile(io.BytesIO(info["icc_profile"]))

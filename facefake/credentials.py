@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from facefake.metadata import printable
 from facefake.refusal import Refusal, faults
-from facefake.traces import Trace, TraceKind, generator_named, source_type
+from facefake.traces import GRAVITY, Trace, TraceKind, generator_named, source_type
 
+_Item = TypeVar("_Item")
 CredentialState = Literal["trusted", "valid", "invalid", "unchecked", "remote"]
 
 # How every C2PA manifest store begins, whatever file it is in: the description of a JUMBF superbox with C2PA's
@@ -60,7 +61,7 @@ class ContentCredentials:
         actions: what was done to the picture, such as "c2pa.created", at most 20.
         problems: the codes of what is wrong, such as "assertion.dataHash.mismatch", or why it could not be
             checked; at most 20.
-        traces: what the credentials say of the origin, whatever their state.
+        traces: what the credentials say of the origin, whatever their state; at most 20, the gravest.
     """
 
     state: CredentialState
@@ -135,7 +136,7 @@ def _understood(report: dict[str, Any]) -> ContentCredentials:
             )
         )[:_MOST_LISTED],
         problems=_problems(report)[:_MOST_LISTED],
-        traces=tuple(told[:_MOST_LISTED]),
+        traces=tuple(_gravest(told, [trace.kind for trace in told], _MOST_LISTED)),
     )
 
 
@@ -179,14 +180,22 @@ def _problems(report: dict[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(code for code in codes if code != _UNTRUSTED and not code.endswith(_PASSED)))
 
 
-def _actions(manifest: dict[str, Any]) -> Iterable[dict[str, Any]]:
+def _actions(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     found = [
         _mapping(action)
         for assertion in map(_mapping, _items(manifest.get("assertions")))
         if str(assertion.get("label")).startswith("c2pa.actions")
         for action in _items(_mapping(assertion.get("data")).get("actions"))
     ]
-    return found[:_MOST_ACTIONS]
+    addresses = (action.get("digitalSourceType") for action in found)
+    kinds = [source_type(str(address), "").kind if address else "software" for address in addresses]
+    return _gravest(found, kinds, _MOST_ACTIONS)
+
+
+def _gravest(items: list[_Item], kinds: list[TraceKind], most: int) -> list[_Item]:
+    """So many at most, and those of the gravest kinds, in the order in which they come."""
+    ranked = sorted(range(len(items)), key=lambda number: GRAVITY[kinds[number]])
+    return [items[number] for number in sorted(ranked[:most])]
 
 
 def _generator(manifest: dict[str, Any]) -> str | None:

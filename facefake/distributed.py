@@ -72,8 +72,8 @@ def records(pictures: Pictures, **options: Unpack[Options]) -> ray.data.Dataset:
         pictures: files, folders and patterns as `facefake.scan` takes them, which every machine must reach by the
             same path; or their URIs, in any store that pyarrow or fsspec can open, such as ``s3://bucket/photos/``
             and ``gs://bucket/**/*.jpg``. Or a dataset with a column `path`, of paths or URIs of files, or `bytes`,
-            of the contents of files, or both, where the path is but a name. A dataset's blocks should be of few
-            rows (`repartition`): each is analysed by one actor, and again if that is lost.
+            of the contents of files, or both, where the path is but a name; other columns do not matter. A dataset's
+            blocks should be of few rows (`repartition`): each is analysed by one actor, and again if that is lost.
         options: see `Options`.
 
     Returns:
@@ -106,7 +106,7 @@ def scan(
     times is recorded as "crashed".
 
     Args:
-        pictures: as for `records`.
+        pictures: as for `records`. Rows with bytes are the same picture if they have the same name and content.
         output: a file that ends with .jsonl, as ``facefake scan --jsonl`` writes it; or a folder or its URI for
             Parquet files, see `RecordFolder`.
         force: write over what is there already.
@@ -227,7 +227,7 @@ class _Job:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         from facefake.actors import Analysts, Attempts
-        from facefake.blocks import blocks_of
+        from facefake.blocks import COLUMNS, blocks_of
 
         cores = int(ray.cluster_resources().get("CPU", 1)) or 1
         if isinstance(pictures, ray.data.Dataset):
@@ -238,12 +238,14 @@ class _Job:
                     f"{', '.join(sorted(columns)) or 'none'}"
                 )
             given, count, useful = pictures, None, cores
+            looked_at: tuple[str, ...] = ("path", "bytes")
         else:
             if isinstance(pictures, (str, bytes, os.PathLike)):
                 pictures = [pictures]
-            blocks = list(blocks_of(pictures, self.settings, cores))
+            looked_into = known.looked_into if known else lambda path: None
+            blocks = list(blocks_of(pictures, self.settings, cores, looked_into))
             count = sum(block.num_rows for block in blocks)
-            given, useful = ray.data.from_arrow(blocks), min(cores, len(blocks))
+            given, useful, looked_at = ray.data.from_arrow(blocks), min(cores, len(blocks)), COLUMNS
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         attempts = ray.remote(num_cpus=0, scheduling_strategy=here)(Attempts).remote()
         # Ray Data begins a lost actor, and what it was at, anew without end; Attempts sees to an end.
@@ -256,6 +258,7 @@ class _Job:
                 attempts,
                 known and ray.put(known),
                 os.getcwd(),
+                looked_at,
             ),
             compute=ray.data.ActorPoolStrategy(
                 min_size=1,

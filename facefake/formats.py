@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from importlib import import_module
+from itertools import islice
 from typing import BinaryIO
 
-from PIL import ImageFile, features
+from PIL import Image, ImageFile, features
 
 from facefake.native import hush_libtiff
 from facefake.refusal import Refusal
@@ -28,6 +30,29 @@ _READERS = {
 FORMATS = tuple(_READERS)
 
 
+def _most_parts(data: bytes) -> int:
+    """Parts in which a file may be read: each costs time, and Pillow keeps many. GIF has the smallest, of 255 bytes."""
+    return 100_000 + len(data) // 64
+
+
+def _too_many_parts(data: bytes) -> Refusal:
+    return Refusal("too_large", f"a file of at most {_most_parts(data):,} parts", "more")
+
+
+class _Parts(io.BytesIO):
+    """A file that is not read in too many parts."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._left = _most_parts(data)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise _too_many_parts(self.getvalue())
+        return super().read(size)
+
+
 def file_format_of(data: bytes) -> str | None:
     """The name of the format, as in `Picture.format`, that a file begins like; None for one that is not read."""
     return next((f for f, reader in _READERS.items() if re.match(reader[0], data, re.DOTALL)), None)
@@ -37,7 +62,8 @@ def open_reader(data: bytes, file_format: str) -> ImageFile.ImageFile:
     """Pillow's reader of a file of that format, which has looked at its headers only.
 
     Raises:
-        Refusal: no library for the format is installed.
+        Refusal: no library for the format is installed, or the file consists of too many parts. That comes as well from
+            what the reader reads later.
         Exception: nearly any, where the file is malformed; see `refusal.faults`.
     """
     _, module, name = _READERS[file_format]
@@ -50,7 +76,28 @@ def open_reader(data: bytes, file_format: str) -> ImageFile.ImageFile:
     except ImportError as fault:
         extra = " (install facefake[heif])" if file_format == "HEIF" else ""
         raise Refusal("unsupported", f"a library that reads {file_format}{extra}", str(fault)) from fault
-    return reader(io.BytesIO(data))
+    return reader(_Parts(data))
+
+
+def exif_of(image: Image.Image) -> Image.Exif:
+    """A picture's EXIF data, as the block of them says, which may be there without a tag.
+
+    Raises:
+        SyntaxError: the block has tags, and none can be read.
+        Exception: nearly any, where the block is malformed; see `refusal.faults`.
+    """
+    if hasattr(image, "tag_v2"):  # a TIFF's tags are EXIF's
+        return image.getexif()
+    # Pillow takes the orientation that EXIF lacks from XMP, and its JPEG reader hides what is wrong with the block.
+    bare = Image.Image()
+    bare.info = {key: image.info[key] for key in ("exif", "Raw profile type exif") if key in image.info}
+    exif = bare.getexif()
+    if (block := image.info.get("exif")) and not exif:
+        head = block.removeprefix(b"Exif\0\0")
+        first = int.from_bytes(head[4:8], "little" if head[:1] == b"I" else "big")
+        if head[first : first + 2] != b"\0\0":  # the number of tags
+            raise SyntaxError("no tag can be read")
+    return exif
 
 
 def without_chunks(data: bytes, kinds: Collection[bytes], most: int | None = None) -> bytes:
@@ -61,13 +108,47 @@ def without_chunks(data: bytes, kinds: Collection[bytes], most: int | None = Non
         kinds: of the chunks that go.
         most: after how many chunks the rest goes, too; None for none.
     """
-    kept, at, count = [data[:8]], 8, 0
-    while at < len(data) and count != most:
-        length, kind = int.from_bytes(data[at : at + 4]), data[at + 4 : at + 8]
-        if kind not in kinds:
-            kept.append(data[at : at + 12 + length])
-        at += 12 + length
-        count += 1
-        if kind == b"IEND":
-            break
-    return b"".join(kept)
+    parts = islice(_chunks(data), most)
+    return data[:8] + b"".join(data[start:end] for kind, start, end in parts if kind not in kinds)
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """The kind of each chunk of a PNG file to the last, and where it begins and ends."""
+    at, kind = 8, b""
+    while at < len(data) and kind != b"IEND":
+        kind, end = data[at + 4 : at + 8], at + 12 + int.from_bytes(data[at : at + 4])
+        yield kind, at, end
+        at = end
+
+
+def gif_extensions(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The label of each extension of a GIF file, as far as they can be followed, and its sub-blocks as they stand, each
+    behind its length.
+
+    Raises:
+        Refusal: the file consists of too many parts.
+    """
+    left = _most_parts(data)
+    with suppress(IndexError):
+        at = 13 + _colours(data[10])
+        while left >= 0 and (kind := data[at]) != ord(";"):
+            left -= 1
+            if kind not in b"!,":
+                at += 1  # as Pillow does
+                continue
+            label = data[at + 1]
+            at += 2 if kind == ord("!") else 11 + _colours(data[at + 9])
+            start = at
+            while left >= 0 and data[at]:
+                at += 1 + data[at]
+                left -= 1
+            at += 1
+            if kind == ord("!"):
+                yield label, data[start : at - 1]
+    if left < 0:
+        raise _too_many_parts(data)
+
+
+def _colours(flags: int) -> int:
+    """The bytes of the table of colours that a GIF's flags announce."""
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0

@@ -13,7 +13,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
 
 from facefake.native import naming_missing_libraries
 from facefake.reading import ImageLimits, check_regular, check_size, image_error
@@ -27,9 +28,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _COUNTING = re.compile(rb".{4}(?:ftyp|moov|mdat|free|skip|wide)", re.DOTALL)  # QuickTime and MP4
-_CONTAINER = re.compile(
-    _COUNTING.pattern + rb"|\x1a\x45\xdf\xa3|RIFF.{4}AVI ", re.DOTALL
-)  # Matroska and WebM, AVI
+_MATROSKA = re.compile(rb"\x1a\x45\xdf\xa3")  # and WebM
+_CONTAINER = re.compile(_COUNTING.pattern + rb"|" + _MATROSKA.pattern + rb"|RIFF.{4}AVI ", re.DOTALL)
+# Matroska's elements (RFC 9559): its segment, clusters, and all else that stands in either or before them; then the
+# first byte of the size.
+_ELEMENT = re.compile(
+    rb"(?:(?P<segment>\x18\x53\x80\x67)|(?P<cluster>\x1f\x43\xb6\x75)|\x1a\x45\xdf\xa3|\x11\x4d\x9b\x74"
+    rb"|\x15\x49\xa9\x66|\x16\x54\xae\x6b|\x1c\x53\xbb\x6b|\x12\x54\xc3\x67|\x19\x41\xa4\x69|\x10\x43\xa7\x70"
+    rb"|\x58\x54|[\xa0\xa3\xa7\xab\xaf\xbf\xe7\xec])(?P<size>[^\0])",
+    re.DOTALL,
+)
 _OPTIONS = {
     "OPENCV_FFMPEG_CAPTURE_OPTIONS": "protocol_whitelist;file|format_whitelist;mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi",
     "OPENCV_FFMPEG_LOGLEVEL": "-8",  # what is wrong with a file is said here, not on standard error
@@ -37,8 +45,10 @@ _OPTIONS = {
 _LARGEST_FILE = 1 << 36  # bytes
 _LONGEST = 12 * 3600  # seconds
 _MOST_GRABS = 12 * 3600 * 60  # frames: as many as there are in so many seconds
+_MOST_ELEMENTS = 4 * _MOST_GRABS  # of a Matroska file: sound and texts have theirs, too
 _FASTEST = 1000  # frames a second: WebM counts milliseconds, and some writers say so
 _SEEK_FROM = 4.0  # seconds to the next wanted frame: nearer ones are reached sooner by decoding those between
+_LATE = 1.0  # second by which a search may lead too far
 _opening = threading.Lock()
 
 
@@ -81,6 +91,9 @@ class Frame:
 class VideoFile:
     """A video, opened; to be closed, or used in a ``with`` statement.
 
+    OpenCV scales every frame to the size of the first and does not tell of it, so where a clip changes its size on the
+    way, as calls do, faces may come distorted.
+
     Args:
         path: of a file.
         limits: how large a frame may be.
@@ -118,33 +131,45 @@ class VideoFile:
 
         interval = sampling.interval(self.duration)
         wanted, sought, count = 0.0, True, 0
-        time = -1 / self.rate
+        time, last = -1 / self.rate, 0.0
+        landing, trusted, late = False, True, max(_LATE, 1 / self.rate)
         with self._named():
             for _ in range(_MOST_GRABS):
                 if count == sampling.max_frames:
                     return
-                if not self._capture.grab():
+                grabbed = self._capture.grab()
+                if landing and not (grabbed and time < self._position() < wanted + late):
+                    # OpenCV does not look where it lands: it counts frames as if they lay evenly. So from the
+                    # beginning, and in order from now on.
+                    self._reopen()
+                    time, landing, trusted = -1 / self.rate, False, False
+                    continue
+                landing = False
+                if not grabbed:
                     break
                 time = self._time(time)
                 if time < wanted - 0.5 / self.rate:
                     # Not to where there should be nothing more: what is there all the same is decoded.
-                    if time + _SEEK_FROM < wanted < self.duration and not sought:
+                    if time + _SEEK_FROM < wanted < self.duration and trusted and not sought:
                         self._capture.set(cv2.CAP_PROP_POS_MSEC, 1000 * wanted)
-                        sought = True  # once: where that leads nowhere, the frames between are decoded
+                        sought = landing = True  # once: from where it lands too early, frames are decoded
                     continue
+                if time - last > 2 * max(interval, 1 / self.rate) and self._outline == "damaged":
+                    got = f"none from {last:.1f} to {time:.1f} seconds of a damaged file"
+                    raise Refusal("corrupt", "frames all along", got)
                 decoded, pixels = self._capture.retrieve()
                 if not decoded:
                     raise Refusal("corrupt", "frames that can be decoded", f"none at {time:.1f} seconds")
                 yield Frame(max(0.0, time), cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
-                count += 1
+                count, last = count + 1, time
                 wanted = interval * (math.floor((time + 0.5 / self.rate) / interval + 1e-6) + 1)
                 sought = False
             end = time + 1 / self.rate
             if count == 0:
                 raise Refusal("corrupt", "at least one frame", "none that can be decoded")
-            # Not to the second: sound may go on longer, and the number of frames be an estimate.
+            # Not to the second: the number of frames may be an estimate.
             early = end < 0.9 * self.duration - max(1 / self.rate, min(1.0, 0.1 * self.duration))
-            if early and not self._has_all_frames():
+            if early and not self._is_whole():
                 raise Refusal(
                     "truncated", f"a video of {self.duration:.1f} seconds", f"an end after {end:.1f} seconds"
                 )
@@ -190,7 +215,8 @@ class VideoFile:
         self._name = f"/proc/self/fd/{self._file}"
         self._capture = _capture(self._name)
         if not self._capture.isOpened():
-            raise Refusal("corrupt", "a video that FFmpeg can open", "one that it cannot")
+            told = "one that it cannot, or that holds no picture"
+            raise Refusal("corrupt", "a video that FFmpeg can open", told)
         self.width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
         self.height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
         check_size(self.width, self.height, limits)
@@ -202,21 +228,49 @@ class VideoFile:
         if not 0 < self.duration <= _LONGEST:
             raise Refusal("too_large", f"at most {_LONGEST:,} seconds", f"{self.duration:,.0f}")
 
-    def _has_all_frames(self) -> bool:
-        """Whether as many frames come as the file says: the last picture may be held for long. Only MP4 and QuickTime
-        count them.
+    def _is_whole(self) -> bool:
+        """Whether an end that comes early is the file's own. The last picture may be held for long: MP4 and QuickTime
+        say how many frames come. In Matroska sound may go on longer, or the times begin late: it is whole by its outline.
         """
         import cv2
 
         if not _COUNTING.match(os.pread(self._file, 64, 0)):
-            return False
-        self._capture.release()
-        self._capture = _capture(self._name)
+            return self._outline == "whole"
+        self._reopen()
         promised = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         come = 0
         while come < promised and self._capture.grab():
             come += 1
         return bool(come >= promised)
+
+    @cached_property
+    def _outline(self) -> Literal["whole", "cut", "damaged", "unknown"]:
+        """How the elements of a Matroska file follow each other; "unknown" of other files."""
+        length = end = os.fstat(self._file).st_size
+        at = 0
+        if not _MATROSKA.match(os.pread(self._file, 4, 0)):
+            return "unknown"
+        for _ in range(_MOST_ELEMENTS):
+            if at >= min(end, length):
+                return "whole" if at == end <= length else "cut"
+            head = os.pread(self._file, 12, at)
+            element = _ELEMENT.match(head)
+            if element is None:
+                return "damaged" if len(head) == 12 else "cut"
+            start, width = element.start("size"), 9 - element["size"][0].bit_length()  # in bytes
+            size = int.from_bytes(head[start : start + width].ljust(width)) - (1 << 7 * width)
+            at += start + width
+            known = size < (1 << 7 * width) - 1  # all ones stand for a size that is not
+            if element["segment"] and known:
+                end = at + size
+            elif not element["segment"] and not element["cluster"]:
+                at += size
+        return "unknown"
+
+    def _reopen(self) -> None:
+        """Back to the beginning: not every video can be wound back."""
+        self._capture.release()
+        self._capture = _capture(self._name)
 
     def _counted(self) -> float:
         """The seconds of a video that does not say how long it is, as those do not that were streamed."""
@@ -225,16 +279,19 @@ class VideoFile:
             if not self._capture.grab():
                 break
             time = self._time(time)
-        self._capture.release()  # not every such video can be wound back
-        self._capture = _capture(self._name)
+        self._reopen()
         return float(time + 1 / self.rate)
 
     def _time(self, before: float) -> float:
         """Seconds at which the frame stands that was grabbed, always after the one before it."""
+        time = self._position()
+        return time if before < time < _LONGEST else before + 1 / self.rate
+
+    def _position(self) -> float:
+        """Seconds at which the frame stands that was grabbed, as the file says; 0 where it says nothing."""
         import cv2
 
-        time = float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
-        return time if before < time < _LONGEST else before + 1 / self.rate
+        return float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
 
 
 def _capture(path: str) -> Any:

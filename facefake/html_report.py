@@ -32,10 +32,11 @@ MOST_FACES = 20_000
 """So many faces can be looked through, the most suspicious ones; the others are counted only."""
 
 MOST_THUMBNAILS = 5_000
-"""So many of them have thumbnails: with 3 kB each, and a third more as base64, that is 20 MB."""
+"""So many of them have thumbnails: of 3 kB at most, and a third more as base64, which is 20 MB."""
 
 _MOST_ROWS = 2_000  # of each table of what is not in the gallery
-_PICTURE_ROOM = 20 << 20  # bytes that all small pictures may take together, before base64
+_PICTURE_ROOM = 18 << 20  # bytes that all small pictures may take together, before base64
+_MOST_MODELS = 3  # are named
 _MOST_THREADS = 4  # each holds a decoded picture
 _MARK = "<!-- records -->"
 
@@ -132,7 +133,9 @@ def _page(records: Path, tally: Tally, shown: int) -> str:
         "totals": {kind: tally.others[kind] for kind in ("failure", "faceless", "video")},
         "left_out": left_out,
     }
-    models = ", ".join(sorted(tally.models)[:3]) or "no model"
+    models = ", ".join(sorted(tally.models)[:_MOST_MODELS]) or "no model"
+    if (more := len(tally.models) - _MOST_MODELS) > 0:
+        models += f" and {more} more"
     return Template(page).substitute(
         policy=escape(policy, quote=False),
         version=__version__,

@@ -13,13 +13,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageFile
+from PIL import ExifTags, Image
 
-from facefake.colour import colour_and_alpha, srgb_profile, to_srgb
-from facefake.formats import FORMATS, file_format_of, open_reader, without_chunks
+from facefake.colour import colour_and_alpha, restore_transparency, srgb_profile, to_srgb
+from facefake.formats import FORMATS, exif_of, file_format_of, open_reader, without_chunks
 from facefake.reading import EncodedFile, ImageLimits, Source, check_size, image_error, read_source
 from facefake.refusal import Refusal, faults, pillow_muted
 
+# A JPEG's marker of a segment or the end. In a scan 0xFF is followed by 0, a restart's number, or what comes after it.
+_JPEG_MARKER = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])")
+_MOST_SCANS = 100
 _TOO_MUCH_TEXT = re.compile("Decompressed data too large|Too much memory used in text chunks")
 _T = Image.Transpose
 _UPRIGHT = {2: _T.FLIP_LEFT_RIGHT, 3: _T.ROTATE_180, 4: _T.FLIP_TOP_BOTTOM, 5: _T.TRANSPOSE}
@@ -57,7 +60,7 @@ def load_picture(source: Source, limits: ImageLimits = ImageLimits()) -> Picture
     """Decode a picture, strictly.
 
     EXIF orientation is applied once (HEIF and AVIF have boxes of their own for that, besides which EXIF does not
-    count: ISO/IEC 23008-12), an embedded colour profile is converted to sRGB, transparency is laid on
+    count: ISO/IEC 23008-12; XMP's never counts), an embedded colour profile is converted to sRGB, transparency is laid on
     white, 16 bits become 8, and only the first of several frames or pages is read, with a warning.
 
     Args:
@@ -123,23 +126,32 @@ def _decode_as(
         image = open_reader(data, file_format)
         check_size(*image.size, limits)
         if file_format == "JPEG":
-            _check_scans(image, data)
+            _check_scans(data)
         if getattr(image, "is_animated", False) or (file_format == "JPEG" and "mp" in image.info):
             notes.append("holds more than one picture (frames, pages or views): only the first was read")
+        if file_format == "TIFF":
+            image.info.pop("xmp", None)  # or Pillow would turn it as XMP says where EXIF says nothing
         image.load()
+        if not image.info.get("icc_profile", True):  # how Pillow tells of one that it cannot read
+            notes.append("colour profile ignored: it cannot be read")
         if file_format == "PNG":
-            open_reader(
-                data, file_format
-            ).verify()  # checksums and the end chunk, which loading does not look at
+            restore_transparency(image, data)
+            # Checksums and the end chunk, which loading does not look at.
+            open_reader(data, file_format).verify()
         return _upright_srgb(image, path, file_format, notes)
 
 
-def _check_scans(image: ImageFile.ImageFile, data: bytes) -> None:
+def _check_scans(data: bytes) -> None:
     # Each progressive scan goes over the whole picture and can be 50 bytes long. Real files have about ten.
-    start = image.fp.tell() if image.fp else 0
-    scans = 1 + data.count(b"\xff\xda", start, data.find(b"\xff\xd9", start))
-    if scans > 100:
-        raise Refusal("too_large", "a JPEG of at most 100 scans", f"{scans:,} scans")
+    if data.count(b"\xff\xda") <= _MOST_SCANS:
+        return
+    scans = at = 0
+    # Segments have their length, and what looks like a marker within one is none.
+    while (marker := _JPEG_MARKER.search(data, at)) and marker[1] != b"\xd9":
+        scans += marker[1] == b"\xda"
+        at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2])
+    if scans > _MOST_SCANS:
+        raise Refusal("too_large", f"a JPEG of at most {_MOST_SCANS} scans", f"{scans:,} scans")
 
 
 def _upright_srgb(image: Image.Image, path: str | None, file_format: str | None, notes: list[str]) -> Picture:
@@ -147,10 +159,7 @@ def _upright_srgb(image: Image.Image, path: str | None, file_format: str | None,
     try:
         with faults("corrupt", "well-formed EXIF data"):
             # After loading, since Pillow itself turns a TIFF upright and then forgets its orientation.
-            exif = image.getexif()
-            orientation = exif.get(ExifTags.Base.Orientation, 1)
-            if image.info.get("exif") and not exif:  # the JPEG reader met the fault before us and hid it
-                raise SyntaxError("no tag can be read")
+            orientation = exif_of(image).get(ExifTags.Base.Orientation, 1)
         if orientation not in range(1, 9):
             notes.append(f"EXIF orientation {orientation!r} ignored: it is not one of 1 to 8")
     except Refusal as refusal:

@@ -49,7 +49,7 @@ class RecordFile:
 
     Args:
         path: the file, which must not exist yet.
-        force: write over an existing file.
+        force: write over an existing file, from `begin` on.
         resume: go on at the end of an existing file.
 
     Raises:
@@ -58,6 +58,7 @@ class RecordFile:
 
     def __init__(self, path: str | os.PathLike[str], force: bool = False, resume: bool = False) -> None:
         self.path = path = Path(path)
+        self._force = force
         try:
             self._fd = _locked(path, 0 if force or resume else os.O_EXCL)
         except FileExistsError as error:
@@ -69,7 +70,10 @@ class RecordFile:
         except (OSError, ValueError) as error:
             got = error.strerror if isinstance(error, OSError) else error
             raise OutputError(f"{path}: expected a file that can be created, got: {got}") from error
-        if force:
+
+    def begin(self) -> None:
+        """Empty a file that is written over, once all that goes with it can be had; a ``with`` does so."""
+        if self._force:
             self._cut(0)
 
     def _append(self, piece: bytes) -> None:
@@ -93,6 +97,7 @@ class RecordFile:
         os.close(self._fd)
 
     def __enter__(self) -> Self:
+        self.begin()
         return self
 
     def __exit__(
@@ -126,11 +131,25 @@ class KnownFiles:
     Args:
         states: of `state_digest`, sorted; 16 bytes a file.
         judged: of `path_digest`, sorted, of those whose records are no failures.
+        failed: of `path_digest`, sorted, of those whose records are failures, to be tried again or not.
+        empty: of `path_digest`, sorted, of videos that show nobody.
+
+    Attributes:
+        resolved: of `path_digest`, of folders and patterns whose failures are out of date.
     """
 
-    def __init__(self, states: NDArray[np.bytes_] = NONE, judged: NDArray[np.bytes_] = NONE) -> None:
+    def __init__(
+        self,
+        states: NDArray[np.bytes_] = NONE,
+        judged: NDArray[np.bytes_] = NONE,
+        failed: NDArray[np.bytes_] = NONE,
+        empty: NDArray[np.bytes_] = NONE,
+    ) -> None:
         self._states = states
         self._judged = judged
+        self._failed = failed
+        self._empty = empty
+        self.resolved: list[bytes] = []
 
     def holds(self, path: str, file: FileState) -> bool:
         """Whether there is a record of that file in that state."""
@@ -139,6 +158,24 @@ class KnownFiles:
     def knows(self, path: str) -> bool:
         """Whether the file at that path, in whatever state, has been judged."""
         return _among(self._judged, path_digest(valid_unicode(path)))
+
+    def shows_nobody(self, path: str) -> bool:
+        """Whether the file at that path is a video without persons, so that there are no sheets of it."""
+        return _among(self._empty, path_digest(valid_unicode(path)))
+
+    def has_record(self, key: bytes) -> bool:
+        """Whether there is a record, a failure or not, with that `path_digest`."""
+        return _among(self._judged, key) or _among(self._failed, key)
+
+    def looked_into(self, path: str) -> None:
+        """Note that a folder or pattern, of which there may be the failure that it has no picture, has one."""
+        key = path_digest(valid_unicode(path))
+        if _among(self._failed, key):
+            self.resolved.append(key)
+
+    def current(self, paths: NDArray[np.bytes_], failed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which of these records have no later one of the same path, and are no failures that are resolved."""
+        return latest(paths) & ~(failed & np.isin(paths, np.array(self.resolved, f"S{DIGEST}")))
 
 
 class JsonLines(RecordFile):
@@ -172,7 +209,6 @@ class JsonLines(RecordFile):
     ) -> None:
         super().__init__(path, force, resume is not None)
         self._outdated = False
-        self._failed = NONE
         self.known = KnownFiles()
         if resume is None:
             return
@@ -194,22 +230,20 @@ class JsonLines(RecordFile):
         """Add a record."""
         values = record.to_dict()
         self._append(_line(values))
-        path = values["path"]
-        self._outdated = self._outdated or (
-            path is not None and (self.known.knows(path) or _among(self._failed, path_digest(path)))
-        )
+        key = path_digest(values["path"], values["file"])
+        self._outdated = self._outdated or self.known.has_record(key)
 
     def close(self) -> None:
-        """Drop the records that were replaced by later ones, and free the file for others."""
+        """Drop the records that were replaced by later ones or are resolved, and free the file for others."""
         try:
-            if self._outdated:
+            if self._outdated or self.known.resolved:
                 self._tidy({}, False)
         finally:
             super().close()
 
     def _tidy(self, expected: Mapping[str, Any], retry_failures: bool) -> None:
         """Mend the file's end, index it, and rewrite it if it holds records that were replaced by later ones."""
-        paths, states, failures, size, line = bytearray(), bytearray(), bytearray(), 0, b"\n"
+        (paths, states, failures, empty), size, line = (bytearray() for _ in range(4)), 0, b"\n"
         for number, (line, record) in enumerate(read_lines(self.path), 1):
             if record is None:
                 self._cut(size)
@@ -217,20 +251,22 @@ class JsonLines(RecordFile):
             size += len(line)
             check_conditions(f"{self.path}, line {number}", expected, record)
             path, file = record["path"], record.get("file")
-            paths += path_digest(path)
+            paths += path_digest(path, file)
             states += state_digest(path, file)
             failures.append(record["verdict"] == "error")
+            empty.append(record.get("persons") == [])
         else:
             if not line.endswith(b"\n"):
                 self._append(b"\n")
         told, known = (np.frombuffer(bytes(kind), f"S{DIGEST}") for kind in (paths, states))
         failed = np.frombuffer(failures, bool)
-        keep = latest(told)
+        keep = self.known.current(told, failed)
         if not keep.all():
             self._rewrite(keep)
         left_out = keep & ~failed if retry_failures else keep
-        self.known = KnownFiles(np.sort(known[left_out]), np.sort(told[keep & ~failed]))
-        self._failed = np.sort(told[keep & failed])
+        nobody = keep & np.frombuffer(empty, bool)
+        kinds = known[left_out], told[keep & ~failed], told[keep & failed], told[nobody]
+        self.known = KnownFiles(*map(np.sort, kinds))
 
     def _rewrite(self, keep: NDArray[np.bool_]) -> None:
         target = Path(os.path.realpath(self.path))
@@ -276,7 +312,7 @@ def read_latest(
         raise RecordError(f"{path}: expected a file that can be read again, got a pipe or a device")
     paths = bytearray()
     for record in read_records(path, warn):
-        paths += path_digest(record["path"])
+        paths += path_digest(record["path"], record.get("file"))
     keep = latest(np.frombuffer(bytes(paths), f"S{DIGEST}"))
 
     def read() -> Iterator[dict[str, Any]]:
@@ -318,14 +354,19 @@ def check_conditions(where: str, expected: Mapping[str, Any], record: Mapping[st
             )
 
 
-def path_digest(path: str | None) -> bytes:
-    """By what a path is known again; the text is as in its record. None is like no other."""
-    return os.urandom(DIGEST) if path is None else _digest(path)
+def path_digest(path: str | None, file: Mapping[str, Any] | None = None) -> bytes:
+    """By what a picture is known again in whatever state; path and file are as in its record. None is like no other.
+
+    Of what came as bytes the path is but a name, which others may share: the content is known again, not the path.
+    """
+    if path is None:
+        return os.urandom(DIGEST)
+    return _digest(path, file["sha256"]) if file and "sha256" in file else _digest(path)
 
 
 def state_digest(path: str | None, file: Mapping[str, Any] | None) -> bytes:
     """By what a file is known again in the state that its record tells."""
-    return _digest(path, file["size"], file["modified_ns"]) if file else bytes(DIGEST)
+    return _digest(path, file["size"], file["modified_ns"], file.get("sha256")) if file else bytes(DIGEST)
 
 
 def latest(paths: NDArray[np.bytes_]) -> NDArray[np.bool_]:

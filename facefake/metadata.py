@@ -6,14 +6,15 @@ picture fails.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from PIL import ExifTags, Image, IptcImagePlugin
+from PIL import ExifTags, IptcImagePlugin, JpegImagePlugin
 
-from facefake.formats import file_format_of, open_reader, without_chunks
+from facefake.formats import exif_of, file_format_of, gif_extensions, open_reader, without_chunks
 from facefake.refusal import Refusal, faults, pillow_muted
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ _IPTC_DATASETS = {
     (2, 115): "Source",
     (2, 120): "Caption",
 }
+_XMP_HEAD = b"http://ns.adobe.com/xap/1.0/\0"
 _RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 _XMP_PREFIXES = {
     "http://iptc.org/std/Iptc4xmpExt/2008-02-29/": "Iptc4xmpExt",
@@ -160,16 +162,50 @@ def _png_text(image: ImageFile.ImageFile) -> Iterator[tuple[str, str]]:
 
 
 def _comment(image: ImageFile.ImageFile) -> Iterator[tuple[str, str]]:
-    comment = image.info.get("comment")
-    if isinstance(comment, bytes):
+    for comment in _comments(image):
         yield "", comment[:_LONGEST_TEXT].decode("utf-8", "replace")
 
 
+def _comments(image: ImageFile.ImageFile) -> Iterator[bytes]:
+    if image.format == "GIF":
+        for label, blocks in _gif_extensions(image):
+            if label == 0xFE:
+                yield _joined(blocks[: 2 * _LONGEST_TEXT])
+    else:
+        yield from _segments(image, "COM", b"")
+
+
+def _gif_extensions(image: ImageFile.ImageFile) -> Iterator[tuple[int, bytes]]:
+    # Pillow stops at the first picture, and texts may stand behind it.
+    assert isinstance(image.fp, io.BytesIO)
+    return gif_extensions(image.fp.getvalue())
+
+
+def _joined(blocks: bytes) -> bytes:
+    parts, at = [], 0
+    while at < len(blocks):
+        parts.append(blocks[at + 1 : at + 1 + blocks[at]])
+        at += 1 + blocks[at]
+    return b"".join(parts)
+
+
+def _segments(image: ImageFile.ImageFile, kind: str, head: bytes) -> Iterator[bytes]:
+    """What stands behind that head in a JPEG's segments of a kind, of which Pillow itself keeps the last."""
+    for found, content in getattr(image, "applist", ()):
+        if found == kind and content.startswith(head):
+            yield content.removeprefix(head)
+
+
+def _raw_profile(image: ImageFile.ImageFile, kind: str) -> bytes:
+    """What ImageMagick writes into a PNG's text: the kind, the length and the content in hexadecimal, in lines."""
+    text = image.info.get(f"Raw profile type {kind}")
+    return bytes.fromhex("".join(text.split("\n")[3:])) if isinstance(text, str) else b""
+
+
 def _exif(image: ImageFile.ImageFile) -> Iterator[tuple[str, str]]:
-    # Not the PNG reader's own method, which decodes the pixels to see what stands behind them.
-    exif = Image.Image.getexif(image)
-    if image.info.get("exif") and not exif:
-        raise SyntaxError("no tag can be read")  # the JPEG reader met the fault before us and hid it
+    exif = exif_of(image)
+    if not exif and (block := _raw_profile(image, "APP1")).startswith(b"Exif"):
+        exif.load(block)
     for tag, name in _EXIF_TAGS.items():
         text = _exif_text(exif.get(tag), wide=name.startswith("XP"))
         if text:
@@ -204,16 +240,38 @@ def _user_comment(value: bytes) -> str:
 
 
 def _xmp(image: ImageFile.ImageFile) -> Iterator[tuple[str, str]]:
-    packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
-    if packet is None:
-        return
+    left = _LARGEST_XMP
+    for packet in _packets(image):
+        left -= len(packet)
+        if left < 0:
+            raise Refusal("too_large", f"at most {_LARGEST_XMP:,} bytes", "more")
+        yield from _properties(packet)
+
+
+def _packets(image: ImageFile.ImageFile) -> Iterator[bytes]:
+    """The packets of XMP in a file, the one that other programs read first."""
+    if packet := image.info.get("xmp") or image.info.get("XML:com.adobe.xmp"):
+        yield packet.encode("utf-8", "replace") if isinstance(packet, str) else packet
+    for other in _segments(image, "APP1", _XMP_HEAD):
+        if other != packet:
+            yield other
+    yield _raw_profile(image, "xmp")
+    if (block := _raw_profile(image, "APP1")).startswith(_XMP_HEAD):
+        yield block.removeprefix(_XMP_HEAD)
+    if image.format == "GIF":
+        for label, blocks in _gif_extensions(image):
+            if label == 0xFF and blocks.startswith(b"\x0bXMP DataXMP"):
+                # The packet itself, behind which 257 bytes lead whoever takes it for sub-blocks to its end.
+                yield blocks[12:-257]
+
+
+def _properties(packet: bytes) -> Iterator[tuple[str, str]]:
     from defusedxml.ElementTree import fromstring
 
-    if isinstance(packet, str):
-        packet = packet.encode("utf-8", "replace")
-    if len(packet) > _LARGEST_XMP:
-        raise Refusal("too_large", f"at most {_LARGEST_XMP:,} bytes", f"{len(packet):,} bytes")
-    root: Element = fromstring(packet.strip(b"\0 \n\r\t"), forbid_dtd=True)
+    packet = packet.strip(b"\0 \n\r\t")
+    if not packet:
+        return
+    root: Element = fromstring(packet, forbid_dtd=True)
     for element in root.iter():
         for key, value in element.attrib.items():
             if name := _xmp_property(key):
@@ -250,6 +308,12 @@ def _xmp_values(element: Element) -> Iterator[str]:
 
 
 def _iptc(image: ImageFile.ImageFile) -> Iterator[tuple[str, str]]:
+    if profile := _raw_profile(image, "iptc"):
+        # As one of Photoshop's resources, whose length stands before it, for which Pillow looks in JPEGs only.
+        holder = object.__new__(JpegImagePlugin.JpegImageFile)
+        resource = profile.partition(b"8BIM\x04\x04\0\0")[2]
+        holder.info = {"photoshop": {0x0404: resource[4 : 4 + int.from_bytes(resource[:4])]}}
+        image = holder
     found = IptcImagePlugin.getiptcinfo(image) or {}
     for dataset, name in _IPTC_DATASETS.items():
         values = found.get(dataset, [])

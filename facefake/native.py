@@ -131,7 +131,8 @@ def quiet() -> Iterator[None]:
                 held.seek(0)
                 for line in held:
                     if not _CHATTER.match(line):
-                        os.write(stderr, line)
+                        with suppress(OSError):  # nobody may be there to read it
+                            os.write(stderr, line)
                 os.close(stderr)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 from facefake.credentials import ContentCredentials, read_credentials
 from facefake.metadata import read_entries
 from facefake.reading import EncodedFile, ImageLimits, read_source
-from facefake.traces import Trace, find_traces
+from facefake.traces import GRAVITY, Trace, find_traces
 
 Claim = Literal["generated", "partly_generated", "captured", "edited", "nothing"]
 CLAIMS: tuple[Claim, ...] = get_args(Claim)
@@ -122,8 +122,7 @@ def read_provenance(
     if credentials is None and linked:
         credentials = ContentCredentials("remote")
     traces = list(find_traces(entries))
-    ranks = {"generated": 0, "partly_generated": 1, "software": 3}
-    traces.sort(key=lambda trace: ranks.get(trace.kind, 2))
+    traces.sort(key=lambda trace: GRAVITY[trace.kind])
     return Provenance(credentials, tuple(dict.fromkeys(traces))[:_MOST_TRACES], notes)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import time
 from collections.abc import Iterator, Mapping
@@ -19,7 +20,6 @@ from facefake.journal import (
     Recorded,
     check_conditions,
     conditions,
-    latest,
     path_digest,
     state_digest,
 )
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
 _ROWS = 10_000  # of one file
 _SECONDS = 60.0  # after which what has come is written, so that little is lost with this process
+_STATE = ("size", "modified_ns", "sha256")  # of a record's file; folders of before have no sha256
 _CONDITION = "facefake."  # before its name, in the metadata of a file
+_PART = re.compile(r"part-\d{20}-[0-9a-f]{8}-\d{6,}\.parquet")  # other programs, too, write part-*.parquet
 _OBJECT_STORES = (
     "s3",
     "gcs",
@@ -42,11 +44,12 @@ _OBJECT_STORES = (
 
 
 class RecordFolder:
-    """A folder of ``part-*.parquet`` with the columns path, verdict, error, size, modified_ns and record.
+    """A folder of ``part-*.parquet`` with the columns path, verdict, error, size, modified_ns, sha256 and record.
 
-    `error` is the kind of a failure, and `record` the JSON that a line of `JsonLines` holds. Every file is written
-    whole or not at all. With `resume`, records that have a later one of the same path are dropped, at the beginning
-    and at the end. Of a million records it keeps 32 MB in memory. Only one process may write to a folder at a time.
+    `error` is the kind of a failure, `sha256` that of what came as bytes, and `record` the JSON that a line of
+    `JsonLines` holds. Every file is written whole or not at all. With `resume`, records that have a later one of the
+    same path are dropped, at the beginning and at the end. Files of other names stay as they are. Of a million records
+    it keeps 32 MB in memory. Only one process may write to a folder at a time.
 
     Args:
         folder: a path or a URI; is made if it does not exist.
@@ -114,6 +117,7 @@ class RecordFolder:
                 "error": values.get("error", {}).get("kind"),
                 "size": file.get("size"),
                 "modified_ns": file.get("modified_ns"),
+                "sha256": file.get("sha256"),
                 "record": json.dumps(values, allow_nan=False),
             }
         )
@@ -145,7 +149,7 @@ class RecordFolder:
             schema = pa.schema(
                 [(name, pa.string()) for name in ("path", "verdict", "error")]
                 + [(name, pa.int64()) for name in ("size", "modified_ns")]
-                + [("record", pa.string())],
+                + [(name, pa.string()) for name in ("sha256", "record")],
                 {_CONDITION + name: json.dumps(self._conditions[name]) for name in sorted(self._named)},
             )
             with self._faults():
@@ -161,11 +165,7 @@ class RecordFolder:
         from pyarrow.fs import FileSelector
 
         found = self._system.get_file_info(FileSelector(self._root, allow_not_found=True))
-        return sorted(
-            info.path
-            for info in found
-            if info.base_name.startswith("part-") and info.base_name.endswith(".parquet")
-        )
+        return sorted(info.path for info in found if _PART.fullmatch(info.base_name))
 
     def _tidy(self, retry_failures: bool) -> KnownFiles:
         """Rewrite the files that hold records which were replaced by later ones; what is not to be done again."""
@@ -176,14 +176,15 @@ class RecordFolder:
         for name in names:
             with self._system.open_input_file(name) as stream, pq.ParquetFile(stream) as file:
                 check_conditions(name, self._conditions, _conditions_in(file.schema_arrow.metadata or {}))
-                for row in file.read(["path", "verdict", "size", "modified_ns"]).to_pylist():
-                    paths += path_digest(row["path"])
-                    states += state_digest(row["path"], row if row["size"] is not None else None)
+                for row in file.read(["path", "verdict", *_STATE]).to_pylist():
+                    state = {name: row[name] for name in _STATE if row.get(name) is not None}
+                    paths += path_digest(row["path"], state)
+                    states += state_digest(row["path"], state)
                     failures.append(row["verdict"] == "error")
             ends.append(len(failures))
         told, known = (np.frombuffer(bytes(kind), f"S{DIGEST}") for kind in (paths, states))
         failed = np.frombuffer(failures, bool)
-        keep = latest(told)
+        keep = self.known.current(told, failed)
         for name, kept in zip(names, np.split(keep, ends)[:-1], strict=True):
             if not kept.any():
                 self._system.delete_file(name)
@@ -192,7 +193,7 @@ class RecordFolder:
                     table = pq.read_table(stream)
                 self._put(table.filter(kept), name)
         left_out = keep & ~failed if retry_failures else keep
-        return KnownFiles(np.sort(known[left_out]), np.sort(told[keep & ~failed]))
+        return KnownFiles(*map(np.sort, (known[left_out], told[keep & ~failed], told[keep & failed])))
 
     def _put(self, table: pa.Table, path: str) -> None:
         import pyarrow.parquet as pq

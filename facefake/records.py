@@ -16,6 +16,7 @@ _BEGINNING = b'{"schema_version": "'
 _FIELDS = {"path": str | None, "verdict": str}
 _CHECKS: dict[str, Callable[[Any], bool]] = {
     "file": lambda file: file is None or (isinstance(file, dict) and {"size", "modified_ns"} <= file.keys()),
+    "model": lambda model: isinstance(model, str),
     "error": lambda error: isinstance(error, dict) and {"kind", "message"} <= error.keys(),
     "warnings": lambda warnings: (
         isinstance(warnings, list) and all(isinstance(line, str) for line in warnings)
@@ -84,7 +85,7 @@ def _parsed(line: bytes) -> dict[str, Any]:
         if not isinstance(record.get(name), kind):
             raise ValueError(f"{record.get(name)!r:.80} for {name}")
     is_video = record.get("media") == "video"
-    whole = ("file", "warnings", "persons" if is_video else "faces")
+    whole = ("file", "warnings", "model", "persons" if is_video else "faces")
     for name in ("file", "error") if record["verdict"] == "error" else whole:
         if not _CHECKS[name](record.get(name)):
             raise ValueError(f"{record.get(name)!r:.80} for {name}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +51,17 @@ class CsvTable(RecordFile):
         force: write over an existing file.
 
     Raises:
-        OutputError: the file exists, or cannot be created; `write` raises it when the disk is full.
+        OutputError: the file exists, cannot be created, or another process writes to it; `write` raises it when the disk
+            is full.
     """
 
-    def __init__(self, path: str | os.PathLike[str], force: bool = False) -> None:
-        super().__init__(path, force)
+    def begin(self) -> None:
+        """Empty a file that is written over, and write the names of the columns; a ``with`` does so.
+
+        Raises:
+            OutputError: the disk is full.
+        """
+        super().begin()
         self._append(_HEADER)
 
     def write(self, record: Recorded) -> None:
@@ -67,10 +73,13 @@ def write_csv(records: Iterable[Mapping[str, Any]], path: Path, force: bool = Fa
     """Make the table that `CsvTable` makes, out of records as `read_records` or `read_latest` gives them.
 
     Raises:
-        OutputError: the file exists, or cannot be written; nothing is left behind.
+        OutputError: the file exists, a scan still writes to it, or it cannot be written; nothing is left behind.
         RecordError: as `records` raises it.
     """
-    with whole_file(path, force, through=True) as file:
+    with ExitStack() as stack:
+        if force and path.is_file():  # and no pipe, which two cannot open
+            stack.push(RecordFile(path, resume=True))
+        file = stack.enter_context(whole_file(path, force, through=True))
         file.write(_HEADER)
         for record in records:
             file.write(_table(record))
@@ -78,7 +87,8 @@ def write_csv(records: Iterable[Mapping[str, Any]], path: Path, force: bool = Fa
 
 def _table(record: Mapping[str, Any]) -> bytes:
     rows = ([row.get(column) for column in COLUMNS] for row in _rows(record))
-    return "".join(map(_line, rows)).encode("utf-8")
+    # A record may come from anywhere, and hold what is no text.
+    return "".join(map(_line, rows)).encode("utf-8", "backslashreplace")
 
 
 def _rows(values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import resources
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from facefake.settings import Settings
 
 SCHEMA_VERSION = "1.1"
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_ESCAPE = re.compile(r"\\ud[89a-f][0-9a-f]{2}")
 Verdict = Literal["real", "fake", "uncertain", "not_applicable"]
 
 MORE_FACES = "holds more faces"
@@ -35,6 +38,17 @@ class FileState:
 
     size: int
     modified_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContentState(FileState):
+    """By what a content that came as bytes is known again: its `modified_ns` is 0, and its path is but a name.
+
+    Attributes:
+        sha256: of the content, in hexadecimal digits.
+    """
+
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +207,8 @@ class ImageResult:
     def to_dict(self) -> dict[str, Any]:
         """The result as JSON-ready values that satisfy `schema`.
 
-        Bytes of the path that are no text become ``\\udcNN`` escapes, so that the record is valid Unicode.
+        Bytes of the path that are no text become ``\\udcNN`` escapes, so that the record is valid Unicode; see
+        `valid_unicode`.
         """
         return {
             "schema_version": self.schema_version,
@@ -206,7 +221,7 @@ class ImageResult:
             "reason": self.reason,
             "summary": self.summary,
             "faces": [face.to_dict() for face in self.faces],
-            "warnings": [valid_unicode(warning) for warning in self.warnings],
+            "warnings": [message_text(warning) for warning in self.warnings],
             "model": self.model,
             "crop_margin": six_digits(self.crop_margin),
             "provenance": None if self.provenance is None else self.provenance.to_dict(),
@@ -261,7 +276,7 @@ class ErrorResult:
             "schema_version": SCHEMA_VERSION,
             "path": None if self.path is None else valid_unicode(self.path),
             "verdict": self.verdict,
-            "error": {"kind": self.kind, "message": valid_unicode(self.message)},
+            "error": {"kind": self.kind, "message": message_text(self.message)},
             "file": None if self.file is None else asdict(self.file),
             "settings": None if self.settings is None else asdict(self.settings),
         }
@@ -320,6 +335,24 @@ def six_digits(value: float | None) -> float | None:
     return None if value is None else float(f"{float(value):.6g}")
 
 
-def valid_unicode(text: str) -> str:
-    """A text as records hold it: lone surrogates, as undecodable file names have them, become escapes."""
+def message_text(text: str) -> str:
+    """A message as records hold it: lone surrogates, as undecodable file names have them, become escapes."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def valid_unicode(text: str) -> str:
+    """A path as records hold it: as in a message, but no two paths become the same text.
+
+    Therefore backslashes are doubled where there are surrogates, or what looks like their escapes.
+    """
+    if _SURROGATE.search(text) or _ESCAPE.search(text):
+        text = text.replace("\\", "\\\\")
+    return message_text(text)
+
+
+def without_escapes(text: str) -> str:
+    """The path that `valid_unicode` made this text of."""
+    if not _ESCAPE.search(text):
+        return text
+    spelled = re.compile(rf"\\\\|{_ESCAPE.pattern}")
+    return spelled.sub(lambda found: "\\" if found[0] == r"\\" else chr(int(found[0][2:], 16)), text)

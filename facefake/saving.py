@@ -6,7 +6,8 @@ import io
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 
     from facefake.results import ImageResult
 
+_LONGEST_STEM = 255 - len("-annotated-0123456789-person-10000.jpg")  # bytes: most systems take 255 for a name
 _LOSSLESS = ("PNG", "GIF", "BMP", "TIFF")
+_JPEG_HEAD, _PNG_HEAD = 20, 33  # bytes, after which Pillow's files may hold a comment
+_MARKED_WITHIN = 128  # bytes, however large a colour profile comes after the mark
 
 
 class CopyName(NamedTuple):
@@ -29,63 +33,73 @@ class CopyName(NamedTuple):
 
     Attributes:
         name: of the file, without its suffix.
-        replace: whether what has that name is the copy of the same picture as it was before.
-        otherwise: the name that is certainly no other picture's, for when a different file has the first one.
+        mark: a digest of the way from the folder of copies to the picture, by which its copies are known again.
+        replace: whether a copy of the same picture as it was before goes; other files of that name never do.
     """
 
     name: str
+    mark: str
     replace: bool = False
-    otherwise: str | None = None
 
 
 class CopyNames:
     """Gives pictures' copies their names: ``NAME-annotated``, without a suffix.
 
-    Of pictures of the same name only the first to come is called that; the others' have a digest of their whole path
+    Of pictures of the same name only the first to come is called that; the others' have a digest of the way to them
     besides. So one hand gives all names, however many draw the copies, and a picture that is added between two scans
     moves no other's name.
 
     Args:
-        folder: where copies of an earlier scan may lie, if that is gone on with.
-        known: is told a picture's path, and whether that scan has judged it.
+        folder: of the copies, which need not exist yet.
+        resume: whether an earlier scan is gone on with, whose copies lie there.
     """
 
-    def __init__(self, folder: Path | None = None, known: Callable[[str], bool] = lambda path: False) -> None:
+    def __init__(self, folder: Path, resume: bool = False) -> None:
         self._folder = folder
-        self._known = known
+        self._resume = resume
         self._taken: set[str] = set()
 
     def name(self, path: str) -> CopyName:
         """The name for the copy of the picture at that path; also to be asked for pictures that are left out."""
-        name, own, first = self._names(path)
-        if self._folder is None:
+        name, own, mark = self._names(path)
+        first = _key(path) not in self._taken
+        if not self._resume:
             self._taken.add(_key(path))
-            return CopyName(name if first else own)
-        if not first or copies_of(self._folder, own):
-            return CopyName(own, replace=True)
-        known = self._known(path)
-        # Without a record of this picture, another copy of that name is of one that came first when it was made.
-        if known or not copies_of(self._folder, name):
+            return CopyName(name if first else own, mark)
+        free = first and not copies_of(self._folder, name) and not self._holds(own, mark)
+        if free or self._holds(name, mark):
             self._taken.add(_key(path))
-        return CopyName(name, replace=True) if known else CopyName(name, otherwise=own)
+            return CopyName(name, mark, replace=True)
+        return CopyName(own, mark, replace=True)
 
     def has_copy(self, path: str) -> bool:
-        """Whether there is a file that may be the copy of the picture at that path."""
-        if self._folder is None:
-            return False
-        name, own, _ = self._names(path)
-        return bool(copies_of(self._folder, name) or copies_of(self._folder, own))
+        """Whether there is a copy of the picture at that path, of a scan to this folder."""
+        name, own, mark = self._names(path)
+        return self._holds(name, mark) or self._holds(own, mark)
 
-    def _names(self, path: str) -> tuple[str, str, bool]:
-        """The short name, the one that is certainly no other picture's, and whether the short one is free."""
-        name = f"{Path(path).stem or 'picture'}-annotated"
-        digest = blake2b(os.fsencode(os.path.abspath(path)), digest_size=5).hexdigest()
-        return name, f"{name}-{digest}", _key(path) not in self._taken
+    def _holds(self, name: str, mark: str) -> bool:
+        return any(_has_mark(path, mark) for path in copies_of(self._folder, name))
+
+    def _names(self, path: str) -> tuple[str, str, str]:
+        """The short name, the one that is certainly no other picture's, and the mark."""
+        name = f"{_stem(path)}-annotated"
+        # Not the whole path: folders of pictures and copies may be moved together, or mounted elsewhere.
+        way = os.path.relpath(os.path.abspath(path), self._folder)
+        mark = blake2b(os.fsencode(way), digest_size=5).hexdigest()
+        return name, f"{name}-{mark}", mark
 
 
 def _key(path: str) -> str:
     """What pictures of one name have in common; some file systems take capital letters for small ones."""
-    return (Path(path).stem or "picture").casefold()
+    return _stem(path).casefold()
+
+
+def _stem(path: str) -> str:
+    """A picture's name without its suffix, as much of it as leaves room for what the names of copies have besides."""
+    stem = Path(path).stem or "picture"
+    while len(os.fsencode(stem)) > _LONGEST_STEM:
+        stem = stem[:-1]
+    return stem
 
 
 def copies_of(folder: Path, name: str) -> list[Path]:
@@ -95,12 +109,12 @@ def copies_of(folder: Path, name: str) -> list[Path]:
     return [*found, *takewhile(os.path.lexists, sheets)]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class AnnotatedFolder:
     """Writes annotated pictures as ``.jpg``, or ``.png`` where the source was lossless.
 
-    The copies hold no metadata but the colour profile. Worker processes may write to the same folder, as long as
-    no two write the same name.
+    The copies hold no metadata but the colour profile and a comment, the mark by which a later scan knows them. Worker
+    processes may write to the same folder, as long as no two write the same name.
 
     Attributes:
         folder: is made when the first picture comes.
@@ -109,11 +123,12 @@ class AnnotatedFolder:
     """
 
     folder: Path
-    force: bool = False
-    evidence: bool = False
+    force: bool
+    evidence: bool
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "folder", Path(self.folder))  # which may be given as a str
+    def __init__(self, folder: str | os.PathLike[str], force: bool = False, evidence: bool = False) -> None:
+        for name, value in (("folder", Path(folder)), ("force", force), ("evidence", evidence)):
+            object.__setattr__(self, name, value)  # as frozen dataclasses do
 
     def save(self, result: ImageResult, copy: CopyName) -> tuple[Path | OutputError, ...]:
         """Draw a result's verdicts on its picture and write it.
@@ -139,20 +154,16 @@ class AnnotatedFolder:
 
     def _write(self, parts: Mapping[str, bytes], copy: CopyName) -> tuple[Path | OutputError, ...]:
         """Write the files of one copy, by what their names end with, and remove what an earlier one had besides."""
-        try:
-            if copy.otherwise and self._has_another(copy.name, parts):
-                copy = CopyName(copy.otherwise, replace=True)
-        except OSError as error:
-            return (_unwritten(self.folder / copy.name, error),)
         written: list[Path] = []
         faults: list[OutputError] = []
         for ending, content in parts.items():
-            target = self.folder / f"{copy.name}{ending}"
+            target, marked = self.folder / f"{copy.name}{ending}", _marked(content, copy.mark)
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                if not _holds(target, content):
-                    with whole_file(target, self.force or copy.replace) as file:
-                        file.write(content)
+                if not _holds(target, marked):
+                    ours = copy.replace and _has_mark(target, copy.mark)
+                    with whole_file(target, self.force or ours) as file:
+                        file.write(marked)
                 written.append(target)
             except OutputError as error:
                 faults.append(error)
@@ -165,11 +176,6 @@ class AnnotatedFolder:
                 faults.append(error)
         return (*written, *faults)
 
-    def _has_another(self, name: str, parts: Mapping[str, bytes]) -> bool:
-        """Whether a file of a copy of that name is none of these."""
-        ours = {self.folder / f"{name}{ending}": content for ending, content in parts.items()}
-        return any(path not in ours or not _holds(path, ours[path]) for path in copies_of(self.folder, name))
-
     def drop(self, copy: CopyName, but: Sequence[Path]) -> None:
         """Remove what a replaced copy left behind: under other suffixes or other people's numbers, or all of it.
 
@@ -177,7 +183,7 @@ class AnnotatedFolder:
             OutputError: a file cannot be removed.
         """
         for path in copies_of(self.folder, copy.name) if copy.replace else []:
-            if path not in but:
+            if path not in but and _has_mark(path, copy.mark):
                 try:
                     path.unlink(missing_ok=True)
                 except OSError as error:
@@ -190,6 +196,32 @@ def _unwritten(target: Path, error: OSError) -> OutputError:
 
 def _holds(path: Path, content: bytes) -> bool:
     return path.is_file() and not path.is_symlink() and path.read_bytes() == content
+
+
+def _marked(content: bytes, mark: str) -> bytes:
+    """What Pillow wrote, with a mark in a comment before all that is not of one length."""
+    text = _comment(mark)
+    if content.startswith(b"\x89PNG"):
+        chunk = b"tEXtComment\0" + text
+        piece = (len(chunk) - 4).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+        return content[:_PNG_HEAD] + piece + content[_PNG_HEAD:]
+    piece = b"\xff\xfe" + (len(text) + 2).to_bytes(2, "big") + text
+    return content[:_JPEG_HEAD] + piece + content[_JPEG_HEAD:]
+
+
+def _has_mark(path: Path, mark: str) -> bool:
+    """Whether a file is a copy with that mark; what cannot be read is taken for somebody else's."""
+    try:
+        if not path.is_file() or path.is_symlink():
+            return False
+        with path.open("rb") as file:
+            return _comment(mark) in file.read(_MARKED_WITHIN)
+    except OSError:
+        return False
+
+
+def _comment(mark: str) -> bytes:
+    return f"annotated copy of picture {mark}".encode("ascii")
 
 
 def _encoded(image: PIL.Image.Image, lossless: bool) -> bytes:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from facefake.journal import JsonLines
     from facefake.report import CsvTable
     from facefake.settings import Settings
+    from facefake.sources import Pause
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class Scan:
         if self.null and "-" not in self.pictures:
             raise click.UsageError("expected --null together with - for the paths on standard input")
 
-    def _paths(self, told: Told) -> Iterable[str | bytes]:
+    def _paths(self, told: Told) -> Iterable[str | bytes | Pause]:
         if "-" in self.pictures:
             return _from_standard_input(self.pictures, self.null, told)
         return self.pictures
@@ -149,10 +150,11 @@ class Scan:
 
     def _afar(self, told: Told) -> None:
         from facefake.distributed import scan
+        from facefake.sources import Pause
 
         with terminal.progress("pictures", told.err) as bar:
             scan(
-                self._paths(told),
+                (path for path in self._paths(told) if not isinstance(path, Pause)),
                 self.jsonl or self.output or "",
                 force=self.force,
                 resume=self.resume,
@@ -200,7 +202,9 @@ class Scan:
                 ordered=tables is not None or self.as_json,
                 skip=journal.holds if journal else lambda path, file: False,
                 known=journal.knows if journal and self.resume else None,
+                shows_nobody=journal.known.shows_nobody if journal else lambda path: False,
                 left_out=told.left_out,
+                looked_into=journal.known.looked_into if journal else lambda path: None,
                 progress=show_progress,
                 copied=told.copy,
             )
@@ -221,6 +225,7 @@ class Scan:
         self, stack: ExitStack, settings: Settings
     ) -> tuple[JsonLines | None, list[JsonLines | CsvTable]]:
         """The journal, if there is one, and all files that get the records."""
+        from facefake.errors import OutputError
         from facefake.journal import JsonLines
         from facefake.report import CsvTable
         from facefake.saving import check_free
@@ -230,17 +235,25 @@ class Scan:
                 check_free(target, self.force)
         files: list[JsonLines | CsvTable] = []
         journal = None
-        if self.jsonl:
-            journal = JsonLines(
-                self.jsonl,
-                self.force,
-                resume=settings if self.resume else None,
-                sampling=self._sampling,
-                retry_failures=self.retry_failures,
-            )
-            files.append(stack.enter_context(journal))
-        if self.csv:
-            files.append(stack.enter_context(CsvTable(self.csv, self.force)))
+        try:
+            if self.jsonl:
+                journal = JsonLines(
+                    self.jsonl,
+                    self.force,
+                    resume=settings if self.resume else None,
+                    sampling=self._sampling,
+                    retry_failures=self.retry_failures,
+                )
+                files.append(stack.push(journal))
+            if self.csv:
+                files.append(stack.push(CsvTable(self.csv, self.force)))
+            for file in reversed(files):  # the records, which a table can be made of, go last
+                file.begin()
+        except OutputError:
+            if not (self.resume or self.force):  # then they are new, and would be in the way
+                for file in files:
+                    file.path.unlink(missing_ok=True)
+            raise
         return journal, files
 
 
@@ -265,14 +278,14 @@ def _is_one_of(target: Path, pictures: Iterable[str]) -> bool:
     return False
 
 
-def _from_standard_input(pictures: tuple[str, ...], null: bool, told: Told) -> Iterator[str | bytes]:
-    from facefake.sources import listed_paths
+def _from_standard_input(pictures: tuple[str, ...], null: bool, told: Told) -> Iterator[str | bytes | Pause]:
+    from facefake.sources import Pause, listed_paths
 
     if sys.stdin is None:
         raise click.UsageError("expected paths on standard input, which is closed")
     listed = listed_paths(cast(BufferedReader, sys.stdin.buffer), null)
     try:
-        first = list(islice(listed, 1))
+        first = list(islice((path for path in listed if not isinstance(path, Pause)), 1))
     except ValueError as error:
         raise click.UsageError(
             f"standard input: {error}: give a picture by its path, and --null where each path ends with a NUL"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, MappingView, Sequence, Set
 from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
@@ -28,7 +28,7 @@ from facefake.settings import (
     read_settings,
     whole_number,
 )
-from facefake.sources import find_pictures
+from facefake.sources import Pause, file_state, find_pictures
 from facefake.video import is_video
 from facefake.workers import Bounds, Failure, run
 
@@ -44,7 +44,7 @@ _COUNTING = 1.0  # seconds in which short scans are counted before they begin
 
 
 def scan(
-    paths: AnyPath | Iterable[AnyPath],
+    paths: AnyPath | Iterable[AnyPath | Pause],
     *,
     model: AnyPath | None = None,
     min_face: float | None = None,
@@ -60,7 +60,9 @@ def scan(
     ordered: bool = False,
     skip: Callable[[str, FileState], bool] = lambda path, file: False,
     known: Callable[[str], bool] | None = None,
+    shows_nobody: Callable[[str], bool] = lambda path: False,
     left_out: Callable[[str, bool], None] = lambda path, found: None,
+    looked_into: Callable[[str], object] = lambda path: None,
     progress: Callable[[int, int | None], None] = lambda done, total: None,
     copied: Callable[[Path | OutputError], None] = lambda copy: None,
 ) -> Generator[Record]:
@@ -71,8 +73,10 @@ def scan(
     process died; it is replaced) and "internal" (facefake or a library failed in a way that nobody foresaw).
 
     Args:
-        paths: files, folders and patterns, as `find_pictures` takes them, or one of these. What is no collection, as
-            a generator, is asked for the next path when there is somebody to analyse it.
+        paths: files, folders and patterns, as `find_pictures` takes them, or one of these. What is no sequence, set,
+            mapping or view of one, as a generator, is asked for the next path when there is somebody to analyse it;
+            where it has to wait for that, it should give `facefake.sources.Pause()` now and then, since no records
+            come meanwhile.
         model, min_face, alarm_rate, runtime, limits, max_faces: as for `FakeImageDetector`.
         workers: how many processes at most, each of which keeps one core busy; None for all cores, several of them
             for each picture where there are more cores than pictures. With 0 this process does it alone,
@@ -88,7 +92,9 @@ def scan(
         known: where an earlier scan is gone on with, tells whether it has judged the picture at a path. That is left
             out if there is no file any more, as on a disk that is not there; otherwise its annotated copy is replaced,
             or goes if the picture cannot be judged any more. None for a scan of its own.
+        shows_nobody: tells whether the video at a path, which `known` knows, has no copies because it shows nobody.
         left_out: is told the path of each picture that is left out, and whether there is a file.
+        looked_into: is told each folder and pattern that stands for a picture, so that there is no failure of it any more.
         progress: is told, before each record and at the end, how many pictures are done, those left out among
             them, and how many there are, or None while they are being counted.
         copied: is told, before its record, of each annotated copy, or why it could not be written.
@@ -108,11 +114,11 @@ def scan(
     judging: dict[str, Any] = {"min_face": min_face, "alarm_rate": alarm_rate, "runtime": runtime}
     judging["max_faces"] = max_faces
     settings = read_settings(model, **judging)
-    given: Iterable[AnyPath] = [paths] if isinstance(paths, (str, bytes, os.PathLike)) else paths
+    given: Iterable[AnyPath | Pause] = [paths] if isinstance(paths, (str, bytes, os.PathLike)) else paths
     copies = None if annotate is None else annotate.folder
     count = _Count(given, copies)
-    names = None if copies is None else CopyNames() if known is None else CopyNames(copies, known)
-    jobs = _Jobs(given, copies, skip, names, known, left_out)
+    names = None if copies is None else CopyNames(copies, resume=known is not None)
+    jobs = _Jobs(given, copies, skip, names, known, shows_nobody, left_out, looked_into)
     most = usable_cores() if workers is None else workers
     if count.total is not None:
         most = min(most, max(1, count.total))
@@ -137,17 +143,18 @@ def scan(
 class _Count(threading.Thread):
     """Counts the pictures among paths while the first of them are analysed; `total` is None until it is done.
 
-    Only collections are counted: whoever goes through anything else may take from it what the scan should get.
+    Only what says of itself that it is a sequence, a set or a mapping is counted: whoever goes through anything else,
+    whatever methods it has, may take from it what the scan should get.
     """
 
     total: int | None = None
 
-    def __init__(self, paths: Iterable[AnyPath], copies: Path | None) -> None:
+    def __init__(self, paths: Iterable[AnyPath | Pause], copies: Path | None) -> None:
         super().__init__(name="facefake-count", daemon=True)
         self._paths = paths
         self._copies = copies
         self._closed = False
-        if isinstance(paths, Collection):
+        if isinstance(paths, (Sequence, Set, Mapping, MappingView)):
             self.start()
             self.join(_COUNTING)
 
@@ -170,12 +177,14 @@ class _Jobs:
 
     def __init__(
         self,
-        paths: Iterable[AnyPath],
+        paths: Iterable[AnyPath | Pause],
         copies: Path | None,
         skip: Callable[[str, FileState], bool],
         names: CopyNames | None,
         known: Callable[[str], bool] | None,
+        shows_nobody: Callable[[str], bool],
         tell: Callable[[str, bool], None],
+        looked_into: Callable[[str], object],
     ) -> None:
         self.found = 0
         self.left_out = 0
@@ -184,11 +193,16 @@ class _Jobs:
         self._skip = skip
         self._names = names
         self._known = known
+        self._shows_nobody = shows_nobody
         self._tell = tell
+        self._looked_into = looked_into
         self._aside: deque[tuple[int, ErrorResult]] = deque()
 
-    def __iter__(self) -> Iterator[Job]:
-        for found in find_pictures(self._paths, self._copies):
+    def __iter__(self) -> Iterator[Job | None]:
+        for found in find_pictures(self._paths, self._copies, self._looked_into):
+            if isinstance(found, Pause):
+                yield None
+                continue
             self.found += 1
             number = self.found - self.left_out - 1
             if isinstance(found, ErrorResult):
@@ -208,10 +222,10 @@ class _Jobs:
                 yield Job(number, found, file, copy)
 
     def _lacks_copy(self, path: str) -> bool:
-        """Whether a picture was judged, but its copy never made. A video of nobody has none."""
-        if self._names is None or self._known is None or is_video(path) or not self._known(path):
+        """Whether a picture was judged, but there is no copy of it. A video of nobody has none."""
+        if self._names is None or self._known is None or not self._known(path):
             return False
-        return not self._names.has_copy(path)
+        return not self._shows_nobody(path) and not self._names.has_copy(path)
 
     def errors(self) -> Iterator[tuple[int, ErrorResult]]:
         """The records of what is no picture, each once."""
@@ -239,15 +253,6 @@ def check_bounds(timeout: float, worker_memory: int, limits: ImageLimits | None)
 def patience(job: Job) -> float:
     """How many times as long as a picture this may take."""
     return _VIDEO_PATIENCE if is_video(job.path) else 1
-
-
-def file_state(path: str) -> FileState | None:
-    """The state of a file; None when there is none, or none that can be looked at."""
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return FileState(status.st_size, status.st_mtime_ns)
 
 
 def _records(
@@ -289,8 +294,10 @@ def _in_order(numbered: Iterator[tuple[int, Record]]) -> Iterator[Record]:
             following += 1
 
 
-def _alone(jobs: Iterable[Job], analyse: Callable[[Job], Done]) -> Generator[tuple[Job, Done | Failure]]:
-    for job in jobs:
+def _alone(
+    jobs: Iterable[Job | None], analyse: Callable[[Job], Done]
+) -> Generator[tuple[Job, Done | Failure]]:
+    for job in filter(None, jobs):
         try:
             yield job, analyse(job)
         except MemoryError as error:

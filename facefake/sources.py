@@ -7,12 +7,13 @@ import fnmatch
 import glob
 import io
 import os
-import pathlib
-from collections.abc import Iterable, Iterator
+import select
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
+from typing import overload
 
 from facefake.errors import ImageError
-from facefake.results import ErrorResult
+from facefake.results import ErrorResult, FileState
 
 SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .mpo .png .webp .gif .tif .tiff .bmp .avif .heic .heif".split()  # noqa: SIM905
@@ -23,12 +24,36 @@ VIDEO_SUFFIXES = frozenset((".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi"))
 """What any file must end with to be taken for a video."""
 
 _KINDS = {errno.ENOENT: "not_found", errno.EACCES: "no_permission", errno.EPERM: "no_permission"}
+_NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)  # but nothing, or a file
 _LONGEST_PATH = 1 << 16  # bytes: more is a path on no system
+_MOMENT = 0.1  # seconds that a list is waited for at a time
+
+
+class Pause:
+    """What comes in place of a path that is not there yet, so that meanwhile others can be done with."""
+
+
+@overload
+def find_pictures(
+    paths: Iterable[str | bytes | os.PathLike[str]],
+    copies: str | os.PathLike[str] | None = None,
+    looked_into: Callable[[str], object] = lambda path: None,
+) -> Iterator[str | ErrorResult]: ...
+
+
+@overload
+def find_pictures(
+    paths: Iterable[str | bytes | os.PathLike[str] | Pause],
+    copies: str | os.PathLike[str] | None = None,
+    looked_into: Callable[[str], object] = lambda path: None,
+) -> Iterator[str | ErrorResult | Pause]: ...
 
 
 def find_pictures(
-    paths: Iterable[str | bytes | os.PathLike[str]], copies: str | os.PathLike[str] | None = None
-) -> Iterator[str | ErrorResult]:
+    paths: Iterable[str | bytes | os.PathLike[str] | Pause],
+    copies: str | os.PathLike[str] | None = None,
+    looked_into: Callable[[str], object] = lambda path: None,
+) -> Iterator[str | ErrorResult | Pause]:
     """The pictures among files and folders, each once, in the order of the paths and by name within a folder.
 
     A folder stands for the files in it and in its sub-folders that end with one of `SUFFIXES` or
@@ -41,45 +66,64 @@ def find_pictures(
     stands for any folders, none of them reached through a link; what matches comes by name. Bytes and path objects only
     ever mean themselves.
 
-    The names of one folder, or all that one pattern matches, are held in memory, and 16 bytes for each path that did
-    not come from a folder.
+    The names of one folder, or all that one pattern matches, are held in memory, and some 100 bytes for each path that
+    did not come from a folder.
 
     Args:
         paths: of files and folders.
         copies: a folder of annotated copies, which is not looked into unless it is one of the paths; nor does a pattern
             match what is in it, unless it begins with that folder.
+        looked_into: is told each of the paths that is a folder or pattern in which there is a picture.
 
     Yields:
-        A path, or the record of a folder that cannot be listed or holds no picture, or of a pattern without match.
+        A path, or the record of a folder that cannot be listed, be it given or met on the way of a pattern, or that
+        holds no picture, or of a pattern without match; and each `Pause`.
     """
     # os.path throughout: pathlib raises where a parent folder may not be searched, and takes "" for ".".
     folders: set[tuple[int, int]] = set()
     named: set[bytes] = set()
     for given in paths:
+        if isinstance(given, Pause):
+            yield given
+            continue
         path = os.fsdecode(given)
         is_pattern = isinstance(given, str) and not os.path.lexists(path)
+        told = False
         for match in _matches(path, copies) if is_pattern else [path]:
             if isinstance(match, ErrorResult):
                 yield match
-            elif os.path.isdir(match):
-                for found in _inside(match, folders, copies):
-                    if isinstance(found, ErrorResult) or not named or _digest(found) not in named:
+                continue
+            is_folder = os.path.isdir(match)
+            for found in _inside(match, folders, copies) if is_folder else [match]:
+                if isinstance(found, ErrorResult):
+                    yield found
+                    continue
+                if not told and (is_folder or match != path):
+                    looked_into(path)
+                    told = True
+                if is_folder:
+                    if not named or _digest(found) not in named:
                         yield found
-            elif _digest(match) not in named and not _was_inside(match, folders):
-                named.add(_digest(match))
-                yield match
+                elif _digest(found) not in named and not _was_inside(found, folders):
+                    named.add(_digest(found))
+                    yield found
 
 
-def listed_paths(stream: io.BufferedIOBase, null: bool = False) -> Iterator[bytes]:
+def listed_paths(stream: io.BufferedIOBase, null: bool = False) -> Iterator[bytes | Pause]:
     """The paths in a list, one a line, or with a NUL after each; empty ones are left out.
 
-    They come as they are read, so that the list may be longer than the memory, or still be growing.
+    They come as they are read, so that the list may be longer than the memory, or still be growing: each moment that
+    it is waited for, a `Pause` comes.
 
     Raises:
         ValueError: it begins like no list of lines: there is a NUL in what is read first.
     """
     rest, begun = b"", False
-    while block := stream.read1(_LONGEST_PATH):
+    while True:
+        while not _is_ready(stream):
+            yield Pause()
+        if not (block := stream.read1(_LONGEST_PATH)):
+            break
         if b"\0" in block and not null and not begun:
             raise ValueError(f"expected paths, one a line, got bytes with a NUL, {block[:8]!r} first")
         begun = True
@@ -89,6 +133,28 @@ def listed_paths(stream: io.BufferedIOBase, null: bool = False) -> Iterator[byte
         yield from filter(None, whole)
     if rest:
         yield rest
+
+
+def _is_ready(stream: io.BufferedIOBase) -> bool:
+    """Whether a stream can be read without waiting, after a moment of that at most."""
+    try:
+        return bool(select.select([stream], [], [], _MOMENT)[0])
+    except (OSError, ValueError):  # not of the system's, such as bytes in memory
+        return True
+
+
+def file_state(path: str) -> FileState | None:
+    """The state of a file; None when there is none, or none that can be looked at."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return state_of(status)
+
+
+def state_of(status: os.stat_result) -> FileState:
+    """What is kept of a file's status. Times before 1677 and after 2262 count as the first and last of 64 bits."""
+    return FileState(status.st_size, min(max(status.st_mtime_ns, -(1 << 63)), (1 << 63) - 1))
 
 
 def no_pictures(path: str, by_pattern: bool) -> ErrorResult:
@@ -104,28 +170,57 @@ def _matches(pattern: str, copies: str | os.PathLike[str] | None) -> Iterator[st
     if not glob.has_magic(pattern):
         yield pattern
         return
-    found = sorted(_below(pattern) if "**" in pattern.split(os.sep) else glob.iglob(pattern))
+    found, faults = _expanded(pattern)
     if copies is not None and not _within(os.path.dirname(pattern), copies):
-        found = [match for match in found if not _within(match, copies)]
-    yield from found
-    if not found:
+        found = {match for match in found if not _within(match, copies)}
+        faults = {folder: fault for folder, fault in faults.items() if not _within(folder, copies)}
+    yield from (faults[folder] for folder in sorted(faults))
+    yield from sorted(found)
+    if not found and not faults:
         yield no_pictures(pattern, by_pattern=True)
 
 
-def _below(pattern: str) -> Iterator[str]:
-    """What a pattern with ``**`` matches. `glob` would go through links, round and round for ever."""
+def _expanded(pattern: str) -> tuple[set[str], dict[str, ErrorResult]]:
+    """What a pattern matches, and, by their paths, the folders on the way there that cannot be looked into.
+
+    `glob` and `pathlib` keep silent about those, and `glob` would go through links, round and round for ever.
+    """
+    found: set[str] = set()
+    faults: dict[str, ErrorResult] = {}
     parts = pattern.split(os.sep)
-    fixed = next(place for place, part in enumerate(parts) if glob.has_magic(part))
-    root, below = os.sep.join(parts[:fixed]), [part for part in parts[fixed:] if part]
-    start = pathlib.Path(root or (os.sep if fixed else os.curdir))
-    wanted = [part for part in below if part.startswith(".")]
-    # pathlib refuses two stars within a name, where they mean no more than one.
-    matches = start.glob(os.sep.join(part if part == "**" else part.replace("**", "*") for part in below))
-    for match in matches:
-        inner = match.relative_to(start).parts
-        hidden = (part for part in inner if part.startswith("."))
-        if all(any(fnmatch.fnmatchcase(part, shown) for shown in wanted) for part in hidden):
-            yield os.path.join(root + os.sep if fixed else "", *inner)
+    waiting = [("", parts) if parts[0] else (os.sep, parts[1:])]
+    while waiting:
+        folder, (part, *rest) = waiting.pop()
+        place = folder or os.curdir
+        if part == "**" and not rest:  # all that is in the folder, as if it were given itself
+            found |= {place} if os.path.isdir(place) else set()
+            continue
+        below = [folder] if part == "**" else []
+        try:
+            if not glob.has_magic(part):
+                below.append(os.path.join(folder, part))
+                os.lstat(below[0])
+            else:
+                with os.scandir(place) as entries:
+                    shown = [entry for entry in entries if part.startswith(".") or entry.name[0] != "."]
+                if part == "**":
+                    inner = [entry.name for entry in shown if entry.is_dir(follow_symlinks=False)]
+                    waiting += [(os.path.join(folder, name), [part, *rest]) for name in inner]
+                else:
+                    names = fnmatch.filter((entry.name for entry in shown), part)
+                    below += [os.path.join(folder, name) for name in names]
+        except ValueError:  # as of a NUL
+            continue
+        except OSError as error:
+            if error.errno not in _NO_FOLDER:
+                kind = _KINDS.get(error.errno or 0, "unreadable")
+                faults[place] = _error(place, kind, "a folder to look into", error.strerror)
+            continue
+        if rest:
+            waiting += [(path, rest) for path in below]
+        else:
+            found.update(below)
+    return found, faults
 
 
 def _inside(

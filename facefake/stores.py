@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 from urllib.parse import quote, unquote
 
 from facefake.errors import ImageError, MissingLibraryError
 from facefake.reading import image_error
 from facefake.refusal import Refusal, faults
-from facefake.results import ErrorResult, FileState
-from facefake.sources import is_picture, no_pictures
+from facefake.results import ErrorResult, FileState, message_text
+from facefake.sources import file_state, find_pictures, is_picture, no_pictures
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem
 
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(::|://)")
 _MAGIC = re.compile(r"[*\[]")  # and not "?", which begins a URI's query
+_ESCAPED_MAGIC = re.compile("%(2A|3F|5B)", re.IGNORECASE)
+_LOCAL = "file:///"
+_PLAIN = "/!$&'()*+,;=:@"  # beside letters and digits, what stands for itself in a URI
 
 
 class Stored(NamedTuple):
@@ -44,7 +48,8 @@ def find_stored(uri: str) -> Iterator[Stored | ErrorResult]:
     """What a URI stands for, by name, as `sources.find_pictures` has it for paths.
 
     A folder stands for the pictures and videos in it and below; a URI that holds ``*`` or ``[`` is a pattern, in which
-    ``**`` stands for any folders; anything else is taken for a picture. Hidden files are left out of both.
+    ``**`` stands for any folders, and which may match folders, too; anything else is taken for a picture. Hidden files
+    are left out of both.
 
     Yields:
         The pictures, or a record of why there are none.
@@ -52,8 +57,9 @@ def find_stored(uri: str) -> Iterator[Stored | ErrorResult]:
     Raises:
         MissingLibraryError: the library for such stores is not installed.
     """
-    from fsspec.utils import glob_translate
-
+    if (local := _local_path(uri)) is not None:
+        yield from _find_local(uri, local)
+        return
     begin, path, end = _parts(uri)
     parts = path.split("/")
     fixed = next((at for at, part in enumerate(parts) if _MAGIC.search(part)), len(parts))
@@ -69,12 +75,12 @@ def find_stored(uri: str) -> Iterator[Stored | ErrorResult]:
     except ImageError as error:
         yield ErrorResult(uri, error.kind, str(error))
         return
-    wanted = re.compile(glob_translate(pattern)) if pattern else None
+    wanted = _wanted(_unquoted_pattern(pattern) if quoted else pattern) if pattern else is_picture
     empty = True
     for name, info in found:
-        if not _is_hidden(name) and (wanted.match(name) if wanted else is_picture(name)):
+        if not _is_hidden(name) and wanted(name):
             empty = False
-            below = quote(name, safe="/!$&'()*+,;=:@").replace("::", "%3A%3A") if quoted else name
+            below = _quoted(name) if quoted else name
             place = begin + "/".join(filter(None, (folder.rstrip("/"), below))) + end
             if "::" in below:
                 fault = (
@@ -87,8 +93,44 @@ def find_stored(uri: str) -> Iterator[Stored | ErrorResult]:
         yield no_pictures(uri, by_pattern=bool(pattern))
 
 
+def _find_local(uri: str, path: str) -> Iterator[Stored | ErrorResult]:
+    """As `find_stored`. Arrow refuses a whole folder for one name that is no UTF-8, or one that it may not look into."""
+    is_pattern = _MAGIC.search(uri) is not None
+    given = _unquoted_pattern(uri.removeprefix("file://")) if is_pattern else path
+    for found in find_pictures([given if is_pattern else os.fsencode(given)]):
+        name = found.path or "" if isinstance(found, ErrorResult) else found
+        place = uri if name == given else f"file://{_quoted(name)}"
+        if isinstance(found, ErrorResult):
+            yield ErrorResult(place, found.kind, place + found.message.removeprefix(message_text(name)))
+        else:
+            yield Stored(place, file_state(name))
+
+
+def _unquoted_pattern(pattern: str) -> str:
+    """A pattern without percent escapes, of which those of stars and brackets mean these themselves."""
+    literal = _ESCAPED_MAGIC.sub(lambda escape: f"[{unquote(escape[0])}]", pattern)
+    return unquote(literal, errors="surrogateescape")
+
+
+def _wanted(pattern: str) -> Callable[[str], bool]:
+    """Whether a pattern matches a file of that name, or a folder above a picture of that name."""
+    from fsspec.utils import glob_translate
+
+    matches = re.compile(glob_translate(pattern.rstrip("/"))).match
+
+    def wanted(name: str) -> bool:
+        if not pattern.endswith("/") and matches(name):
+            return True
+        folders = accumulate(name.split("/")[:-1], "{}/{}".format)
+        return is_picture(name) and any(map(matches, folders))
+
+    return wanted
+
+
 def stored_state(uri: str) -> FileState | None:
     """The state of a file; None when there is none, or none that can be looked at."""
+    if (local := _local_path(uri)) is not None:
+        return file_state(local)
     try:
         with _named(uri), faults("unreadable", "a readable file"):
             system, path, _ = resolved(uri)
@@ -131,8 +173,11 @@ def opened(uri: str) -> Iterator[BinaryIO]:
         MissingLibraryError: the library for such stores is not installed.
     """
     with _named(uri), faults("unreadable", "a readable file"):
-        system, path, _ = resolved(uri)
-        stream = system.open_input_stream(path)
+        if (local := _local_path(uri)) is not None:
+            stream: Any = open(local, "rb")  # noqa: SIM115
+        else:
+            system, path, _ = resolved(uri)
+            stream = system.open_input_stream(path)
     with stream:
         yield cast(BinaryIO, stream)
 
@@ -168,6 +213,16 @@ def _parts(uri: str) -> tuple[str, str, str]:
     end = re.search(r"\?|::|$", rest)
     assert end is not None
     return f"{scheme}://", rest[: end.start()], rest[end.start() :]
+
+
+def _local_path(uri: str) -> str | None:
+    """The path of a file of this machine, whose name may be no text; None where a URI leads elsewhere."""
+    _, path, end = _parts(uri)
+    return unquote(path, errors="surrogateescape") if uri.startswith(_LOCAL) and not end else None
+
+
+def _quoted(name: str) -> str:
+    return quote(os.fsencode(name), safe=_PLAIN).replace("::", "%3A%3A")
 
 
 def _listed(system: FileSystem, root: str) -> list[tuple[str, FileInfo]]:

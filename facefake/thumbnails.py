@@ -5,9 +5,8 @@ from __future__ import annotations
 import io
 import math
 import os
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -16,20 +15,22 @@ from facefake.alignment import align
 from facefake.errors import ImageError
 from facefake.images import load_picture
 from facefake.reading import ImageLimits
+from facefake.results import without_escapes
+from facefake.sources import state_of
 from facefake.stores import is_uri
 from facefake.tiles import Face
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from facefake.images import Picture
     from facefake.results import FaceResult
 
 SIDE = 144
-"""Of a face's thumbnail, in pixels."""
+"""Of a face's thumbnail, in pixels; one with much grain is smaller."""
 
-_QUALITY = 65  # of the thumbnails, as WebP counts it: a sharp face takes 3 kB
+MOST_BYTES = 3_000
+"""That a face's thumbnail takes, about as many as a sharp face without grain."""
+
+_QUALITY = 65  # of the thumbnails, as WebP counts it
 _PICTURE_QUALITY = 55
 _PICTURE_SIDES = (960, 160)  # the most and the least pixels of a picture's longer side
 _BYTES_A_PIXEL = 0.16  # that a picture of that quality seldom takes more of
@@ -69,11 +70,11 @@ def make_thumbnails(
         return Thumbnails(
             gone="The picture lies in a store; small copies are made of this machine's files alone."
         )
-    path = _file_name(record["path"])
+    path = without_escapes(record["path"])
     limits = ImageLimits()
     try:
         status = os.stat(path)
-        state = {"size": status.st_size, "modified_ns": status.st_mtime_ns}
+        state = asdict(state_of(status))
         if record.get("file") not in (None, state):
             return Thumbnails(gone="The file was changed since it was judged.")
         if record.get("file") == state:  # a scan may allow more than is usual, and this one did
@@ -90,18 +91,9 @@ def make_thumbnails(
         )
     if (picture.width, picture.height) != (record["width"], record["height"]):
         return Thumbnails(gone="The file holds another picture than was judged.")
-    crops = {
-        face.index: _webp(_crop(picture, face, margin), _QUALITY) for face in faces if _is_somewhere(face)
-    }
+    crops = {face.index: _face(picture, face, margin) for face in faces if _is_somewhere(face)}
     small, whole = _fitted(picture, room)
     return Thumbnails(crops, whole, small)
-
-
-def _file_name(path: str) -> str:
-    """The path that a record's stands for: in JSON, bytes that are no text are spelled ``\\udcNN``."""
-    if os.path.lexists(path):
-        return path
-    return re.sub(r"\\udc([89a-f][0-9a-f])", lambda match: chr(0xDC00 + int(match[1], 16)), path)
 
 
 def _is_somewhere(face: FaceResult) -> bool:
@@ -116,8 +108,13 @@ def _is_somewhere(face: FaceResult) -> bool:
     )
 
 
-def _crop(picture: Picture, face: FaceResult, margin: float) -> NDArray[np.uint8]:
-    return align(picture.pixels, Face(face.box, face.keypoints, face.detection_score), SIDE, margin)
+def _face(picture: Picture, face: FaceResult, margin: float) -> bytes:
+    crop = align(picture.pixels, Face(face.box, face.keypoints, face.detection_score), SIDE, margin)
+    image, side = Image.fromarray(crop), SIDE
+    while len(content := _webp(image, _QUALITY)) > MOST_BYTES:
+        side = round(0.9 * side)
+        image = Image.fromarray(crop).resize((side, side), Image.Resampling.LANCZOS)
+    return content
 
 
 def _fitted(picture: Picture, room: int) -> tuple[tuple[int, int], bytes | None]:
@@ -136,8 +133,7 @@ def _fitted(picture: Picture, room: int) -> tuple[tuple[int, int], bytes | None]
         side *= 0.8
 
 
-def _webp(pixels: NDArray[np.uint8] | Image.Image, quality: int) -> bytes:
+def _webp(image: Image.Image, quality: int) -> bytes:
     content = io.BytesIO()
-    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
     image.save(content, "WEBP", quality=quality, method=2)
     return content.getvalue()

@@ -16,6 +16,16 @@ from facefake.metadata import Entry, printable
 
 TraceKind = Literal["generated", "partly_generated", "captured", "edited", "software", "other"]
 
+GRAVITY: dict[TraceKind, int] = {
+    "generated": 0,
+    "partly_generated": 1,
+    "captured": 2,
+    "edited": 2,
+    "other": 2,
+    "software": 3,
+}
+"""In which order traces are told, and kept where there are too many: those of generators first and of software last."""
+
 _LONGEST_NAME = 60
 _LONGEST_EXCERPT = 160
 _SEARCHED = 65_536  # characters

@@ -58,7 +58,7 @@ class Bounds:
 
 
 def run(
-    tasks: Iterable[Task],
+    tasks: Iterable[Task | None],
     start: Callable[[], Callable[[Task], Answer]],
     workers: int,
     bounds: Bounds,
@@ -70,7 +70,8 @@ def run(
     not ask for an answer, no new task is begun.
 
     Args:
-        tasks: asked for one by one, when a worker is free.
+        tasks: asked for one by one, when a worker is free. None comes in place of one that is not there yet: it is
+            asked for again when those that are done have been answered.
         start: is called once in each worker, and what it returns for each task there. Both must be picklable, by
             names that a new interpreter can import; so must tasks and answers.
         workers: how many at most, at least 1.
@@ -93,6 +94,8 @@ def run(
                 except StopIteration:
                     workers = 0
                     break
+                if task is None:
+                    break
                 worker = idle.pop() if idle else _Worker(start, bounds)
                 seconds = bounds.seconds * patience(task)
                 if not worker.give(task, seconds):  # the system may kill one that rests
@@ -100,9 +103,9 @@ def run(
                     worker = _Worker(start, bounds)
                     worker.give(task, seconds)
                 busy[worker.connection] = worker
-            if not busy:
+            if not busy and not workers:
                 return
-            heard = wait(list(busy), timeout=1)
+            heard = wait(list(busy), timeout=0 if len(busy) < workers else 1)
             late = [worker for worker in busy.values() if worker.late and worker.connection not in heard]
             for worker in [*(busy[connection] for connection in heard), *late]:  # type: ignore[index]
                 answer = worker.answer() if worker not in late else worker.timeout()
@@ -147,9 +150,10 @@ class _Worker(Generic[Task]):
     def _launch() -> tuple[subprocess.Popen[bytes], Connection]:
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            # The same modules as here, wherever they come from. Standard input may be the caller's list of paths.
+            # The same modules as here, wherever they come from: Python, too, leaves out what is no text among these.
+            # Standard input may be the caller's list of paths.
             code = (
-                f"import sys; sys.path[:] = {sys.path!r}; "
+                f"import sys; sys.path[:] = {[place for place in sys.path if isinstance(place, str)]!r}; "
                 f"from facefake.workers import serve; serve({theirs.fileno()})"
             )
             process = subprocess.Popen(

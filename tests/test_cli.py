@@ -28,10 +28,12 @@ from rich.console import Console
 
 from facefake import __version__, about, terminal
 from facefake.cli import main
-from facefake.errors import ImageError, ModelError
+from facefake.errors import ImageError, ModelError, OutputError
 from facefake.images import load_picture
+from facefake.journal import RecordFile
 from facefake.paths import models_folder
 from facefake.reading import ImageLimits
+from facefake.report import CsvTable
 from facefake.results import FaceResult, ImageResult, Verdict, schema
 from facefake.settings import read_settings
 from facefake.training.recipe import Recipe
@@ -339,6 +341,43 @@ def test_a_resumed_scan_takes_no_other_pictures_copy(pictures: Callable[..., Pat
         assert scan() == both
 
 
+def test_a_resumed_scan_touches_no_file_that_is_not_its_pictures_copy(pictures: Callable[..., Path]) -> None:
+    def scan(folder: str, *options: str) -> Result:
+        return run("scan", folder, "--jsonl", f"{folder}.jsonl", *options)
+
+    pictures("a/real.png", "b/real.png", "c/real.png")
+    scan("a", "--annotate", "out")
+    Path("out/text-annotated.png").write_text("mine")
+    before = {path.name: path.read_bytes() for path in Path("out").iterdir()}
+    scan("b")
+    os.utime("b/real.png", ns=(1, 1))
+    assert scan("b", "--resume", "--annotate", "out").exit_code == 0
+    after = {path.name: path.read_bytes() for path in Path("out").iterdir()}
+    assert after.items() > before.items()
+    Path("c/real.png").rename("c/text.png")
+    scan("c")
+    Path("c/text.png").write_text("broken")
+    assert scan("c", "--resume", "--annotate", "out").exit_code == 1
+    assert {path.name: path.read_bytes() for path in Path("out").iterdir()} == after
+
+
+def test_resuming_makes_each_copy_that_is_missing(pictures: Callable[..., Path]) -> None:
+    def scan(*options: str) -> set[str]:
+        result = run("scan", "in", "--jsonl", "r.jsonl", "--resume", *options)
+        assert result.exit_code == 0, result.stderr
+        return set(os.listdir("out"))
+
+    pictures("in/a/real.png", "in/b/real.png", "in/c/real.png")
+    Path("out").mkdir()
+    Path("out/real-annotated.jpg").write_text("mine")
+    assert scan() == {"real-annotated.jpg"}
+    made = scan("--annotate", "out")
+    assert len(made) == 4
+    (Path("out") / min(made)).unlink()
+    assert scan("--annotate", "out") == made
+    assert Path("out/real-annotated.jpg").read_text() == "mine"
+
+
 def test_the_copy_of_a_picture_that_cannot_be_judged_any_more_goes(
     pictures: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -448,15 +487,87 @@ def test_nothing_is_begun_that_cannot_be_ended(pictures: Callable[..., Path]) ->
     assert not Path("new.csv").exists()
 
 
-def test_an_output_on_a_full_disk_is_one_line_of_error() -> None:
-    if not Path("/dev/full").exists():
-        pytest.skip("needs /dev/full")
-    with open("/dev/full", "w") as full:
+def test_no_results_go_before_all_files_can_be_written(
+    pictures: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(table: CsvTable) -> None:
+        raise OutputError(f"{table.path}: expected to go on writing, got: No space left on device")
+
+    pictures("real.png")
+    scan = ["scan", "real.png", "--jsonl", "r.jsonl", "--csv", "r.csv"]
+    with monkeypatch.context() as patch:
+        patch.setattr(CsvTable, "begin", full)
+        assert run(*scan).exit_code == 2
+    assert [path.name for path in Path().iterdir()] == ["real.png"]
+    assert run(*scan).exit_code == 0
+    before = [Path(name).read_bytes() for name in ("r.jsonl", "r.csv")]
+    with monkeypatch.context() as patch:
+        patch.setattr(CsvTable, "begin", full)
+        assert run(*scan, "--force").exit_code == 2
+    for name in ("r.jsonl", "r.csv"):
+        held = RecordFile(name, resume=True)
+        refused = run(*scan, "--force")
+        held.close()
+        assert refused.exit_code == 2
+        assert refused.stderr.startswith(f"Error: {name}: expected to be the only one that writes to it")
+        assert [Path(name).read_bytes() for name in ("r.jsonl", "r.csv")] == before
+    assert run(*scan, "--force").exit_code == 0
+
+
+def broken(kind: str, number: int) -> None:
+    """Makes a standard stream of this process one that cannot be written."""
+    if kind == "closed":
+        os.close(number)
+        return
+    if kind == "full":
+        end = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reading, end = os.pipe()
+        os.close(reading)
+    os.dup2(end, number)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize(
+    ("kind", "got"),
+    [
+        ("full", "No space left on device"),
+        ("pipe", "Broken pipe"),
+        ("closed", "Bad file descriptor"),
+    ],
+)
+@pytest.mark.parametrize("arguments", [["--version"], ["info", "--model", "none"]])
+def test_an_output_that_cannot_be_written_is_one_line_of_error(
+    arguments: list[str], kind: str, got: str
+) -> None:
+    for environment in ({}, {"PYTHONUNBUFFERED": "1"}):
         done = subprocess.run(
-            [sys.executable, "-m", "facefake", "--version"], stdout=full, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-m", "facefake", *arguments],
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            preexec_fn=partial(broken, kind, 1),
         )
-    assert done.returncode == 2
-    assert done.stderr == "Error: expected to write to standard output, got: No space left on device\n"
+        assert done.returncode == 2
+        assert done.stderr == f"Error: expected to write to standard output, got: {got}\n"
+
+
+@needs_bundle
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("kind", ["full", "pipe", "closed"])
+def test_what_nobody_can_be_told_ends_no_scan(kind: str, tmp_path: Path) -> None:
+    results = tmp_path / "r.jsonl"
+    done = subprocess.run(
+        [sys.executable, "-m", "facefake", "scan", "1.jpg", "samples/astronaut.jpg", "--jsonl", str(results)],
+        cwd=ROOT,
+        preexec_fn=partial(broken, kind, 2),
+    )
+    assert (done.returncode, len(results.read_text().splitlines())) == (1, 2)
+    wrong = subprocess.run(
+        [sys.executable, "-m", "facefake", "scan"], cwd=ROOT, preexec_fn=partial(broken, kind, 2)
+    )
+    assert wrong.returncode == 2
 
 
 def test_annotated_copies_are_written_and_existing_ones_kept(pictures: Callable[..., Path]) -> None:

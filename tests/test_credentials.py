@@ -223,6 +223,20 @@ def test_a_generated_edit_makes_no_generated_picture(sign: Sign) -> None:
     ]
 
 
+def test_no_number_of_edits_hides_that_a_picture_was_generated(sign: Sign) -> None:
+    taken = created("digitalCapture")
+    for number in range(150):
+        taken["data"]["actions"] += created("humanEdits", f"Editor {number}")["data"]["actions"]
+    taken["data"]["actions"] += created("trainedAlgorithmicMedia")["data"]["actions"]
+    for action in taken["data"]["actions"][1:]:
+        action["action"] = "c2pa.edited"
+    found = read_provenance(sign(taken))
+    assert found.claim == "partly_generated"
+    assert found.content_credentials is not None
+    kinds = [each.kind for each in found.content_credentials.traces]
+    assert (len(kinds), kinds[0], kinds[-1]) == (20, "captured", "partly_generated")
+
+
 @pytest.mark.parametrize("source_type", ["digitalCapture", "trainedAlgorithmicMedia"])
 def test_credentials_of_another_picture_are_not_believed_for_being_signed_over(
     sign: Sign, source_type: str

@@ -10,6 +10,7 @@ import time
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,14 @@ from PIL import Image
 from facefake import distributed
 from facefake.actors import StoredAnalyst, StoredJob
 from facefake.analyst import Analyst, Done, Job
+from facefake.blocks import blocks_of
 from facefake.cli import main
 from facefake.errors import FaceFakeError, MissingLibraryError, ModelError, OutputError
 from facefake.journal import JsonLines
 from facefake.records import read_records
 from facefake.results import ErrorResult
 from facefake.scanning import scan
+from facefake.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLES = ROOT / "samples"
@@ -112,6 +115,16 @@ def test_bytes_give_the_records_that_their_files_give(tmp_path: Path, tiny_bundl
         uri = path.as_uri()
         by_uri = stored(Job(0, uri)).record.to_dict()
         assert json.dumps(by_uri) == json.dumps(expected).replace(str(path), uri)
+
+
+def test_blocks_take_a_file_of_any_time(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="needs facefake[ray]")
+    for year, seconds in ((2400, 13_569_465_600), (1970, 0)):
+        (tmp_path / f"{year}.jpg").touch()
+        os.utime(tmp_path / f"{year}.jpg", (seconds, seconds))
+    settings = Settings("0123456789abcdef", "litert", 0.01, 32.0, 1000)
+    rows = [row for block in blocks_of([tmp_path], settings, 1) for row in block.to_pylist()]
+    assert [row["modified_ns"] for row in rows] == [0, (1 << 63) - 1]
 
 
 def clip(path: Path) -> None:
@@ -322,7 +335,7 @@ def test_datasets_and_stores_are_taken(
     )
     for record in (named, read):
         assert {**record, "path": "", "file": None} == {**stored, "path": "", "file": None}
-    assert named["file"] == {"size": len(data), "modified_ns": 0}
+    assert named["file"] == {"size": len(data), "modified_ns": 0, "sha256": sha256(data).hexdigest()}
     assert (rows[2]["verdict"], nameless["error"]["kind"]) == ("error", "unsupported")
     assert nameless["error"]["message"].startswith("picture: expected ")
     for columns, resume in ((["other"], False), (["bytes"], True)):
@@ -330,6 +343,92 @@ def test_datasets_and_stores_are_taken(
             distributed.scan(
                 ray.data.from_arrow(table.select(columns)), tmp_path / "b", model=tiny_bundle, resume=resume
             )
+
+
+def test_pictures_of_one_name_have_a_record_each(
+    cluster: Any, pictures: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    import ray
+
+    contents = [(pictures / "below" / f"0{number}.jpg").read_bytes() for number in range(3)]
+    dataset = ray.data.from_items([{"path": "image.jpg", "bytes": content} for content in contents])
+    for place in ("out", "out.jsonl"):
+        found = []
+        for given, resume in ((dataset.limit(2), False), (dataset, True)):
+            counts = distributed.scan(
+                given, tmp_path / place, address=cluster.address, model=tiny_bundle, workers=1, resume=resume
+            )
+            found.append(counts.total())
+        assert found == [2, 1]
+    for told in (parquet_lines(tmp_path / "out"), lines(tmp_path / "out.jsonl")):
+        digests = {json.loads(line)["file"]["sha256"] for line in told}
+        assert (len(told), digests) == (3, {sha256(content).hexdigest() for content in contents})
+
+
+def test_a_failure_of_a_folder_goes_when_it_has_pictures(
+    cluster: Any, pictures: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    given = [str(tmp_path / "a"), f"file://{tmp_path}/b", f"file://{tmp_path}/c"]
+    for place in ("out", "out.jsonl"):
+        distributed.scan(
+            given, tmp_path / place, address=cluster.address, model=tiny_bundle, workers=1, resume=True
+        )
+    for folder in ("a", "b"):
+        shutil.copy(pictures / "below" / "00.jpg", tmp_path / folder)
+    for place in ("out", "out.jsonl"):
+        distributed.scan(given, tmp_path / place, model=tiny_bundle, workers=1, resume=True)
+    for told in (parquet_lines(tmp_path / "out"), lines(tmp_path / "out.jsonl")):
+        paths = sorted(json.loads(line)["path"] for line in told)
+        assert paths == sorted([f"{given[0]}/00.jpg", f"{given[1]}/00.jpg", given[2]])
+
+
+def test_other_columns_of_a_dataset_do_not_matter(
+    cluster: Any, pictures: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    import ray
+
+    file = str(pictures / "below" / "00.jpg")
+    rows = [{"path": file, "record": "no JSON", "size": "large", "modified_ns": 1.5}]
+    (row,) = distributed.records(
+        ray.data.from_items(rows), address=cluster.address, model=tiny_bundle, workers=1
+    ).take_all()
+    assert json.loads(row["record"])["file"]["size"] == os.path.getsize(file)
+    distributed.scan(file, tmp_path / "first", model=tiny_bundle, workers=1)
+    distributed.scan(
+        ray.data.read_parquet(str(tmp_path / "first")),
+        tmp_path / "second",
+        model=tiny_bundle,
+        workers=1,
+        alarm_rate=0.5,
+    )
+    (line,) = parquet_lines(tmp_path / "second")
+    assert json.loads(line)["settings"]["alarm_rate"] == 0.5
+
+
+def test_a_row_without_a_picture_costs_only_itself(
+    cluster: Any, pictures: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(pictures / "below" / "00.jpg", "picture")
+    numbers = ray.data.from_items([{"path": 5}, {"path": 6}])
+    nothing = ray.data.from_items([{"path": None, "bytes": None}])
+    text = ray.data.from_items([{"path": "a.jpg", "bytes": "text"}])
+    for dataset, got, paths in (
+        (numbers, "5 for a path", [None, None]),
+        (nothing, "neither", [None]),
+        (text, "'text' for bytes", ["a.jpg"]),
+    ):
+        rows = distributed.records(dataset, address=cluster.address, model=tiny_bundle, workers=1).take_all()
+        assert [row["path"] for row in rows] == paths
+        error = json.loads(rows[0]["record"])["error"]
+        assert error == {
+            "kind": "unreadable",
+            "message": f"{paths[0] or 'picture'}: expected a path or the bytes of a file, got {got}",
+        }
 
 
 def test_equal_pictures_at_once_are_no_lost_attempts_but_those_of_one_actor_are() -> None:

@@ -83,6 +83,21 @@ def test_frames_far_apart_are_sought(clip: Clip) -> None:
     assert times(path, 2, 5) == [0, 12, 24, 36, 48]
 
 
+def slowed(data: bytes, times: int) -> bytes:
+    """A Matroska file whose frames lie so many times further apart, though it says as many a second as before."""
+    at = data.index(b"\x2a\xd7\xb1\x83") + 4
+    return data[:at] + (1_000_000 * times).to_bytes(3) + data[at + 3 :]
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.webm"])
+def test_nothing_is_passed_over_where_frames_lie_unevenly(clip: Clip, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(slowed(clip(name, "VP80", frames=300).read_bytes(), 5))
+    # So many frames further by the rate that the file tells would be far beyond the next that is wanted, or its end.
+    assert times(path, 2, 30) == pytest.approx(range(0, 150, 5), abs=0.02)
+    assert times(path, 0.02) == pytest.approx([0, 50, 100], abs=0.02)
+
+
 @given(st.floats(0.1, 60), st.integers(1, 40))
 def test_the_promised_number_and_spacing_hold_whatever_is_asked_for(
     clip: Clip, rate: float, most: int
@@ -126,6 +141,12 @@ def test_what_is_no_video_is_refused(tmp_path: Path, content: bytes, kind: str, 
     error = refused(path)
     assert (error.kind, error.path) == (kind, str(path))
     assert told in str(error)
+
+
+def test_a_video_with_sound_alone_is_told_that_it_holds_no_picture(clip: Clip, tmp_path: Path) -> None:
+    path = tmp_path / "sound.mp4"
+    path.write_bytes(clip("a.mp4", "mp4v").read_bytes().replace(b"vide", b"soun"))
+    assert refused(path).got == "one that it cannot, or that holds no picture"
 
 
 def test_what_is_no_file_is_refused_and_nothing_waits(tmp_path: Path) -> None:
@@ -177,6 +198,41 @@ def test_a_clip_that_does_not_say_how_long_it_is_is_counted(clip: Clip, tmp_path
     with VideoFile(path) as video:
         assert video.duration == pytest.approx(3, abs=0.11)
         assert len(list(video.frames(Sampling()))) == 6
+
+
+def longer(data: bytes, milliseconds: float) -> bytes:
+    """A Matroska file that says it ends later, as it does of sound that goes on and of times that begin late."""
+    at = data.index(b"\x44\x89\x88") + 3
+    return data[:at] + struct.pack(">d", milliseconds) + data[at + 8 :]
+
+
+def test_a_matroska_file_may_end_later_than_its_pictures_but_not_be_cut(clip: Clip, tmp_path: Path) -> None:
+    path = tmp_path / "sound.webm"
+    whole = longer(clip("a.webm", "VP80", frames=100).read_bytes(), 20_000)
+    for rest in (b"", b"what follows is not its own"):
+        path.write_bytes(whole + rest)
+        with VideoFile(path) as video:
+            assert video.duration == 20
+            assert len(list(video.frames(Sampling()))) == 20
+            assert video.ended
+    half = len(whole) // 2
+    for broken in (whole[:half], whole[:half] + bytes(len(whole) - half), whole[:-1]):
+        path.write_bytes(broken)
+        assert refused(path).kind == "truncated"
+
+
+def test_a_matroska_file_of_which_the_middle_is_damaged_is_refused(clip: Clip, tmp_path: Path) -> None:
+    whole = clip("a.webm", "VP80", frames=300).read_bytes()
+    third = len(whole) // 3
+    path = tmp_path / "hole.webm"
+    path.write_bytes(whole[:third] + bytes(third) + whole[2 * third :])
+    with pytest.raises(
+        ImageError, match=r"expected frames all along, got none from [\d.]+ to [\d.]+ seconds"
+    ) as caught:
+        times(path)
+    assert caught.value.kind == "corrupt"
+    path.write_bytes(slowed(whole, 16))  # where only the frames lie far apart nothing is wrong
+    assert len(times(path)) == 300
 
 
 @pytest.mark.parametrize("name", ["caf\udce9.avi", "-rf.avi", "%d.avi", "file:x.avi", "a b\n.avi"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import re
@@ -25,6 +27,8 @@ from facefake.reading import ImageLimits
 from facefake.report_entries import _placed
 from facefake.report_summary import BINS, Tally
 from facefake.results import OUTLIER, ErrorResult, FaceResult, FileState, ImageResult, Verdict
+from facefake.sources import file_state
+from facefake.thumbnails import MOST_BYTES, SIDE
 from facefake.tiles import Face
 
 HOSTILE = [
@@ -165,6 +169,12 @@ def test_nothing_is_loaded_and_only_its_own_script_may_run(
     assert "://" not in re.sub(r"http://www\.w3\.org/2000/svg", "", text)
 
 
+@pytest.mark.parametrize(("count", "told"), [(3, "m-0, m-1, m-2"), (5, "m-0, m-1, m-2 and 2 more")])
+def test_more_models_than_are_named_are_counted(count: int, told: str, report: Callable[..., Path]) -> None:
+    records = [replace(picture(f"{number}.jpg"), model=f"m-{number}") for number in range(count)]
+    assert f"judged by <bdi>{told}</bdi>." in report(*records).read_text()
+
+
 def test_a_certain_fake_is_in_the_last_bin() -> None:
     tally = Tally()
     face = judged_face(0, "fake", 1.0)
@@ -222,6 +232,8 @@ def test_an_existing_page_is_kept_unless_forced(report: Callable[..., Path], tmp
         (["faces", 0, "evidence"], [[1.0], [1.0, 2.0]]),
         (["summary"], 7),
         (["width"], None),
+        (["model"], 5),
+        (["model"], None),
     ],
 )
 def test_a_record_with_a_wrong_field_is_named_and_nothing_is_left_behind(
@@ -260,7 +272,9 @@ def test_a_picture_that_is_gone_or_changed_says_so_and_its_record_stays(
     os.utime(tmp_path / "touched.png", ns=(1, 1))
     Image.new("RGB", (50, 50)).save(tmp_path / "replaced.png")
     replaced = replace(records[2], file=None)  # as older records, which do not know the file's state
-    page = report(records[0], records[1], replaced, records[3])
+    os.utime(tmp_path / "kept.png", (13_569_465_600, 13_569_465_600))  # in the year 2400
+    kept = replace(records[3], file=file_state(str(tmp_path / "kept.png")))
+    page = report(records[0], records[1], replaced, kept)
     told = [entry["gone"] for entry in entries(page)]
     assert "cannot be read any more" in told[0]
     assert told[1:] == [
@@ -322,9 +336,20 @@ def test_the_small_pictures_share_the_room_there_is(
     assert sizes[0] > sizes[1] > sizes[2] == 0
 
 
-def test_metadata_of_the_pictures_is_not_passed_on(report: Callable[..., Path], tmp_path: Path) -> None:
-    import base64
+def test_thumbnails_of_grainy_faces_are_bounded_and_those_of_others_whole(
+    report: Callable[..., Path], tmp_path: Path
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (100, 320, 3)).astype(np.uint8)
+    records = [picture(tmp_path / f"{name}.png", judged_face(0, "fake", 0.9)) for name in ("plain", "noise")]
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    text = report(*(replace(record, file=None) for record in records)).read_text()
+    plain, grainy = (base64.b64decode(found) for found in re.findall(r'id="face-\d-0">([^<]*)<', text))
+    assert Image.open(io.BytesIO(plain)).width == SIDE
+    assert Image.open(io.BytesIO(grainy)).width < SIDE
+    assert len(grainy) <= MOST_BYTES
 
+
+def test_metadata_of_the_pictures_is_not_passed_on(report: Callable[..., Path], tmp_path: Path) -> None:
     path = tmp_path / "x.png"
     record = picture(path, judged_face(0, "fake", 0.9))
     exif = Image.Exif()
@@ -487,6 +512,16 @@ def test_faces_are_filtered(report: Callable[..., Path], tmp_path: Path, window:
     tab.get_by_role("button", name="real 2").click()
     assert names(tab) == ["#1 of b.png", "#3 of b.png", "#1 of a10.png"]
     assert status.inner_text() == "3 of 5 faces"
+
+
+def test_names_are_found_however_their_accents_are_spelled(
+    report: Callable[..., Path], window: Window
+) -> None:
+    pictures = [picture(f"{name}.jpg", judged_face(0, "real", 0.1)) for name in ("cafe\u0301", "other")]
+    tab = window.open(report(*pictures))
+    tab.fill("#name", "caf\u00e9")
+    tab.press("#name", "Enter")
+    tab.locator("#status").get_by_text("1 of 2 faces", exact=True).wait_for()
 
 
 def test_the_keyboard_reaches_everything(report: Callable[..., Path], tmp_path: Path, window: Window) -> None:

@@ -403,12 +403,29 @@ def test_png_metadata_bombs() -> None:
         assert time.monotonic() - started < 1
 
 
+def test_files_of_millions_of_parts() -> None:
+    png, gif = encode(photo(), "PNG"), encode(photo(), "GIF")
+    comment = b"!\xfe" + 1_000_000 * b"\2ab" + b"\0"
+    for data in (png[:33] + 1_000_000 * chunk(b"teSt", b"") + png[33:], gif[:-1] + comment + gif[-1:]):
+        started = time.process_time()
+        error = refused(data)
+        assert time.process_time() - started < 2
+        assert (error.kind, error.got) == ("too_large", "more")
+    # As many as a picture can have that is worth its bytes.
+    one_a_chunk = b"".join(chunk(b"IDAT", bytes([byte])) for byte in png[41:-16])
+    assert np.array_equal(load_picture(png[:33] + one_a_chunk + png[-12:]).pixels, photo())
+
+
 def test_jpeg_scan_bomb() -> None:
     data = encode(photo(), "JPEG", progressive=True)
     assert load_picture(data).format == "JPEG"
     last = data[data.rindex(b"\xff\xc4", 0, data.rindex(b"\xff\xda")) : -2]
     assert load_picture(data[:-2] + 20 * last + data[-2:]).format == "JPEG"
     assert refused(data[:-2] + 200 * last + data[-2:]).kind == "too_large"
+    # What looks like the end within a segment is none.
+    comment = b"\xff\xfe\0\4\xff\xd9"
+    assert load_picture(data[:-2] + comment + 20 * last + data[-2:]).format == "JPEG"
+    assert refused(data[:-2] + comment + 200 * last + data[-2:]).kind == "too_large"
     # Whatever follows the picture, such as the video of a motion photo, is not its own.
     assert load_picture(data + 200 * last).format == "JPEG"
 
@@ -616,6 +633,49 @@ def test_an_impossible_orientation_is_ignored(orientation: int) -> None:
     assert str(orientation) in picture.warnings[0]
 
 
+XMP_TURNED = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    b'<rdf:Description rdf:about="" xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>'
+    b"</rdf:RDF></x:xmpmeta>"
+)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", *heif_formats()])
+@pytest.mark.parametrize("tags", [{}, {ExifTags.Base.Make: "a camera"}])
+def test_orientation_in_xmp_does_not_count(format: str, tags: dict[int, str]) -> None:
+    if format == "HEIF":
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    exif = Image.Exif()
+    exif.update(tags)
+    options: dict[str, Any] = {"xmp": XMP_TURNED, "exif": exif}
+    if format == "PNG":
+        info = PngImagePlugin.PngInfo()
+        info.add_itxt("XML:com.adobe.xmp", XMP_TURNED.decode())
+        options = {"pnginfo": info, "exif": exif}
+    elif format == "TIFF":
+        exif[700] = XMP_TURNED
+        options = {"exif": exif}
+    elif format == "HEIF":  # its writer would make a box of it
+        options["xmp"] = XMP_TURNED.replace(b'"6"', b'"1"')
+    data = encode(photo(), format, **options).replace(b'Orientation="1"', b'Orientation="6"')
+    assert data.count(b'Orientation="6"') == 1
+    picture = load_picture(data)
+    assert difference(picture.pixels, photo()) < 12
+    assert picture.warnings == ()
+    if format not in ("TIFF", "HEIF", "AVIF"):
+        assert difference(load_picture(Image.open(io.BytesIO(data))).pixels, photo()) < 12
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+def test_exif_without_tags_is_well_formed(format: str) -> None:
+    for order in (b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08"):
+        assert load_picture(encode(photo(), format, exif=b"Exif\0\0" + order + bytes(6))).warnings == ()
+        broken = load_picture(encode(photo(), format, exif=b"Exif\0\0" + order + b"\1\1"))
+        assert broken.warnings == ("EXIF data ignored: no tag can be read",)
+
+
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
 def test_broken_exif_costs_a_warning_and_not_the_picture(format: str) -> None:
     picture = load_picture(encode(photo(), format, exif=b"Exif\0\0no TIFF header"))
@@ -683,6 +743,15 @@ def test_a_broken_or_unfit_profile_costs_a_warning(profile: bytes) -> None:
         assert len(picture.warnings) == 1 and "colour profile" in picture.warnings[0]
 
 
+@pytest.mark.parametrize("nothing", [None, b""])
+def test_a_pil_image_without_a_profile_may_say_so(nothing: bytes | None) -> None:
+    image = Image.fromarray(photo())
+    image.info["icc_profile"] = nothing
+    picture = load_picture(image)
+    assert np.array_equal(picture.pixels, photo())
+    assert (picture.warnings, picture.icc_profile) == ((), None)
+
+
 def test_profiles_that_pillow_finds_broken() -> None:
     undecodable = with_chunk(encode(photo(), "PNG"), b"iCCP", b"k\0\0no zlib")
     posing = with_chunk(encode(photo(), "PNG"), b"tEXt", b"icc_profile\0text")
@@ -715,6 +784,22 @@ def test_a_transparent_colour_is_laid_on_white(mode: str, key: Any) -> None:
     image = Image.new(mode, (8, 8), key)
     assert (load_picture(encode(image, "PNG")).pixels < 100).all()
     assert (load_picture(encode(image, "PNG", transparency=key)).pixels == 255).all()
+
+
+def png_of(depth: int, colour_type: int, row: bytes, width: int, key: bytes) -> bytes:
+    """A PNG of one row, with a transparent colour."""
+    header = struct.pack(">IIBBBBB", width, 1, depth, colour_type, 0, 0, 0)
+    pixels = chunk(b"tRNS", key) + chunk(b"IDAT", zlib.compress(b"\0" + row)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + pixels
+
+
+def test_a_transparent_colour_of_few_bits_or_many_is_on_the_scale_of_the_pixels() -> None:
+    assert load_picture(png_of(2, 0, b"\x1b", 4, b"\0\1")).pixels[0, :, 0].tolist() == [0, 255, 170, 255]
+    assert load_picture(png_of(4, 0, b"\x18", 2, b"\0\1")).pixels[0, :, 0].tolist() == [255, 136]
+    # All 16 bits count: the second pixel differs from the key in the lower half of a channel.
+    key = struct.pack(">3H", 0x1234, 0x5678, 0x9ABC)
+    picture = load_picture(png_of(16, 2, key + struct.pack(">3H", 0x1234, 0x5678, 0x9ABD), 2, key))
+    assert picture.pixels[0].tolist() == [[255, 255, 255], [0x12, 0x56, 0x9A]]
 
 
 def test_transparent_gif() -> None:

@@ -29,9 +29,9 @@ from facefake.frames import Sampling
 from facefake.journal import JsonLines, read_latest
 from facefake.records import read_records
 from facefake.report import CsvTable
-from facefake.results import ErrorResult, FaceResult, FileState, ImageResult, schema
+from facefake.results import ContentState, ErrorResult, FaceResult, FileState, ImageResult, schema
 from facefake.scanning import scan
-from facefake.settings import Settings
+from facefake.settings import Settings, read_settings
 from facefake.video import VideoResult
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -227,6 +227,18 @@ def test_a_path_may_be_text(path: Path) -> None:
     assert [record["path"] for record in read_records(str(path))][-1] == "a.jpg"
 
 
+def test_a_video_of_nobody_is_known_as_one(
+    path: Path, video_record: Callable[[Settings], VideoResult]
+) -> None:
+    values = video_record(SETTINGS).to_dict()
+    with path.open("a") as lines:
+        for name, persons in (("nobody.mp4", []), ("somebody.mp4", [{"index": 0}])):
+            lines.write(json.dumps({**values, "path": name, "persons": persons}) + "\n")
+    with JsonLines(path, resume=SETTINGS) as file:
+        names = ("somebody.mp4", "nobody.mp4", "a.jpg", "c.jpg", "none.mp4")
+        assert [name for name in names if file.known.shows_nobody(name)] == ["nobody.mp4"]
+
+
 def test_a_file_that_is_not_there_yet_is_begun(tmp_path: Path) -> None:
     with JsonLines(tmp_path / "r", resume=SETTINGS) as file:
         assert not file.holds("a.jpg", FileState(9, 7))
@@ -261,6 +273,44 @@ def test_a_changed_picture_replaces_its_record(path: Path) -> None:
         assert not file.holds("a.jpg", FileState(9, 8))
         file.write(changed)
     assert path.read_text() == "".join(map(line, [OTHER, ERROR, GONE, changed]))
+
+
+def test_contents_of_one_name_replace_nothing_but_themselves(tmp_path: Path) -> None:
+    one, other, third = (replace(RESULT, file=ContentState(9, 0, digit * 64)) for digit in "123")
+    with JsonLines(tmp_path / "r") as file:
+        for record in (one, other):
+            file.write(record)
+    assert len(list(read_latest(tmp_path / "r")())) == 2
+    with JsonLines(tmp_path / "r", resume=SETTINGS) as file:
+        assert [file.holds("a.jpg", record.file) for record in (one, other, third)] == [True, True, False]
+        file.write(third)
+        file.write(one)
+    assert (tmp_path / "r").read_text() == "".join(map(line, [other, third, one]))
+
+
+def test_a_failure_of_a_folder_or_pattern_goes_when_it_has_pictures(
+    tmp_path: Path, tiny_bundle: Path
+) -> None:
+    folder, pattern = str(tmp_path / "in"), str(tmp_path / "*" / "[ab].png")
+    (tmp_path / "in").mkdir()
+
+    def scan_again() -> list[str]:
+        settings = read_settings(tiny_bundle)
+        with JsonLines(tmp_path / "r", resume=settings) as file:
+            given = [folder, pattern, str(tmp_path / "gone.png")]
+            found = scan(
+                given, model=tiny_bundle, workers=0, skip=file.holds, looked_into=file.known.looked_into
+            )
+            for record in found:
+                file.write(record)
+        return [record["path"] for record in read_records(tmp_path / "r")]
+
+    failures = [folder, pattern, str(tmp_path / "gone.png")]
+    assert scan_again() == failures == scan_again()
+    picture = tmp_path / "in" / "a.png"
+    Image.new("RGB", (64, 64)).save(picture)
+    for _ in range(2):
+        assert sorted(scan_again()) == sorted([str(picture), failures[2]])
 
 
 def test_what_a_link_leads_to_is_rewritten_and_the_link_stays(path: Path) -> None:

@@ -173,6 +173,74 @@ def test_iptc_and_a_jpeg_comment():
     assert entries(data) == [("comment", "hello"), ("IPTC Credit", "Made with Google AI")]
 
 
+def segment(marker: int, content: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
+
+
+def test_every_comment_and_every_packet_of_xmp_in_a_jpeg():
+    plain = saved("JPEG")
+    packets = [xmp(f"<photoshop:Credit>{name}</photoshop:Credit>") for name in ("one", "two")]
+    segments = [segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + packet) for packet in packets]
+    segments += [segment(0xFE, comment) for comment in (b"first", b"second")]
+    assert entries(plain[:2] + b"".join(segments) + plain[2:]) == [
+        ("comment", "first"),
+        ("comment", "second"),
+        ("XMP Credit", "two"),  # which other programs read
+        ("XMP Credit", "one"),
+    ]
+
+
+def gif_comment(text: bytes, piece: int = 255) -> bytes:
+    pieces = (text[at : at + piece] for at in range(0, len(text), piece))
+    return b"!\xfe" + b"".join(bytes([len(part)]) + part for part in pieces) + b"\0"
+
+
+def gif_xmp(packet: bytes) -> bytes:
+    """As the XMP specification, part 3, has it."""
+    return b"!\xff\x0bXMP DataXMP" + packet + b"\x01" + bytes(range(255, -1, -1)) + b"\0"
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_the_texts_of_a_gif_before_and_behind_its_picture(behind):
+    plain = saved("GIF")
+    at = len(plain) - 1 if behind else plain.index(b",", 13 + 3 * 2 ** ((plain[10] & 7) + 1))
+    packet = xmp("<photoshop:Credit>somebody</photoshop:Credit>")
+    texts = gif_comment(b"long " * 100) + gif_xmp(packet) + gif_comment(b"second")
+    data = plain[:at] + texts + plain[at:]
+    told = [("comment", "long " * 100), ("comment", "second"), ("XMP Credit", "somebody")]
+    assert entries(data) == told
+    if behind:
+        assert entries(data[:-1]) == told  # no end marker
+    assert load_picture(data).width == 32
+
+
+def raw_profile(kind: str, content: bytes) -> bytes:
+    """As ImageMagick writes it."""
+    lines = "\n".join(content.hex()[at : at + 72] for at in range(0, 2 * len(content), 72))
+    info = PngImagePlugin.PngInfo()
+    info.add_text(f"Raw profile type {kind}", f"\n{kind}\n{len(content):8}\n{lines}\n", zip=True)
+    return saved("PNG", pnginfo=info)
+
+
+def test_the_raw_profiles_of_a_png():
+    packet = xmp("<photoshop:Credit>somebody</photoshop:Credit>")
+    iptc = b"\x1c\x02\x6e\0\x13Made with Google AI"
+    resources = b"8BIM\x04\x04\0\0" + struct.pack(">I", len(iptc)) + iptc
+    for kind, content, told in (
+        ("xmp", packet, ("XMP Credit", "somebody")),
+        ("APP1", b"http://ns.adobe.com/xap/1.0/\0" + packet, ("XMP Credit", "somebody")),
+        ("APP1", exif(Software="Midjourney").tobytes(), ("EXIF Software", "Midjourney")),
+        ("exif", exif(Software="Midjourney").tobytes(), ("EXIF Software", "Midjourney")),
+        ("iptc", resources, ("IPTC Credit", "Made with Google AI")),
+    ):
+        assert entries(raw_profile(kind, content))[1:] == [told], kind
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
+def test_exif_without_tags_is_nothing_to_note(file_format):
+    assert entries(saved(file_format, exif=exif())) == []
+
+
 def test_a_picture_without_metadata_has_none():
     for file_format in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"):
         assert entries(saved(file_format)) == []
@@ -226,6 +294,7 @@ def test_nothing_is_read_beyond_its_bounds():
         saved("WEBP", xmp=xmp(blank)),
         png(parameters="Steps: " * 500_000),
         chunks,
+        saved("GIF")[:-1] + gif_comment(b"ab" * 3_000_000, 2) + b";",
         saved("JPEG", exif=user_comment(b"UNICODE\0" + b"\0a" * 30_000)),
     ):
         start = time.process_time()

@@ -15,6 +15,17 @@ def run(code: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_what_is_held_back_may_be_lost_where_it_cannot_be_written() -> None:
+    run("""
+import os
+from facefake.native import quiet
+os.dup2(os.open("/dev/full", os.O_WRONLY), 2)
+with quiet():
+    os.write(2, b"E0000 an error\\n")
+""")
+
+
 def test_mediapipe_leaves_matplotlib_alone_until_somebody_plots(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     run("""

@@ -106,7 +106,14 @@ def test_a_folder_stands_for_the_pictures_below_it_by_name(folder: str, full: Bu
 
 @pytest.mark.parametrize(
     ("pattern", "names"),
-    [("in/*.jpg", ["a.jpg"]), ("**/*.webp", ["deep/er/d.webp"]), ("in/deep/n*", ["deep/notes.txt"])],
+    [
+        ("in/*.jpg", ["a.jpg"]),
+        ("**/*.webp", ["deep/er/d.webp"]),
+        ("in/deep/n*", ["deep/notes.txt"]),
+        ("in/de*", ["deep/er/d.webp"]),
+        ("i*/d%65ep/*/", ["deep/er/d.webp"]),
+        ("*/b%20c%2520*", ["b c%20é.PNG"]),
+    ],
 )
 def test_patterns_match_as_in_the_shell(pattern: str, names: list[str], full: Bucket) -> None:
     assert texts(full.uri(pattern)) == names

@@ -12,7 +12,7 @@ from facefake import record_folder
 from facefake.errors import OutputError
 from facefake.frames import Sampling
 from facefake.record_folder import RecordFolder
-from facefake.results import ErrorResult, FileState, ImageResult
+from facefake.results import ContentState, ErrorResult, FileState, ImageResult
 from facefake.settings import Settings
 from facefake.video import VideoResult
 
@@ -65,6 +65,7 @@ def test_a_row_tells_the_record(tmp_path: Path) -> None:
         "error": None,
         "size": FILE.size,
         "modified_ns": FILE.modified_ns,
+        "sha256": None,
     }
     assert (failed["verdict"], failed["error"]) == ("error", "empty")
 
@@ -140,6 +141,36 @@ def test_a_failure_that_is_tried_again_stays_until_there_is_another_record(tmp_p
     assert found == [("a.jpg", False), ("c.jpg", True), ("b.jpg", False)]
 
 
+def test_contents_of_one_name_replace_nothing_but_themselves(tmp_path: Path) -> None:
+    one, other = (ContentState(5, 0, digit * 64) for digit in "12")
+    write(tmp_path, good("image.jpg", one), good("image.jpg", other), good("image.jpg", one))
+    assert [row["sha256"][0] for row in rows(tmp_path)] == ["2", "1"]
+    with RecordFolder(str(tmp_path), SETTINGS, resume=True) as into:
+        assert into.known.holds("image.jpg", one) and into.known.holds("image.jpg", other)
+        assert not into.known.holds("image.jpg", ContentState(5, 0, "3" * 64))
+        into.write(good("image.jpg", ContentState(5, 0, "3" * 64)))
+    assert [row["sha256"][0] for row in rows(tmp_path)] == ["2", "1", "3"]
+
+
+def test_files_of_before_without_a_sha256_are_gone_on_with(tmp_path: Path) -> None:
+    write(tmp_path, good("a.jpg"), good("b.jpg"))
+    (file,) = tmp_path.iterdir()
+    pq.write_table(pq.read_table(file).drop_columns("sha256"), file)
+    with RecordFolder(str(tmp_path), SETTINGS, resume=True) as into:
+        assert into.known.holds("a.jpg", FILE)
+        into.write(good("b.jpg", FileState(6, 0)))
+    assert [(row["path"], row["size"]) for row in rows(tmp_path)] == [("a.jpg", 5), ("b.jpg", 6)]
+    assert pq.read_table(tmp_path).num_rows == 2
+
+
+def test_failures_of_folders_that_have_pictures_now_are_dropped(tmp_path: Path) -> None:
+    write(tmp_path, bad("in/"), bad("out/"), good("a.jpg"))
+    with RecordFolder(str(tmp_path), SETTINGS, resume=True) as into:
+        for path in ("in/", "a.jpg", "other/"):
+            into.known.looked_into(path)
+    assert [row["path"] for row in rows(tmp_path)] == ["out/", "a.jpg"]
+
+
 def test_pictures_without_a_path_replace_nothing(tmp_path: Path) -> None:
     write(tmp_path, good(None), good(None))
     assert len(rows(tmp_path)) == 2
@@ -188,10 +219,22 @@ def test_a_place_that_takes_no_folder_is_refused(place: str, tmp_path: Path) -> 
 
 
 def test_a_file_that_is_no_parquet_is_told_and_kept(tmp_path: Path) -> None:
-    (tmp_path / "part-x.parquet").write_text("text")
+    name = f"part-{1:020d}-0123abcd-000000.parquet"
+    (tmp_path / name).write_text("text")
     with pytest.raises(OutputError, match="expected a folder for records"):
         RecordFolder(str(tmp_path), SETTINGS, resume=True)
-    assert (tmp_path / "part-x.parquet").read_text() == "text"
+    assert (tmp_path / name).read_text() == "text"
+
+
+def test_parts_that_others_wrote_stay(tmp_path: Path) -> None:
+    others = [tmp_path / "part-00000.parquet", tmp_path / "part-00000-0123abcd-c000.snappy.parquet"]
+    for other in others:
+        other.write_text("precious")
+    write(tmp_path, good("a.jpg"))
+    write(tmp_path, good("b.jpg"), force=True)
+    write(tmp_path, good("c.jpg"), resume=True)
+    assert [other.read_text() for other in others] == ["precious"] * 2
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 def test_a_folder_may_be_in_any_store(tmp_path: Path) -> None:

@@ -68,6 +68,12 @@ def test_csv_quotes_names_that_a_semicolon_would_cut(tmp_path: Path) -> None:
     assert (tmp_path / "r.csv").read_text(encoding="utf-8").splitlines()[1].startswith('"a;=1+1.jpg",')
 
 
+def test_csv_spells_what_is_no_text(tmp_path: Path) -> None:
+    record = {**RESULT.to_dict(), "path": "\ud800.jpg"}
+    write_csv([record], tmp_path / "r.csv")
+    assert '\n"\\ud800.jpg",' in (tmp_path / "r.csv").read_text("utf-8-sig")
+
+
 def test_a_table_made_from_records_is_the_one_that_grew_with_them(tmp_path: Path) -> None:
     with JsonLines(tmp_path / "r.jsonl") as lines, CsvTable(tmp_path / "grown.csv") as table:
         for record in (RESULT, EMPTY, ERROR, replace(EMPTY, path="=1 \udce9\n.jpg")):
@@ -75,6 +81,16 @@ def test_a_table_made_from_records_is_the_one_that_grew_with_them(tmp_path: Path
             table.write(record)
     write_csv(read_records(tmp_path / "r.jsonl"), tmp_path / "made.csv")
     assert (tmp_path / "made.csv").read_bytes() == (tmp_path / "grown.csv").read_bytes()
+
+
+def test_a_table_that_a_scan_writes_is_not_replaced(tmp_path: Path) -> None:
+    with CsvTable(tmp_path / "r.csv") as table:
+        with pytest.raises(OutputError, match="expected to be the only one that writes to it"):
+            write_csv([EMPTY.to_dict()], tmp_path / "r.csv", force=True)
+        table.write(RESULT)
+    assert len(rows(tmp_path / "r.csv")) == 2
+    write_csv([EMPTY.to_dict()], tmp_path / "r.csv", force=True)
+    assert len(rows(tmp_path / "r.csv")) == 1
 
 
 def test_a_table_appears_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -8,17 +8,18 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, ValidationError
 from PIL import Image
 
-from facefake.errors import OutputError
+from facefake.errors import ImageError, OutputError
 from facefake.images import Picture
 from facefake.provenance import Provenance
 from facefake.results import (
     OUTLIER,
     SCHEMA_VERSION,
+    ContentState,
     ErrorResult,
     FaceResult,
     FileState,
@@ -27,6 +28,7 @@ from facefake.results import (
     percent,
     pixels,
     schema,
+    without_escapes,
 )
 
 VALIDATOR = Draft202012Validator(schema())
@@ -68,7 +70,11 @@ def result(*verdicts: Verdict) -> ImageResult:
 
 
 VERDICTS = st.lists(st.sampled_from(get_args(Verdict)), max_size=6)
-FILES = st.none() | st.builds(FileState, st.integers(0), st.integers())
+FILES = (
+    st.none()
+    | st.builds(FileState, st.integers(0), st.integers())
+    | st.builds(ContentState, st.integers(0), st.just(0), st.binary(min_size=32, max_size=32).map(bytes.hex))
+)
 TEXT = st.text(st.characters(), max_size=20)  # surrogates included, as undecodable file names have them
 
 
@@ -279,9 +285,24 @@ def test_numpy_numbers_become_plain_ones() -> None:
 def test_an_undecodable_path_becomes_readable_unicode() -> None:
     path = b"caf\xe9.jpg".decode("utf-8", "surrogateescape")
     assert replace(result(), path=path).to_dict()["path"] == "caf\\udce9.jpg"
-    assert (
-        ErrorResult(path, "truncated", f"{path}: cut").to_dict()["error"]["message"] == "caf\\udce9.jpg: cut"
-    )
+    fault = ImageError(path=path, kind="truncated", expected="a whole file", got="half of one")
+    for message in (f"{path}: expected a whole file, got half of one", str(fault)):
+        told = ErrorResult(path, "truncated", message).to_dict()["error"]["message"]
+        assert told == "caf\\udce9.jpg: expected a whole file, got half of one"
+
+
+@given(st.text(st.sampled_from("\\ud8fc\ud800\udcffé")), st.text(st.sampled_from("\\ud8fc\ud800\udcffé")))
+@example("x\udcff.jpg", "x\\udcff.jpg")
+@example("\\\udcff", "\\\\udcff")
+def test_no_two_paths_have_the_same_record_path(one: str, other: str) -> None:
+    told = [replace(result(), path=path).to_dict()["path"] for path in (one, other)]
+    assert (told[0] == told[1]) is (one == other)
+    assert [without_escapes(path) for path in told] == [one, other]
+
+
+@pytest.mark.parametrize("path", ["a.jpg", "C:\\x\\up\\udder.jpg", "\\ud7ff", "\\uDCFF"])
+def test_the_record_path_of_a_name_that_is_text_is_that_name(path: str) -> None:
+    assert replace(result(), path=path).to_dict()["path"] == path
 
 
 def test_people_count_from_one() -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from facefake.errors import OutputError
 from facefake.images import Picture
+from facefake.provenance import read_provenance
 from facefake.results import FaceResult, ImageResult
 from facefake.saving import AnnotatedFolder, CopyName, CopyNames, whole_file
 
@@ -26,7 +27,7 @@ def with_picture(path: str, file_format: str = "JPEG", icc_profile: bytes | None
 
 
 def save(folder: Path, result: ImageResult, force: bool = False) -> Path:
-    return saved(AnnotatedFolder(folder, force), result, CopyNames().name(result.path or ""))
+    return saved(AnnotatedFolder(folder, force), result, CopyNames(folder).name(result.path or ""))
 
 
 def saved(folder: AnnotatedFolder, result: ImageResult, copy: CopyName) -> Path:
@@ -55,20 +56,26 @@ def test_annotated_copies_are_saved_as_their_source_was(
 
 
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
-def test_annotated_copies_hold_the_colour_profile_and_no_other_metadata(
+def test_annotated_copies_hold_the_colour_profile_a_mark_and_no_other_metadata(
     file_format: str, tmp_path: Path
 ) -> None:
-    profile = b"not a profile, but kept as one"
+    profile = b"not a profile, but kept as one" * 100
+    mark = CopyNames(tmp_path).name("x").mark
     for icc_profile in (profile, None):
         saved = save(tmp_path, with_picture("x", file_format, icc_profile), force=True)
         with Image.open(saved) as image:
             assert image.info.get("icc_profile") == icc_profile
             assert not image.getexif()
-            assert set(image.info) <= {"icc_profile", "jfif", "jfif_version", "jfif_unit", "jfif_density"}
+            comment = image.info.get("comment") or image.info["Comment"].encode()
+            assert comment == f"annotated copy of picture {mark}".encode()
+            known = {"icc_profile", "comment", "Comment", "jfif", "jfif_version", "jfif_unit", "jfif_density"}
+            assert set(image.info) <= known
+            image.load()
+        assert read_provenance(saved).is_silent
 
 
 def named(*paths: str, names: CopyNames | None = None) -> dict[str, str]:
-    names = names or CopyNames()
+    names = names or CopyNames(Path("out"))
     return {path: names.name(path).name for path in paths}
 
 
@@ -94,85 +101,108 @@ def test_no_two_copies_have_one_name(paths: list[str]) -> None:
 
 
 def test_a_copy_of_an_earlier_scan_is_replaced_by_its_own_picture_alone(tmp_path: Path) -> None:
-    first = named("b/x.jpg", "c/x.jpg")
-    for name in first.values():
-        (tmp_path / f"{name}.jpg").touch()
+    folder, names = AnnotatedFolder(tmp_path), CopyNames(tmp_path)
+    first = {
+        path: saved(folder, with_picture(path), names.name(path)).stem for path in ("b/x.jpg", "c/x.jpg")
+    }
 
     def again(*paths: str) -> dict[str, CopyName]:
-        names = CopyNames(tmp_path, known=first.__contains__)
+        names = CopyNames(tmp_path, resume=True)
         return {path: names.name(path) for path in paths}
 
     given = again("a/x.jpg", "b/x.jpg", "c/x.jpg")
-    assert given["c/x.jpg"] == CopyName(first["c/x.jpg"], replace=True)
-    assert again("b/x.jpg")["b/x.jpg"] == given["b/x.jpg"] == CopyName("x-annotated", replace=True)
-
-    folder = AnnotatedFolder(tmp_path)
+    assert {path: given[path].name for path in first} == first
+    assert again("c/x.jpg", "b/x.jpg").items() == given.items() - {("a/x.jpg", given["a/x.jpg"])}
+    before = (tmp_path / "x-annotated.jpg").read_bytes()
     added = saved(folder, with_picture("a/x.jpg"), given["a/x.jpg"])
     assert added.stem not in first.values()
-    assert (tmp_path / "x-annotated.jpg").read_bytes() == b""
-    assert again("a/x.jpg")["a/x.jpg"] == CopyName(added.stem, replace=True)
-    other = again("d/y.jpg")["d/y.jpg"]
-    assert saved(folder, with_picture("d/y.jpg"), other).stem == "y-annotated"
-    assert saved(folder, with_picture("d/y.jpg"), other).stem == "y-annotated"
+    assert (tmp_path / "x-annotated.jpg").read_bytes() == before
+    assert again("a/x.jpg") == {"a/x.jpg": given["a/x.jpg"]}
+    changed = with_picture("b/x.jpg", icc_profile=b"another")
+    assert saved(folder, changed, given["b/x.jpg"]).name == "x-annotated.jpg"
+    assert (tmp_path / "x-annotated.jpg").read_bytes() != before
+    assert again("d/y.jpg")["d/y.jpg"].name == "y-annotated"
 
 
-@pytest.mark.parametrize("copy", ["x-annotated.png", "x-annotated-person-1.jpg"])
-def test_a_picture_that_is_added_takes_no_name_that_another_has_with_another_ending(
-    copy: str, tmp_path: Path
-) -> None:
-    (tmp_path / copy).touch()
+@pytest.mark.parametrize("file", ["x-annotated.jpg", "x-annotated.png", "x-annotated-person-1.jpg"])
+def test_what_is_no_copy_is_neither_replaced_nor_removed_nor_taken_for_one(file: str, tmp_path: Path) -> None:
+    (tmp_path / file).write_text("mine")
     folder, path = AnnotatedFolder(tmp_path), "x.jpg"
-    added = saved(folder, with_picture(path), CopyNames(tmp_path).name(path))
+    names = CopyNames(tmp_path, resume=True)
+    assert not names.has_copy(path)
+    copy = names.name(path)
+    added = saved(folder, with_picture(path), copy)
     assert re.fullmatch(r"x-annotated-[0-9a-f]{10}.jpg", added.name)
-    known = CopyNames(tmp_path, known=lambda path: True)
-    assert saved(folder, with_picture(path), known.name(path)) == added
-    assert sorted(found.name for found in tmp_path.iterdir()) == sorted([copy, added.name])
+    assert names.has_copy(path)
+    assert not names.has_copy("a/x.jpg")
+    assert CopyNames(tmp_path, resume=True).name(path) == copy
+    folder.drop(copy._replace(name="x-annotated"), but=[])
+    assert (tmp_path / file).read_text() == "mine"
+    folder.drop(copy, but=[])
+    assert [found.name for found in tmp_path.iterdir()] == [file]
+
+
+def test_a_file_in_the_place_of_a_copy_is_kept(tmp_path: Path) -> None:
+    copy = CopyNames(tmp_path, resume=True).name("x.jpg")
+    (tmp_path / "x-annotated.jpg").write_text("mine, and come meanwhile")
+    with pytest.raises(OutputError, match="expected a new file"):
+        saved(AnnotatedFolder(tmp_path), with_picture("x.jpg"), copy)
+    assert (tmp_path / "x-annotated.jpg").read_text() == "mine, and come meanwhile"
+
+
+def test_copies_are_known_again_where_they_are_moved_with_their_pictures(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    for name in ("a/x.jpg", "b/x.jpg"):
+        path = str(one / "in" / name)
+        copy = CopyNames(one / "out", resume=True).name(path)
+        saved(AnnotatedFolder(one / "out"), with_picture(path), copy)
+    one.rename(other)
+    names = CopyNames(other / "out", resume=True)
+    assert all(names.has_copy(str(other / "in" / name)) for name in ("a/x.jpg", "b/x.jpg"))
+    assert not names.has_copy(str(other / "in" / "c" / "x.jpg"))
 
 
 def test_the_sheets_of_an_interrupted_scan_are_taken_as_they_are(tmp_path: Path) -> None:
-    sheets = [(number, Image.new("RGB", (20, 20), (number, 0, 0))) for number in (1, 2)]
+    sheets = [(number, Image.new("RGB", (20, 20), (number, 0, 0))) for number in (1, 2, 3)]
     folder = AnnotatedFolder(tmp_path)
     first = folder.save_sheets(sheets[:1], CopyNames(tmp_path).name("x.mp4"))
-    both = folder.save_sheets(sheets, CopyNames(tmp_path).name("x.mp4"))
+    again = CopyNames(tmp_path, resume=True).name("x.mp4")
+    both = folder.save_sheets(sheets[:2], again)
     assert [*first, tmp_path / "x-annotated-person-2.jpg"] == list(both)
-    other = folder.save_sheets(sheets[1:], CopyNames(tmp_path).name("x.mp4"))
+    other = folder.save_sheets(sheets[1:], CopyNames(tmp_path, resume=True).name("a/x.mp4"))
     assert re.fullmatch(r"x-annotated-[0-9a-f]{10}-person-2.jpg", Path(str(other[0])).name)
     assert all(isinstance(path, Path) and path.exists() for path in both)
-
-
-def test_whether_a_picture_may_have_a_copy(tmp_path: Path) -> None:
-    (tmp_path / "x-annotated.png").touch()
-    names = CopyNames(tmp_path)
-    assert names.has_copy("a/x.jpg")
-    assert not names.has_copy("a/y.jpg")
-    own = names.name("a/y.jpg").otherwise
-    (tmp_path / f"{own}-person-1.jpg").touch()
-    assert names.has_copy("a/y.jpg")
-    assert not names.has_copy("b/y.jpg")
+    assert folder.save_sheets(sheets[:1], again) == first
+    assert not (tmp_path / "x-annotated-person-2.jpg").exists()
 
 
 def test_what_a_replaced_copy_left_behind_goes(tmp_path: Path) -> None:
-    people = [f"x-annotated-person-{number}.jpg" for number in (1, 2, 3)]
-    for name in ("x-annotated.png", *people, "x-annotated-5.jpg", "xx-annotated.jpg"):
+    others = ["x-annotated-5.jpg", "x-annotated-person-4.jpg", "xx-annotated.jpg"]
+    for name in others:
         (tmp_path / name).touch()
-    folder, copy = AnnotatedFolder(tmp_path), CopyName("x-annotated", replace=True)
-    saved(folder, with_picture("x.jpg"), copy)
-    left = ["x-annotated-5.jpg", "x-annotated.jpg", "xx-annotated.jpg"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == left
-    folder.drop(CopyName("x-annotated"), but=[])
+    folder, copy = AnnotatedFolder(tmp_path), CopyNames(tmp_path).name("x.jpg")
+    saved(folder, with_picture("x.jpg", "PNG"), copy)
+    folder.save_sheets([(number, Image.new("RGB", (20, 20))) for number in (1, 2, 3)], copy)
+    resumed = CopyNames(tmp_path, resume=True).name("x.jpg")
+    saved(folder, with_picture("x.jpg"), resumed)
+    left = sorted([*others, "x-annotated.jpg"])
     assert sorted(path.name for path in tmp_path.iterdir()) == left
     folder.drop(copy, but=[])
-    assert sorted(path.name for path in tmp_path.iterdir()) == [left[0], left[2]]
+    assert sorted(path.name for path in tmp_path.iterdir()) == left
+    folder.drop(resumed, but=[])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
 
 
 def test_what_could_not_be_replaced_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(path: Path, force: bool) -> None:
         raise OutputError("no space")
 
-    (tmp_path / "x-annotated.png").write_text("of the picture as it was")
+    save(tmp_path, with_picture("x.jpg", "PNG"))
     monkeypatch.setattr("facefake.saving.whole_file", full)
     with pytest.raises(OutputError, match="no space"):
-        saved(AnnotatedFolder(tmp_path), with_picture("x.jpg"), CopyName("x-annotated", replace=True))
+        saved(
+            AnnotatedFolder(tmp_path), with_picture("x.jpg"), CopyNames(tmp_path, resume=True).name("x.jpg")
+        )
     assert [path.name for path in tmp_path.iterdir()] == ["x-annotated.png"]
 
 
@@ -192,6 +222,17 @@ def test_annotated_copies_stay_in_their_folder(path: str, tmp_path: Path) -> Non
     saved = save(tmp_path / "out", with_picture(path))
     assert saved.resolve().parent == (tmp_path / "out").resolve()
     assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("letter", ["x", "é", "\udcff"])
+def test_the_longest_names_have_copies_too(letter: str, tmp_path: Path) -> None:
+    names = CopyNames(tmp_path)
+    stem = letter * (246 // len(os.fsencode(letter)))
+    copies = [names.name(f"{stem}{number}.jpg") for number in range(2)]
+    assert copies[0].name != copies[1].name
+    for copy in copies:
+        assert saved(AnnotatedFolder(tmp_path), with_picture("x.jpg"), copy).name == f"{copy.name}.jpg"
+        assert len(os.fsencode(f"{copy.name}-person-10000.jpg")) <= 255
 
 
 def test_an_existing_copy_is_kept_unless_forced(tmp_path: Path) -> None:
@@ -225,8 +266,11 @@ def test_through_a_link_its_end_is_replaced_and_the_link_stays(tmp_path: Path) -
 
 
 def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="File name too long"):
-        save(tmp_path, with_picture("x" * 300 + ".jpg"))
+    with (
+        pytest.raises(OutputError, match="File name too long"),
+        whole_file(tmp_path / f"{'x' * 300}.jpg") as file,
+    ):
+        file.write(b"new")
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="can be written"):
         save(tmp_path / "file", with_picture("x.jpg"))
@@ -244,7 +288,7 @@ def test_a_file_that_cannot_be_compared_is_kept_and_told_of(
         patch.setattr(
             Path, "read_bytes", refuse
         )  # root may read anything, so permissions alone prove nothing
-        with pytest.raises(OutputError, match=r"x-annotated: expected a file that can be written, got: Perm"):
+        with pytest.raises(OutputError, match=r"x-annotated.jpg: expected a file that can be .*, got: Perm"):
             saved(AnnotatedFolder(tmp_path), with_picture("x.jpg"), CopyNames(tmp_path).name("x.jpg"))
     assert (tmp_path / "x-annotated.jpg").read_text() == "precious"
 

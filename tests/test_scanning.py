@@ -22,6 +22,7 @@ from facefake.reading import ImageLimits
 from facefake.results import ErrorResult, FileState, ImageResult
 from facefake.saving import AnnotatedFolder
 from facefake.scanning import scan
+from facefake.sources import Pause
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 
@@ -156,9 +157,28 @@ def test_what_gives_each_path_once_loses_none_to_the_count(tmp_path: Path, stand
             while self._waiting:
                 yield self._waiting.pop(0)
 
+    class WithProgress(Inbox):  # such as tqdm, whose methods look like those of a collection
+        def __len__(self) -> int:
+            return len(self._waiting)
+
+        def __contains__(self, path: object) -> bool:
+            return path in self._waiting
+
     stand_in(result)
     files = touched(tmp_path, "a.jpg", "b.jpg", "c.jpg")
-    assert [record.path for record in scan(Inbox(*files), workers=0)] == files
+    for inbox in (Inbox(*files), WithProgress(*files)):
+        assert [record.path for record in scan(inbox, workers=0)] == files
+
+
+@pytest.mark.parametrize("kind", [list, tuple, set, dict.fromkeys, lambda files: dict.fromkeys(files).keys()])
+def test_what_can_be_gone_through_twice_is_counted(
+    kind: Callable[[list[str]], Any], tmp_path: Path, stand_in: Any
+) -> None:
+    stand_in(result)
+    told: list[tuple[int, int | None]] = []
+    paths = kind(touched(tmp_path, "a.jpg", "b.jpg"))
+    list(scan(paths, workers=0, progress=lambda *numbers: told.append(numbers)))
+    assert told == [(1, 2), (2, 2), (2, 2)]
 
 
 def test_paths_that_cannot_be_counted_are_told_of_once(
@@ -177,6 +197,24 @@ def test_paths_that_cannot_be_counted_are_told_of_once(
     with pytest.raises(KeyError, match="no such table"):
         next(records)
     assert printed == []
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_records_do_not_wait_for_a_path_that_is_not_there_yet(
+    workers: int, tmp_path: Path, tiny_bundle: Path
+) -> None:
+    files = touched(tmp_path, "a.jpg", "b.jpg")
+    recorded: list[str | None] = []
+
+    def paths() -> Iterator[str | Pause]:
+        for file in files:
+            yield file
+            while recorded[-1:] != [file]:
+                yield Pause()
+
+    for record in scan(paths(), model=tiny_bundle, workers=workers):
+        recorded.append(record.path)
+    assert recorded == files
 
 
 def test_a_single_path_is_taken_for_one(tmp_path: Path, stand_in: Any) -> None:
@@ -214,7 +252,7 @@ def test_what_is_skipped_is_not_analysed_but_counted(tmp_path: Path, stand_in: A
 
 def test_a_video_of_nobody_is_not_looked_at_again_for_its_copy(tmp_path: Path, stand_in: Any) -> None:
     stand_in(load_picture)
-    files = touched(tmp_path, "a.jpg", "b.mp4")
+    files = touched(tmp_path, "a.jpg", "a.mp4", "nobody.mp4")
     told: list[str] = []
     records = scan(
         files,
@@ -222,10 +260,11 @@ def test_a_video_of_nobody_is_not_looked_at_again_for_its_copy(tmp_path: Path, s
         annotate=AnnotatedFolder(tmp_path / "out"),
         skip=lambda path, file: True,
         known=lambda path: True,
+        shows_nobody=lambda path: path.endswith("nobody.mp4"),
         left_out=lambda path, found: told.append(path),
     )
-    assert [record.path for record in records] == files[:1]
-    assert told == files[1:]
+    assert [record.path for record in records] == files[:2]
+    assert told == files[2:]
 
 
 def test_what_is_known_and_not_there_any_more_is_left_out_and_keeps_its_copy(
@@ -367,7 +406,7 @@ def test_annotated_copies_are_the_same_whatever_the_workers(tmp_path: Path, tiny
     contents = []
     for workers in (0, 2):
         copies: list[Any] = []
-        album = AnnotatedFolder(str(tmp_path / f"out {workers}"))  # type: ignore[arg-type]
+        album = AnnotatedFolder(str(tmp_path / f"out {workers}"))
         assert (
             len(list(scan(sources, model=tiny_bundle, workers=workers, annotate=album, copied=copies.append)))
             == 4

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facefake.results import ErrorResult
-from facefake.sources import find_pictures, listed_paths
+from facefake.sources import Pause, find_pictures, listed_paths
 
 
 def touched(folder: Path, *names: str) -> list[str]:
@@ -87,6 +87,40 @@ def test_a_folder_that_cannot_be_listed_costs_only_itself(
     assert found == picture
 
 
+@pytest.mark.parametrize(
+    ("pattern", "closed", "open_"),
+    [
+        ("**/*.jpg", ["a/closed", "ab"], ["a/x.jpg", "c.jpg"]),
+        ("a*/**/x.jpg", ["a/closed", "ab"], ["a/x.jpg"]),
+        ("*/*.jpg", ["ab"], ["a/x.jpg"]),
+        ("*/x.jpg", ["ab"], ["a/x.jpg"]),
+        ("ab/*.jpg", ["ab"], []),
+    ],
+)
+def test_a_folder_that_a_pattern_cannot_look_into_costs_only_itself(
+    pattern: str, closed: list[str], open_: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Root may look into anything, so permissions alone prove nothing.
+    def refusing(function: Any) -> Any:
+        def refuse(path: Any) -> Any:
+            if str(path).startswith(("a/closed", "ab/")) or (path == "ab" and function is scandir):
+                raise PermissionError(13, "Permission denied", path)
+            return function(path)
+
+        return refuse
+
+    scandir = os.scandir
+    touched(tmp_path, "a/x.jpg", "a/closed/x.jpg", "ab/x.jpg", "c.jpg")
+    (tmp_path / "self").symlink_to("self")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "scandir", refusing(os.scandir))
+    monkeypatch.setattr(os, "lstat", refusing(os.lstat))
+    found = list(find_pictures([pattern]))
+    faults = [error(fault) for fault in found[: len(closed)]]
+    assert [(fault.path, fault.kind) for fault in faults] == [(path, "no_permission") for path in closed]
+    assert found[len(closed) :] == open_
+
+
 def test_undecodable_names_survive(tmp_path: Path) -> None:
     name = b"caf\xe9.jpg"
     with open(os.fsencode(tmp_path) + b"/" + name, "wb"):
@@ -150,6 +184,16 @@ def test_lists_come_as_they_are_written() -> None:
         assert next(paths) == b"first"
         pen.write(b"ond\n")
         assert next(paths) == b"second"
+        assert isinstance(next(paths), Pause)
+        pen.write(b"third")
+        pen.close()
+        assert list(paths) == [b"third"]
+
+
+def test_pauses_come_in_their_place(tmp_path: Path) -> None:
+    first, second = touched(tmp_path, "a.jpg", "b.jpg")
+    pause = Pause()
+    assert list(find_pictures([pause, first, pause, tmp_path, pause])) == [pause, first, pause, second, pause]
 
 
 def test_a_list_that_is_none_takes_no_memory() -> None:
@@ -182,6 +226,28 @@ def test_memory_holds_one_folder_and_not_all(tmp_path: Path) -> None:
     try:
         assert sum(1 for _ in find_pictures([tmp_path])) == 4000
         assert tracemalloc.get_traced_memory()[1] < 4000 * 100
+    finally:
+        tracemalloc.stop()
+
+
+def test_it_is_told_which_folders_and_patterns_have_pictures(tmp_path: Path) -> None:
+    picture, other = touched(tmp_path, "in/a.jpg", "b.jpg")
+    (tmp_path / "empty").mkdir()
+    folder, pattern, nothing = f"{tmp_path}/in", f"{tmp_path}/**/*.jpg", f"{tmp_path}/*.png"
+    told: list[str] = []
+    found = find_pictures([picture, folder, f"{tmp_path}/empty", pattern, nothing], looked_into=told.append)
+    assert [path for path in found if isinstance(path, str)] == [picture, other]
+    assert told == [folder, pattern]
+
+
+def test_a_listed_path_takes_some_hundred_bytes() -> None:
+    tracemalloc.start()
+    try:
+        assert (
+            sum(1 for _ in find_pictures(b"/nowhere/%300d.jpg" % number for number in range(50_000)))
+            == 50_000
+        )
+        assert tracemalloc.get_traced_memory()[1] < 50_000 * 130
     finally:
         tracemalloc.stop()
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import os
 import shutil
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,10 +76,70 @@ def test_a_store_of_fsspec_is_looked_through_like_one_of_arrow(archive: str) -> 
         ("**/[de].*", ["deep/er/d.webp"]),
         ("deep/*/*", ["deep/er/d.webp"]),
         ("deep/n*", ["deep/notes.txt"]),
+        ("d*", ["deep/er/d.webp"]),
+        ("*/", ["deep/er/d.webp"]),
+        ("de[e]p/er/", ["deep/er/d.webp"]),
     ],
 )
 def test_patterns_match_as_in_the_shell(pattern: str, names: list[str], folder: Path, archive: str) -> None:
     assert texts(f"file://{folder}/{pattern}") == texts(f"zip://{pattern}::{archive}") == names
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("*/my%20pic.jpg", ["u 1/my pic.jpg"]),
+        ("*%201/**/*.j%70g", ["u 1/my pic.jpg", "u 1/st*r[1].jpg"]),
+        ("*/st%2A*%5B1].jpg", ["u 1/st*r[1].jpg"]),
+        ("*/%2a.jpg", []),
+    ],
+)
+@pytest.mark.parametrize("of_arrow", [False, True])
+def test_patterns_may_hold_percent_escapes(
+    of_arrow: bool, pattern: str, names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if of_arrow:  # as buckets are, for which there is no server here
+        monkeypatch.setattr("facefake.stores._LOCAL", "none")
+    (tmp_path / "u 1").mkdir()
+    for name in ("u 1/my pic.jpg", "u 1/st*r[1].jpg"):
+        (tmp_path / name).write_text(name)
+    if names:
+        assert texts(f"file://{tmp_path}/{pattern}") == names
+    else:
+        (record,) = find_stored(f"file://{tmp_path}/{pattern}")
+        assert isinstance(record, ErrorResult) and record.kind == "not_found"
+
+
+def test_a_name_that_is_no_text_costs_nothing(folder: Path) -> None:
+    with open(os.fsencode(folder) + b"/caf\xe9.jpg", "wb") as file:
+        file.write(b"odd name")
+    for uri in (f"file://{folder}", f"file://{folder}/*"):
+        found = [entry.uri for entry in find_stored(uri) if isinstance(entry, Stored)]
+        assert f"file://{folder}/caf%E9.jpg" in found
+        assert {"odd name", *SHOWN} <= set(texts(uri))
+    (nothing,) = find_stored(f"file://{folder}/caf%E9*.png")
+    assert isinstance(nothing, ErrorResult)
+    assert nothing.message.startswith(f"file://{folder}/caf%E9*.png: expected a file of that name")
+    state = stored_state(f"file://{folder}/caf%E9.jpg")
+    assert state is not None and state.size == 8
+
+
+def test_a_folder_that_cannot_be_listed_costs_only_itself(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir = os.scandir
+
+    def refuse(path: str) -> Any:
+        if path.endswith("er"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # root may list anything, so permissions alone prove nothing
+    closed, *found = sorted(find_stored(f"file://{folder}"), key=lambda entry: isinstance(entry, Stored))
+    assert isinstance(closed, ErrorResult)
+    assert (closed.path, closed.kind) == (f"file://{folder}/deep/er", "no_permission")
+    assert closed.message.startswith(f"file://{folder}/deep/er: expected a folder to look into, got ")
+    assert len(found) == 3
 
 
 def test_states_tell_when_a_file_has_changed(folder: Path) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 import facefake
 from facefake import FakeImageDetector
 from facefake import FakeImgDetector  # type: ignore[attr-defined]
+from facefake.saving import AnnotatedFolder
 
 facefake.nonsense()  # type: ignore[attr-defined]
 detector = FakeImageDetector()
@@ -35,6 +36,9 @@ with tempfile.SpooledTemporaryFile() as spooled:
 with open("a.jpg") as text:
     detector.analyze(text)  # type: ignore[arg-type]
 detector.analyze(3)  # type: ignore[arg-type]
+for folder in ("out", Path("out")):
+    copies: Path = AnnotatedFolder(folder, force=True).folder
+AnnotatedFolder(3)  # type: ignore[arg-type]
 """
 
 

@@ -124,6 +124,22 @@ def test_tasks_are_taken_when_somebody_is_free_for_them() -> None:
     found.close()
 
 
+def test_who_waits_for_a_task_waits_for_no_answer() -> None:
+    answered: list[str] = []
+
+    def tasks() -> Iterator[str | None]:
+        yield None
+        yield "a"
+        while not answered:
+            time.sleep(0.01)
+            yield None
+        yield "b"
+
+    for task, _ in run(tasks(), start, 2, BOUNDS):
+        answered.append(task)
+    assert answered == ["a", "b"]
+
+
 @pytest.mark.parametrize("deed", ["sleep", "spin"])
 def test_a_hanging_worker_is_replaced(deed: str) -> None:
     begun = time.monotonic()
@@ -245,6 +261,11 @@ def test_no_interpreter_to_start_is_a_fault_of_the_installation(
     monkeypatch.setattr(sys, "executable", executable)
     with pytest.raises(FaceFakeError, match=f"expected to start a worker process with {executable!r}, got "):
         answers(["a"])
+
+
+def test_a_search_path_may_hold_what_is_no_text(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path, tmp_path])
+    assert isinstance(answers(["a"])["a"], str)
 
 
 def test_a_library_that_does_not_fit_into_memory_is_told_in_a_line(

@@ -227,7 +227,7 @@
 
   function arrange() {
     const number = (id, otherwise) => (at(id).value === "" || !Number.isFinite(at(id).valueAsNumber) ? otherwise : at(id).valueAsNumber);
-    const name = at("name").value.trim().toLowerCase();
+    const name = at("name").value.trim().toLowerCase().normalize();
     const [low, high, most] = [number("low", null), number("high", null), number("most", null)];
     const [relative, size, reason] = [number("relative", null), number("size", 0), at("reason").value];
     // A limit on a number leaves out the faces that have none.
@@ -236,7 +236,7 @@
     order = faces.filter(
       (face) =>
         wanted.has(face.verdict) &&
-        (!name || face.picture.name.toLowerCase().includes(name)) &&
+        (!name || face.picture.name.toLowerCase().normalize().includes(name)) &&
         within(face.probability, low === null ? null : low / 100, high === null ? null : high / 100) &&
         within(face.rate, null, most === null ? null : most / 100) &&
         within(face.relative, relative, null) &&

@@ -1,0 +1,79 @@
+"""Standard output and standard error that may be full, broken or closed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import TextIOWrapper
+from typing import Any, TextIO, cast
+
+from facefake.errors import OutputError
+
+
+@contextmanager
+def lasting() -> Iterator[None]:
+    """Lets standard error break without a word, which nobody could hear, and standard output with an `OutputError`.
+
+    Left to themselves, click and rich end the process with status 1 where a pipe breaks.
+
+    Raises:
+        OutputError: what went to standard output could not be written.
+    """
+    given = sys.stdout, sys.stderr
+    output, errors = _Output(given[0] or _closed(os.O_RDONLY)), _Stream(given[1] or _closed(os.O_WRONLY))
+    sys.stdout, sys.stderr = cast(TextIO, output), cast(TextIO, errors)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = given
+        output.end()
+
+
+def _closed(mode: int) -> TextIO:
+    """In the place of a stream that is closed, so that no file gets its number, to which native code may write."""
+    return open(os.open(os.devnull, mode), "w", encoding="utf-8")
+
+
+class _Stream:
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError as error:
+            self._broken(error)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError as error:
+            self._broken(error)
+
+    def _broken(self, error: OSError) -> None:
+        self._lead_nowhere()
+
+    def _lead_nowhere(self) -> None:
+        # What is left in the buffer would raise once more, at the latest when the process ends.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class _Output(_Stream):
+    def _broken(self, error: OSError) -> None:
+        raise OutputError(f"expected to write to standard output, got: {error.strerror}") from error
+
+    def end(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError:
+            self._lead_nowhere()
