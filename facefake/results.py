@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from facefake.provenance import Provenance
     from facefake.settings import Settings
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPE = re.compile(r"\\ud[89a-f][0-9a-f]{2}")
 Verdict = Literal["real", "fake", "uncertain", "not_applicable"]
