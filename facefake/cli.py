@@ -18,7 +18,7 @@ from facefake.settings import LONGEST_TIMEOUT, MAX_FACES, MOST_WORKER_MEMORY, TI
 from facefake.streams import lasting
 from facefake.training.commands import evaluate, train
 
-_NOWHERE_TO_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_NOWHERE_TO_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE)
 
 
 class _NotDone(click.ClickException):
@@ -29,7 +29,12 @@ class _Commands(click.Group):
     def main(self, *args: Any, **options: Any) -> Any:
         with lasting():
             try:
-                return super().main(*args, **options)
+                try:
+                    return super().main(*args, **options)
+                except SystemExit as end:
+                    if end.code != _NotDone.exit_code:  # then what there was to tell has been told
+                        sys.stdout.flush()
+                    raise
             except OutputError as error:  # of what is printed before a command is invoked
                 click.echo(f"Error: {error}", err=True)
                 sys.exit(_NotDone.exit_code)

@@ -12,6 +12,8 @@ from PIL import Image, ImageCms, TiffImagePlugin
 from facefake.formats import open_reader
 from facefake.refusal import Refusal, faults
 
+_STRIP = 64  # rows at once, so that little memory is taken besides the pictures
+
 
 def colour_and_alpha(image: Image.Image, notes: list[str]) -> tuple[Image.Image, Image.Image | None]:
     """Colours as L, RGB, CMYK or LAB of 8 bits, and the alpha channel as L if there is one."""
@@ -43,8 +45,13 @@ def restore_transparency(image: Image.Image, data: bytes) -> None:
         lower = open_reader(data, "PNG")
         lower.tile = [tile._replace(args="RGB;16L") for tile in lower.tile]
         lower.load()
-        samples = np.asarray(image).astype(np.uint16) << 8 | np.asarray(lower)
-        image.putalpha(Image.fromarray(np.where((samples == key).all(axis=-1), 0, 255).astype(np.uint8)))
+        upper_key, lower_key = (tuple(value >> shift & 255 for value in key) for shift in (8, 0))
+        alpha = np.full((image.height, image.width), 255, np.uint8)
+        for top in range(0, image.height, _STRIP):
+            area = (0, top, image.width, min(top + _STRIP, image.height))
+            same = (np.asarray(image.crop(area)) == upper_key) & (np.asarray(lower.crop(area)) == lower_key)
+            alpha[top : top + _STRIP][same.all(axis=-1)] = 0
+        image.putalpha(Image.fromarray(alpha))
         del image.info["transparency"]
 
 

@@ -31,7 +31,7 @@ FORMATS = tuple(_READERS)
 
 
 def _most_parts(data: bytes) -> int:
-    """Parts in which a file may be read: each costs time, and Pillow keeps many. GIF has the smallest, of 255 bytes."""
+    """Parts in which a PNG or GIF may be read: each costs time, and Pillow keeps many. GIF's are of up to 255 bytes."""
     return 100_000 + len(data) // 64
 
 
@@ -76,7 +76,7 @@ def open_reader(data: bytes, file_format: str) -> ImageFile.ImageFile:
     except ImportError as fault:
         extra = " (install facefake[heif])" if file_format == "HEIF" else ""
         raise Refusal("unsupported", f"a library that reads {file_format}{extra}", str(fault)) from fault
-    return reader(_Parts(data))
+    return reader(_Parts(data) if file_format in ("PNG", "GIF") else io.BytesIO(data))
 
 
 def exif_of(image: Image.Image) -> Image.Exif:

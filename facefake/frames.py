@@ -42,6 +42,8 @@ _OPTIONS = {
     "OPENCV_FFMPEG_CAPTURE_OPTIONS": "protocol_whitelist;file|format_whitelist;mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi",
     "OPENCV_FFMPEG_LOGLEVEL": "-8",  # what is wrong with a file is said here, not on standard error
 }
+_CLUSTER = b"\x1f\x43\xb6\x75"
+_PIECE = 1 << 20  # bytes
 _LARGEST_FILE = 1 << 36  # bytes
 _LONGEST = 12 * 3600  # seconds
 _MOST_GRABS = 12 * 3600 * 60  # frames: as many as there are in so many seconds
@@ -132,27 +134,38 @@ class VideoFile:
         interval = sampling.interval(self.duration)
         wanted, sought, count = 0.0, True, 0
         time, last = -1 / self.rate, 0.0
-        landing, trusted, late = False, True, max(_LATE, 1 / self.rate)
+        search: Literal["ahead", "back"] | None = None
+        trusted, late = True, max(_LATE, 1 / self.rate)
         with self._named():
             for _ in range(_MOST_GRABS):
                 if count == sampling.max_frames:
                     return
                 grabbed = self._capture.grab()
-                if landing and not (grabbed and time < self._position() < wanted + late):
-                    # OpenCV does not look where it lands: it counts frames as if they lay evenly. So from the
-                    # beginning, and in order from now on.
+                position = self._position() if grabbed else 0.0
+                if search == "ahead" and not time < position < wanted + late:
+                    # OpenCV does not look where it lands: it counts frames as if they lay evenly. Or there is a gap in
+                    # the file: so first from where it was, in order.
                     self._reopen()
-                    time, landing, trusted = -1 / self.rate, False, False
+                    self._capture.set(cv2.CAP_PROP_POS_MSEC, 1000 * time)
+                    search = "back"
                     continue
-                landing = False
+                if search == "back" and not 0 < position <= time:
+                    # From the beginning, and in order from now on.
+                    self._reopen()
+                    time, search, trusted = -1 / self.rate, None, False
+                    continue
                 if not grabbed:
                     break
-                time = self._time(time)
+                time = position if search == "back" else self._time(time)
+                search = None
                 if time < wanted - 0.5 / self.rate:
                     # Not to where there should be nothing more: what is there all the same is decoded.
                     if time + _SEEK_FROM < wanted < self.duration and trusted and not sought:
                         self._capture.set(cv2.CAP_PROP_POS_MSEC, 1000 * wanted)
-                        sought = landing = True  # once: from where it lands too early, frames are decoded
+                        sought, search = (
+                            True,
+                            "ahead",
+                        )  # once: from where it lands too early, frames are decoded
                     continue
                 if time - last > 2 * max(interval, 1 / self.rate) and self._outline == "damaged":
                     got = f"none from {last:.1f} to {time:.1f} seconds of a damaged file"
@@ -256,7 +269,7 @@ class VideoFile:
             head = os.pread(self._file, 12, at)
             element = _ELEMENT.match(head)
             if element is None:
-                return "damaged" if len(head) == 12 else "cut"
+                return "damaged" if self._has_cluster_behind(at) else "cut"
             start, width = element.start("size"), 9 - element["size"][0].bit_length()  # in bytes
             size = int.from_bytes(head[start : start + width].ljust(width)) - (1 << 7 * width)
             at += start + width
@@ -266,6 +279,13 @@ class VideoFile:
             elif not element["segment"] and not element["cluster"]:
                 at += size
         return "unknown"
+
+    def _has_cluster_behind(self, at: int) -> bool:
+        while piece := os.pread(self._file, _PIECE, at):
+            if _CLUSTER in piece:
+                return True
+            at += max(1, len(piece) - len(_CLUSTER) + 1)
+        return False
 
     def _reopen(self) -> None:
         """Back to the beginning: not every video can be wound back."""

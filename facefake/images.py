@@ -60,8 +60,9 @@ def load_picture(source: Source, limits: ImageLimits = ImageLimits()) -> Picture
     """Decode a picture, strictly.
 
     EXIF orientation is applied once (HEIF and AVIF have boxes of their own for that, besides which EXIF does not
-    count: ISO/IEC 23008-12; XMP's never counts), an embedded colour profile is converted to sRGB, transparency is laid on
-    white, 16 bits become 8, and only the first of several frames or pages is read, with a warning.
+    count: ISO/IEC 23008-12; in files XMP's never counts), an embedded colour profile is converted to sRGB,
+    transparency is laid on white, 16 bits become 8, and only the first of several frames or pages is read, with a
+    warning.
 
     Args:
         source: a path; the bytes of a file; a binary file object, read from where it stands to its end and left

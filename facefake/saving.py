@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import count, takewhile
 from pathlib import Path
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _LONGEST_STEM = 255 - len("-annotated-0123456789-person-10000.jpg")  # bytes: most systems take 255 for a name
 _LOSSLESS = ("PNG", "GIF", "BMP", "TIFF")
 _JPEG_HEAD, _PNG_HEAD = 20, 33  # bytes, after which Pillow's files may hold a comment
+_PARENTS = 256  # of pictures, whose real places are remembered
 _MARKED_WITHIN = 128  # bytes, however large a colour profile comes after the mark
 
 
@@ -55,9 +57,11 @@ class CopyNames:
     """
 
     def __init__(self, folder: Path, resume: bool = False) -> None:
-        self._folder = folder
+        self._folder = Path(os.path.realpath(folder))
         self._resume = resume
         self._taken: set[str] = set()
+        self._parent = lru_cache(_PARENTS)(os.path.realpath)
+        self._holds = lru_cache(2)(self._look)  # `has_copy` and then `name` ask the same of a picture
 
     def name(self, path: str) -> CopyName:
         """The name for the copy of the picture at that path; also to be asked for pictures that are left out."""
@@ -66,8 +70,11 @@ class CopyNames:
         if not self._resume:
             self._taken.add(_key(path))
             return CopyName(name if first else own, mark)
-        free = first and not copies_of(self._folder, name) and not self._holds(own, mark)
-        if free or self._holds(name, mark):
+        short = self._holds(name, mark)
+        if first and not short and not copies_of(self._folder, name):
+            short = not self._holds(own, mark)
+        self._holds.cache_clear()
+        if short:
             self._taken.add(_key(path))
             return CopyName(name, mark, replace=True)
         return CopyName(own, mark, replace=True)
@@ -77,14 +84,16 @@ class CopyNames:
         name, own, mark = self._names(path)
         return self._holds(name, mark) or self._holds(own, mark)
 
-    def _holds(self, name: str, mark: str) -> bool:
+    def _look(self, name: str, mark: str) -> bool:
         return any(_has_mark(path, mark) for path in copies_of(self._folder, name))
 
     def _names(self, path: str) -> tuple[str, str, str]:
         """The short name, the one that is certainly no other picture's, and the mark."""
         name = f"{_stem(path)}-annotated"
-        # Not the whole path: folders of pictures and copies may be moved together, or mounted elsewhere.
-        way = os.path.relpath(os.path.abspath(path), self._folder)
+        # Not the whole path: folders of pictures and copies may be moved together, or mounted elsewhere; nor as it is
+        # spelled: a link may lead there.
+        folder, own = os.path.split(path)
+        way = os.path.relpath(os.path.join(self._parent(folder), own), self._folder)
         mark = blake2b(os.fsencode(way), digest_size=5).hexdigest()
         return name, f"{name}-{mark}", mark
 

@@ -73,7 +73,8 @@ def find_pictures(
         paths: of files and folders.
         copies: a folder of annotated copies, which is not looked into unless it is one of the paths; nor does a pattern
             match what is in it, unless it begins with that folder.
-        looked_into: is told each of the paths that is a folder or pattern in which there is a picture.
+        looked_into: is told each of the paths that is a folder or pattern in which there is a picture, and each such folder
+            that a pattern matches.
 
     Yields:
         A path, or the record of a folder that cannot be listed, be it given or met on the way of a pattern, or that
@@ -88,7 +89,7 @@ def find_pictures(
             continue
         path = os.fsdecode(given)
         is_pattern = isinstance(given, str) and not os.path.lexists(path)
-        told = False
+        told, told_of = False, ""
         for match in _matches(path, copies) if is_pattern else [path]:
             if isinstance(match, ErrorResult):
                 yield match
@@ -101,6 +102,9 @@ def find_pictures(
                 if not told and (is_folder or match != path):
                     looked_into(path)
                     told = True
+                if is_folder and match != path and match != told_of:
+                    looked_into(match)
+                    told_of = match
                 if is_folder:
                     if not named or _digest(found) not in named:
                         yield found
@@ -188,13 +192,15 @@ def _expanded(pattern: str) -> tuple[set[str], dict[str, ErrorResult]]:
     found: set[str] = set()
     faults: dict[str, ErrorResult] = {}
     parts = pattern.split(os.sep)
+    parts = [part for part, before in zip(parts, ["", *parts], strict=False) if not part == before == "**"]
     waiting = [("", parts) if parts[0] else (os.sep, parts[1:])]
     while waiting:
         folder, (part, *rest) = waiting.pop()
         place = folder or os.curdir
-        if part == "**" and not rest:  # all that is in the folder, as if it were given itself
+        if part == "**" and not rest and folder:  # all that is in the folder, as if it were given itself
             found |= {place} if os.path.isdir(place) else set()
             continue
+        part = part if rest or part != "**" else "*"  # so that no name begins with "./"
         below = [folder] if part == "**" else []
         try:
             if not glob.has_magic(part):

@@ -97,9 +97,12 @@ def _find_local(uri: str, path: str) -> Iterator[Stored | ErrorResult]:
     """As `find_stored`. Arrow refuses a whole folder for one name that is no UTF-8, or one that it may not look into."""
     is_pattern = _MAGIC.search(uri) is not None
     given = _unquoted_pattern(uri.removeprefix("file://")) if is_pattern else path
+    # As it is spelled, however that be: a file's record is known by its URI.
+    fixed = uri[: uri.rfind("/", 0, _MAGIC.search(uri + "*").start())] if is_pattern else uri.rstrip("/")  # type: ignore[union-attr]
+    begin = unquote(fixed.removeprefix("file://"), errors="surrogateescape")
     for found in find_pictures([given if is_pattern else os.fsencode(given)]):
         name = found.path or "" if isinstance(found, ErrorResult) else found
-        place = uri if name == given else f"file://{_quoted(name)}"
+        place = uri if name == given else fixed + _quoted(name.removeprefix(begin))
         if isinstance(found, ErrorResult):
             yield ErrorResult(place, found.kind, place + found.message.removeprefix(message_text(name)))
         else:

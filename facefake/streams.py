@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from typing import Any, TextIO, cast
 
@@ -19,10 +19,17 @@ def lasting() -> Iterator[None]:
     Left to themselves, click and rich end the process with status 1 where a pipe breaks.
 
     Raises:
-        OutputError: what went to standard output could not be written.
+        OutputError: something written to standard output, or flushed there, could not be.
     """
+    # What is closed is opened, so that no file gets its number, to which native code may write. To what is opened for
+    # reading nothing can be written: what is printed is told to be lost.
+    for number, mode in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, mode), True)  # the lowest number that is free
     given = sys.stdout, sys.stderr
-    output, errors = _Output(given[0] or _closed(os.O_RDONLY)), _Stream(given[1] or _closed(os.O_WRONLY))
+    output, errors = _Output(given[0] or _opened(1)), _Stream(given[1] or _opened(2))
     sys.stdout, sys.stderr = cast(TextIO, output), cast(TextIO, errors)
     try:
         yield
@@ -31,9 +38,8 @@ def lasting() -> Iterator[None]:
         output.end()
 
 
-def _closed(mode: int) -> TextIO:
-    """In the place of a stream that is closed, so that no file gets its number, to which native code may write."""
-    return open(os.open(os.devnull, mode), "w", encoding="utf-8")
+def _opened(number: int) -> TextIO:
+    return open(number, "w", encoding="utf-8", closefd=False)
 
 
 class _Stream:
@@ -49,6 +55,10 @@ class _Stream:
             self._broken(error)
             return len(text)
 
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
     def flush(self) -> None:
         try:
             self._stream.flush()
@@ -60,9 +70,11 @@ class _Stream:
 
     def _lead_nowhere(self) -> None:
         # What is left in the buffer would raise once more, at the latest when the process ends.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self._stream.fileno())
-        os.close(nowhere)
+        with suppress(OSError):  # which one that is not of the system's has no number for
+            number = self._stream.fileno()
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, number)
+            os.close(nowhere)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

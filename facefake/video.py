@@ -12,7 +12,15 @@ import numpy as np
 
 from facefake.frames import Sampling, VideoFile
 from facefake.persons import PersonResult, Sighting, judge_persons, sentence
-from facefake.results import MORE_FACES, SCHEMA_VERSION, FileState, Verdict, six_digits, valid_unicode
+from facefake.results import (
+    MORE_FACES,
+    SCHEMA_VERSION,
+    FileState,
+    Verdict,
+    message_text,
+    six_digits,
+    valid_unicode,
+)
 from facefake.sources import VIDEO_SUFFIXES
 from facefake.tracking import Tracker
 
@@ -102,7 +110,7 @@ class VideoResult:
             "reason": self.reason,
             "summary": self.summary,
             "persons": [person.to_dict() for person in self.persons],
-            "warnings": [valid_unicode(warning) for warning in self.warnings],
+            "warnings": [message_text(warning) for warning in self.warnings],
             "model": self.model,
             "file": None if self.file is None else asdict(self.file),
             "settings": None if self.settings is None else asdict(self.settings),

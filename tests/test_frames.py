@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -96,6 +97,26 @@ def test_nothing_is_passed_over_where_frames_lie_unevenly(clip: Clip, tmp_path: 
     # So many frames further by the rate that the file tells would be far beyond the next that is wanted, or its end.
     assert times(path, 2, 30) == pytest.approx(range(0, 150, 5), abs=0.02)
     assert times(path, 0.02) == pytest.approx([0, 50, 100], abs=0.02)
+
+
+def paused(data: bytes, after: int, milliseconds: int) -> bytes:
+    """A Matroska file whose clusters from a time on, in milliseconds, come so much later."""
+    changed = bytearray(data)
+    for cluster in re.finditer(rb"\x1f\x43\xb6\x75.{1,8}?\xe7([\x81-\x84])", data, re.DOTALL):
+        width = cluster[1][0] & 7
+        place = slice(cluster.end(), cluster.end() + width)
+        if (time := int.from_bytes(changed[place])) >= after:
+            changed[place] = (time + milliseconds).to_bytes(width)
+    place = slice(data.find(b"\x44\x89\x88") + 3, data.find(b"\x44\x89\x88") + 11)
+    changed[place] = struct.pack(">d", struct.unpack(">d", changed[place])[0] + milliseconds)
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.webm"])
+def test_nothing_is_passed_over_around_a_pause(clip: Clip, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(paused(clip(name, "VP80", frames=400).read_bytes(), 15_000, 20_000))
+    assert times(path, 0.1) == pytest.approx([0, 10, 35.3, 40, 50], abs=0.1)
 
 
 @given(st.floats(0.1, 60), st.integers(1, 40))

@@ -1073,3 +1073,15 @@ def test_deep_grey_tiffs_have_their_own_scale_and_sense(bits: int, white_is_zero
     picture = load_picture(tiff(data, 16, 16, bits, white_is_zero))
     assert np.abs(picture.pixels[..., 0].astype(int) - grey).max() <= 1
     assert picture.warnings == ()
+
+
+def test_a_bmp_of_run_lengths_is_read_in_as_many_parts_as_it_has() -> None:
+    side = 500
+    rows = b"".join(bytes([2, 0, 2, 255]) * (side // 4) + b"\0\0" for _ in range(side)) + b"\0\1"
+    palette = b"".join(bytes([level, level, level, 0]) for level in range(256))
+    start = 14 + 40 + len(palette)
+    header = struct.pack("<IiiHHIIiiII", 40, side, side, 1, 8, 1, len(rows), 0, 0, 256, 0)
+    data = b"BM" + struct.pack("<IHHI", start + len(rows), 0, 0, start) + header + palette + rows
+    assert len(data) > 200_000
+    pixels = load_picture(data).pixels
+    assert pixels[:, :4, 0].tolist() == [[0, 0, 255, 255]] * side

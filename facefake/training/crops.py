@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
 
 STORE_MARGIN = 1.35  # wider than any network's margin, so that crops can be shifted and turned in training
 STORE_SIDE = 256
-THUMBNAILS = "thumbnails.npy"
 NO_FACE = "no face found"
 """Why a picture without a face is skipped."""
 
@@ -96,7 +93,8 @@ class CropStore:
         """All crops in grey, uint8 (n, 32, 32); made when somebody asks first, and kept beside them."""
         import cv2
 
-        path = self._folder / THUMBNAILS
+        # Of these crops, whatever store another run makes in the folder meanwhile.
+        path = self._folder / f"thumbnails-{self.fingerprint[:16]}.npy"
         if not path.is_file():
             small = np.empty((len(self), 32, 32), np.uint8)
             for number in range(len(self)):
@@ -126,7 +124,8 @@ def make_crops(
         return CropStore(folder)
     folder.mkdir(parents=True, exist_ok=True)
     index.unlink(missing_ok=True)
-    (folder / THUMBNAILS).unlink(missing_ok=True)
+    for made_of_others in folder.glob("thumbnails-*.npy"):
+        made_of_others.unlink()
     rows: list[list[object]] = []
     skipped: list[tuple[str, str]] = []
     landmarks = []
@@ -168,14 +167,10 @@ def make_crops(
 @contextmanager
 def _whole(path: Path) -> Iterator[IO[bytes]]:
     """A file to write in the place of the one there, which whoever has mapped it keeps."""
-    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-        os.replace(partial, path)
-    except BaseException:
-        os.unlink(partial)
-        raise
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("wb") as file:
+        yield file
+    partial.replace(path)
 
 
 class _Cutter:

@@ -141,8 +141,10 @@ def _restored(model: keras.Model, checkpoint: Path) -> int:
         model.optimizer.build(model.trainable_variables)
         try:
             model.load_weights(checkpoint)
-        except (OSError, ValueError, KeyError) as error:
-            raise ModelError(f"{checkpoint}: expected the checkpoint of this run, got: {error}") from error
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise ModelError(
+                f"{checkpoint}: expected the checkpoint of this run, got: {error}; without that file it begins anew"
+            ) from error
     return int(model.optimizer.iterations)
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _TIERS: tuple[Tier, ...] = ("clean", "web")
 _RESULT = "result.json"
-_FORMAT = 2
+_FORMAT = 3
 _SCORED_A_SOURCE = 200
 
 

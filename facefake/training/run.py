@@ -24,6 +24,7 @@ from facefake.training.export import (
     write_description,
     write_networks,
 )
+from facefake.training.fit import CHECKPOINT
 from facefake.training.recipe import Recipe
 from facefake.training.scoring import halves, seen, told_left_out, unseen
 from facefake.training.stages import from_bundle, from_imagenet, train_stages, trained_files
@@ -83,35 +84,40 @@ def train(
     examples = read_dataset(data)
     begun = from_imagenet(recipe, backbone) if start is None else from_bundle(recipe, start)
     recipe = begun.recipe
-    out.mkdir(parents=True, exist_ok=True)
+    claim = {"recipe": recipe.to_dict(), "crops": fingerprint_of(examples), "from": begun.identity}
     # Before crops are cut: another dataset's would take the place of those that a run that was cut short goes on with.
-    _claim(out, {"recipe": recipe.to_dict(), "crops": fingerprint_of(examples), "from": begun.identity})
+    content = _claimed(out, claim)
+    store = make_crops(
+        examples, out / "crops" if cache is None else cache, partial(progress, "pictures cut out")
+    )
+    numbers = seen(store, recipe.held_out)
+    hidden = unseen(store, recipe.held_out)
+    calibration_half, report_half = halves(store, hidden)
+    for sentence in (
+        store.told_skipped(),
+        told_left_out(store, recipe.held_out),
+        _told_unknown(recipe, examples),
+    ):
+        if sentence:
+            tell(sentence)
+    # What would fail after hours of training fails before it.
+    for crops, use in ((numbers, "train"), (calibration_half, "calibrate"), (report_half, "report")):
+        _check_labels(store, crops, use)
+    check_enough(store, calibration_half)
+    if sentence := told_limits(store, calibration_half):
+        tell(sentence)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / _CLAIM).write_text(content, encoding="utf-8")
     finished = trained_files(begun, out)
     try:
-        store = make_crops(
-            examples, out / "crops" if cache is None else cache, partial(progress, "pictures cut out")
-        )
-        numbers = seen(store, recipe.held_out)
-        hidden = unseen(store, recipe.held_out)
-        calibration_half, report_half = halves(store, hidden)
-        for sentence in (
-            store.told_skipped(),
-            told_left_out(store, recipe.held_out),
-            _told_unknown(recipe, examples),
-        ):
-            if sentence:
-                tell(sentence)
-        # What would fail after hours of training fails before it.
-        for crops, use in ((numbers, "train"), (calibration_half, "calibrate"), (report_half, "report")):
-            _check_labels(store, crops, use)
-        check_enough(store, calibration_half)
-        if sentence := told_limits(store, calibration_half):
-            tell(sentence)
         networks = train_stages(
             begun, store, numbers, hidden, out, cache=cache, progress=progress, report=report
         )
     except (DatasetError, ModelError):
-        if not finished[0].exists():  # nothing is there to go on with, so other settings may be tried
+        begins = (finished[0], out / CHECKPOINT, out / "stage-1" / CHECKPOINT)
+        if not any(
+            file.exists() for file in begins
+        ):  # nothing is there to go on with, so other settings may be tried
             (out / _CLAIM).unlink()
         raise
     bundle = export(
@@ -152,8 +158,8 @@ def _told_unknown(recipe: Recipe, examples: Sequence[Example]) -> str | None:
     return f"The recipe names what the data do not have: {', '.join(unknown)}." if unknown else None
 
 
-def _claim(out: Path, settings: dict[str, Any]) -> None:
-    """Note what a run is made of, in the folder where it may be cut short and gone on with.
+def _claimed(out: Path, settings: dict[str, Any]) -> str:
+    """What to note of a run in the folder where it may be cut short and gone on with.
 
     Raises:
         DatasetError: there lies a run of something else.
@@ -165,7 +171,7 @@ def _claim(out: Path, settings: dict[str, Any]) -> None:
             f"{claim}: expected the settings, crops and start of the run that was cut short there, got others: give them "
             "again, or another folder"
         )
-    claim.write_text(content, encoding="utf-8")
+    return content
 
 
 def export(

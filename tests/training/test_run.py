@@ -21,6 +21,7 @@ from facefake.training import stages as stage_module
 from facefake.training.crops import CropStore
 from facefake.training.dataset import read_dataset
 from facefake.training.evaluate import evaluate, trained_sources
+from facefake.training.fit import CHECKPOINT
 from facefake.training.recipe import Recipe
 from facefake.training.run import train
 from facefake.training.scoring import halves, unseen
@@ -393,6 +394,36 @@ def test_another_dataset_leaves_the_crops_of_a_run_that_was_cut_short(data, tiny
     monkeypatch.setattr(module, "read_dataset", lambda folder: other)
     with pytest.raises(DatasetError, match="expected the settings, crops"):
         run(data, tmp_path / "out")
+
+
+def test_what_there_is_to_go_on_with_keeps_its_claim(data, tiny, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+
+    def stopped(*rest):
+        (out / CHECKPOINT).write_bytes(b"damaged")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage_module, "fit", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            run(data, out)
+    with pytest.raises(ModelError, match="without that file it begins anew"):
+        run(data, out)
+    with pytest.raises(DatasetError, match="expected the settings"):
+        train(data, out, replace(RECIPE, seed=5), backbone="tiny", cache=data / "crops")
+    (out / CHECKPOINT).unlink()
+    run(data, out)
+
+
+def test_crops_that_were_not_cut_to_their_end_claim_nothing(data, tiny, tmp_path, monkeypatch):
+    def cut_short(*rest):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "make_crops", cut_short)
+        with pytest.raises(KeyboardInterrupt):
+            run(data, tmp_path / "out")
+    train(data, tmp_path / "out", replace(RECIPE, seed=5), backbone="tiny", cache=data / "crops")
 
 
 def test_what_a_person_should_know_is_told(data, tiny, tmp_path, monkeypatch):
