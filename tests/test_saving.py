@@ -160,6 +160,9 @@ def test_copies_are_known_again_where_they_are_moved_with_their_pictures(tmp_pat
     names = CopyNames(other / "out", resume=True)
     assert all(names.has_copy(str(other / "in" / name)) for name in ("a/x.jpg", "b/x.jpg"))
     assert not names.has_copy(str(other / "in" / "c" / "x.jpg"))
+    (tmp_path / "link").symlink_to(other)
+    linked = CopyNames(tmp_path / "link" / "out", resume=True)
+    assert all(linked.has_copy(str(place / "in" / "a" / "x.jpg")) for place in (other, tmp_path / "link"))
 
 
 def test_the_sheets_of_an_interrupted_scan_are_taken_as_they_are(tmp_path: Path) -> None:

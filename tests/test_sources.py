@@ -240,6 +240,21 @@ def test_it_is_told_which_folders_and_patterns_have_pictures(tmp_path: Path) -> 
     assert told == [folder, pattern]
 
 
+def test_it_is_told_which_folders_that_a_pattern_matches_have_pictures(tmp_path: Path) -> None:
+    touched(tmp_path, "full/a.jpg", "full/b.jpg", "c.jpg")
+    (tmp_path / "empty").mkdir()
+    told: list[str] = []
+    list(find_pictures([f"{tmp_path}/*"], looked_into=told.append))
+    assert set(told) == {f"{tmp_path}/*", f"{tmp_path}/full"}
+
+
+def test_two_stars_alone_give_names_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touched(tmp_path, "s/t/a.jpg", "b.jpg", ".hidden/c.jpg")
+    monkeypatch.chdir(tmp_path)
+    assert list(find_pictures(["**"])) == ["b.jpg", "s/t/a.jpg"]
+    assert list(find_pictures(["s/**/**/*.jpg"])) == ["s/t/a.jpg"]
+
+
 def test_a_listed_path_takes_some_hundred_bytes() -> None:
     tracemalloc.start()
     try:

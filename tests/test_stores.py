@@ -105,6 +105,9 @@ def test_patterns_may_hold_percent_escapes(
         (tmp_path / name).write_text(name)
     if names:
         assert texts(f"file://{tmp_path}/{pattern}") == names
+        # Of a folder as it is spelled, since a record is known by its URI.
+        (entry, _) = find_stored(f"file://{tmp_path}/%75 1")
+        assert isinstance(entry, Stored) and entry.uri == f"file://{tmp_path}/%75 1/my%20pic.jpg"
     else:
         (record,) = find_stored(f"file://{tmp_path}/{pattern}")
         assert isinstance(record, ErrorResult) and record.kind == "not_found"
