@@ -10,7 +10,7 @@ import re
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from types import ModuleType
@@ -109,23 +109,23 @@ def import_mediapipe() -> ModuleType:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet() -> Iterator[Callable[[], bytes]]:
     """Holds back what native code chats to file descriptor 2; its errors, and all else, pass at the end.
 
-    For short moments only: other threads' lines to standard error wait as well, and what a process that one of them
-    starts meanwhile writes there is lost for good.
+    Gives a function that returns what is held back so far. For short moments only: other threads' lines to standard
+    error wait as well, and what a process that one of them starts meanwhile writes there is lost for good.
     """
     with _lock:
         try:
             held = tempfile.TemporaryFile()  # noqa: SIM115 - closed below, and opened before the redirection
             stderr = os.dup(2)
         except OSError:  # nowhere to hold it, or nothing to hold back
-            yield
+            yield bytes
             return
         with held:
             os.dup2(held.fileno(), 2)
             try:
-                yield
+                yield lambda: os.pread(held.fileno(), os.fstat(held.fileno()).st_size, 0)
             finally:
                 os.dup2(stderr, 2)
                 held.seek(0)
