@@ -13,6 +13,7 @@ from facefake.errors import DatasetError
 from facefake.training.crops import STORE_MARGIN
 from facefake.training.network import BACKBONES
 from facefake.training.reconstruction import UPSAMPLERS
+from facefake.training.restoration import RESTORERS
 
 SELF_MADE = ("self-blend", "region-blend", "retouch", "swap", "reconstruction", "upsampling")
 """The fakes that are made of real faces; what each is, `forgery` says."""
@@ -50,8 +51,10 @@ class Recipe:
         kind_share: how often a kind of fake of the dataset is drawn, relative to the others.
         other_kind_share: the same for kinds that `kind_share` does not name.
         self_made_share: the same for the fakes that `forgery` makes of real faces.
-        upsamplers: auto-encoders that make reconstructions, out of `reconstruction.UPSAMPLERS`.
+        upsamplers: networks that make reconstructions, out of `reconstruction.UPSAMPLERS`, which are trained first, and
+            `restoration.RESTORERS`, which need packages of their own.
         reconstructed: how many real faces are reconstructed, before the training.
+        redrawn: share of the swaps, 0 to 1, whose source is a reconstruction: what a swapper puts in came out of a network.
         reconstruction_steps: of each auto-encoder's own training.
         reconstruction_seed: of the auto-encoders, so that stages share them.
         source_share: factor on how often a source of real faces is drawn, where it is not 1.
@@ -98,6 +101,7 @@ class Recipe:
         default_factory=lambda: ["nearest", "transposed-4", "transposed-3", "sub-pixel"]
     )
     reconstructed: int = 3000
+    redrawn: float = 0.0
     reconstruction_steps: int = 600
     reconstruction_seed: int = 0
     source_share: dict[str, float] = field(default_factory=dict)
@@ -127,6 +131,7 @@ class Recipe:
             "masking",
             "mirror_share",
             "start_share",
+            "redrawn",
         ):
             if not 0 <= getattr(self, setting) <= 1:
                 raise DatasetError(f"recipe: expected {setting} from 0 to 1, got {getattr(self, setting)}")
@@ -150,13 +155,15 @@ class Recipe:
             )
         if not LEAST_SIDE <= self.side <= LARGEST_SIDE:
             raise DatasetError(f"recipe: expected side from {LEAST_SIDE} to {LARGEST_SIDE}, got {self.side}")
-        for setting, known in (("upsamplers", tuple(UPSAMPLERS)), ("self_made_share", SELF_MADE)):
+        for setting, known in (("upsamplers", (*UPSAMPLERS, *RESTORERS)), ("self_made_share", SELF_MADE)):
             if unknown := [name for name in getattr(self, setting) if name not in known]:
                 raise DatasetError(
                     f"recipe: expected {setting} out of {', '.join(known)}, got {unknown[0]!r}"
                 )
         if self.self_made_share.get("reconstruction") and not self.upsamplers:
             raise DatasetError("recipe: expected upsamplers, which reconstructions need; got none")
+        if self.redrawn and not self.self_made_share.get("reconstruction"):
+            raise DatasetError("recipe: expected a share of reconstructions, which redrawn needs; got none")
         for name in (*self.held_out, *self.counterpart.values()):
             if type(name) is not str:
                 raise DatasetError(f"recipe: expected names in held_out and counterpart, got {name!r}")

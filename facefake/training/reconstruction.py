@@ -1,4 +1,6 @@
-"""Fakes by reconstruction: real faces after a way through a small auto-encoder, whose up-sampler leaves its trace.
+"""Fakes by reconstruction: real faces after a way through a network whose up-sampler leaves its trace.
+
+The network is a small auto-encoder of our own, or one for super-resolution (`restoration`).
 
 Generators share little but their last layers, which enlarge a small map into a picture. A real face that went through
 such layers carries their trace and nothing else that is generated, and it has its untouched twin. (That trace: Durall
@@ -11,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +21,13 @@ import numpy as np
 
 from facefake.errors import ModelError
 from facefake.training.crops import CropStore
+from facefake.training.restoration import RESTORERS, restorer
 
 if TYPE_CHECKING:
     import keras
     from numpy.typing import NDArray
+
+    from facefake.training.restoration import Restorer
 
 UPSAMPLERS = ("nearest", "transposed-4", "transposed-3", "sub-pixel", "bilinear", "two-stage")
 """How a decoder doubles the side of a map: by copying and a convolution; by a transposed convolution whose kernel of 4
@@ -149,7 +155,6 @@ def reconstruct(network: keras.Model, crop: NDArray[np.uint8]) -> NDArray[np.uin
     Returns:
         uint8 (n, n, 3).
     """
-    import cv2
     import keras
 
     side = len(crop)
@@ -157,8 +162,26 @@ def reconstruct(network: keras.Model, crop: NDArray[np.uint8]) -> NDArray[np.uin
     padded = np.pad(crop, ((0, extra), (0, extra), (0, 0)), "symmetric")
     # Called, not predicted with: crops come in many sizes, and a network would be compiled for each.
     output = network(padded[None].astype(np.float32) / 255, training=False)
-    made = keras.ops.convert_to_numpy(output)[0, :side, :side] * 255
-    made += cv2.GaussianBlur(crop - made, (0, 0), _OWN_SHADING)
+    return _with_own_shading(crop, keras.ops.convert_to_numpy(output)[0, :side, :side] * 255)
+
+
+def restore(network: Restorer, crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A crop as a network for super-resolution draws it anew, with the crop's own colours and shading.
+
+    Args:
+        network: as `restoration.restorer` returns it.
+        crop: uint8 (n, n, 3) RGB.
+
+    Returns:
+        uint8 (n, n, 3).
+    """
+    return _with_own_shading(crop, network(crop.astype(np.float32)))
+
+
+def _with_own_shading(crop: NDArray[np.uint8], made: NDArray[np.float32]) -> NDArray[np.uint8]:
+    import cv2
+
+    made = made + cv2.GaussianBlur(crop - made, (0, 0), _OWN_SHADING)
     return np.asarray(np.clip(np.rint(made), 0, 255), np.uint8)
 
 
@@ -181,7 +204,7 @@ class Reconstructions:
         return self._pixels[offset : offset + side * side * 3].reshape(side, side, 3)
 
     def upsampler(self, number: int) -> str:
-        """Which auto-encoder made the reconstruction of crop `number`."""
+        """Which of `UPSAMPLERS` and `restoration.RESTORERS` made the reconstruction of crop `number`."""
         return str(self._places[number][2])
 
 
@@ -196,20 +219,20 @@ def make_reconstructions(
     seed: int,
     progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> Reconstructions:
-    """Train auto-encoders and reconstruct faces with them, or take what an earlier call left in `folder`.
+    """Train auto-encoders, reconstruct faces with them and with `restoration`'s networks; or take what `folder` has.
 
     Args:
         store: the crops.
         numbers: real crops to learn from and to reconstruct.
         folder: where the reconstructions lie or will lie, in a sub-folder for these settings.
-        upsamplers: which auto-encoders; they take turns in every source.
+        upsamplers: out of `UPSAMPLERS` and `restoration.RESTORERS`; they take turns in every source.
         count: how many crops are reconstructed, each by one of them; drawn so that all sources take turns, too.
         steps: of each auto-encoder's training.
         seed: of everything random.
         progress: called with what is counted, how many are done and their total.
 
     Raises:
-        ModelError: there is no crop to learn from.
+        ModelError: there is no crop to learn from, or a network for super-resolution is not installed.
     """
     chosen = _in_turns(store, numbers, np.random.default_rng(seed))[:count]
     dealt = _dealt(store, chosen, len(upsamplers))
@@ -219,25 +242,32 @@ def make_reconstructions(
     index = folder / "index.json"
     if index.is_file():
         return Reconstructions(folder)
+    restorers = {name: restorer(name) for name in upsamplers if name in RESTORERS}
     folder.mkdir(parents=True, exist_ok=True)
     places: dict[int, tuple[int, int, str]] = {}
     offset = 0
     with (folder / "pixels.bin").open("wb") as pixels:
+        trained = [name for name in upsamplers if name not in restorers]
         for at, upsampler in enumerate(upsamplers):
 
-            def stepped(done: int, total: int, at: int = at) -> None:
-                progress("auto-encoder steps trained", at * total + done, len(upsamplers) * total)
+            def stepped(done: int, total: int, upsampler: str = upsampler) -> None:
+                before = trained.index(upsampler) * total
+                progress("auto-encoder steps trained", before + done, len(trained) * total)
 
-            network = train_autoencoder(upsampler, store, numbers, seed + at, steps, stepped)
+            if upsampler in restorers:
+                remake = partial(restore, restorers[upsampler])
+            else:
+                network = train_autoencoder(upsampler, store, numbers, seed + at, steps, stepped)
+                remake = partial(reconstruct, network)
             for number in dealt[at]:
-                made = reconstruct(network, store.pixels(number))
+                made = remake(store.pixels(number))
                 pixels.write(made.tobytes())
                 places[number] = offset, len(made), upsampler
                 offset += made.size
                 progress("faces reconstructed", len(places), len(chosen))
-    partial = folder / "index.json.partial"
-    partial.write_text(json.dumps({"crops": places}), encoding="utf-8")
-    partial.replace(index)  # so that a run that is cut short leaves no half an index
+    unfinished = folder / "index.json.partial"
+    unfinished.write_text(json.dumps({"crops": places}), encoding="utf-8")
+    unfinished.replace(index)  # so that a run that is cut short leaves no half an index
     return Reconstructions(folder)
 
 

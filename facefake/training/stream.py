@@ -161,16 +161,19 @@ class PairStream:
         if name == "upsampling":
             return forgery.upsampling(crop, points, rng).pixels
         if name == "swap":
-            drawn = [self._forgeable.draw(rng) for _ in range(_SWAP_CANDIDATES)]
+            redrawn = self._recipe.redrawn and rng.random() < self._recipe.redrawn
+            faces = self._rebuilt if redrawn else self._forgeable
+            drawn = [faces.draw(rng) for _ in range(_SWAP_CANDIDATES)]
             sources = [source for source in drawn if self._group(source) != self._group(number)]
             if sources:
                 likenesses = np.stack([self._likenesses[source] for source in sources])
                 source = sources[forgery.nearest_source(self._likenesses[number], likenesses)]
                 source_points = self._store.landmarks(source)
                 assert source_points is not None
+                pixels_of = self._reconstructions if redrawn and self._reconstructions else self._store
                 # Two heads that are turned too far apart cannot be swapped.
                 with suppress(ValueError):
-                    return forgery.swap(crop, points, self._store.pixels(source), source_points, rng).pixels
+                    return forgery.swap(crop, points, pixels_of.pixels(source), source_points, rng).pixels
         return forgery.self_blend(crop, points, rng).pixels
 
     def _group(self, number: int) -> str:

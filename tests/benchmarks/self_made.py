@@ -3,12 +3,14 @@
     python tests/benchmarks/self_made.py DATA --cache FOLDER [--model BUNDLE] [--faces N] [--sheet FILE.png]
 
 DATA is a dataset as `facefake train` takes it. The faces are those that neither training nor calibration saw; the
-auto-encoders are of the kinds that the recipe leaves out, and learn from the faces of the calibration half.
+auto-encoders are of the kinds that the recipe leaves out, and learn from the faces of the calibration half. So are the
+networks for super-resolution, of those whose packages are installed.
 """
 
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from rich.table import Table
 
 from facefake.bundle import checked_file, read_bundle
 from facefake.classifier import LiteRTNetworks
+from facefake.errors import ModelError
 from facefake.paths import models_folder
 from facefake.training import forgery
 from facefake.training.contact_sheet import contact_sheet
@@ -24,7 +27,8 @@ from facefake.training.crops import CropStore, make_crops
 from facefake.training.dataset import read_dataset
 from facefake.training.metrics import area_under_curve
 from facefake.training.recipe import Recipe
-from facefake.training.reconstruction import UPSAMPLERS, reconstruct, train_autoencoder
+from facefake.training.reconstruction import UPSAMPLERS, reconstruct, restore, train_autoencoder
+from facefake.training.restoration import RESTORERS, restorer
 from facefake.training.scoring import halves, unseen
 from facefake.training.views import TIERS, view, wear
 
@@ -53,11 +57,19 @@ def main() -> None:
     faces = [(store.pixels(n), store.landmarks(n)) for n in chosen]
     likenesses = np.stack([forgery.likeness(*face) for face in faces])
     trained_on = {name for stage in recipe.stages() for name in stage.upsamplers}
+    steps = recipe.stages()[-1].reconstruction_steps
     autoencoders = {
-        name: train_autoencoder(name, store, calibration, SEED, recipe.stages()[-1].reconstruction_steps)
+        name: train_autoencoder(name, store, calibration, SEED, steps)
         for name in UPSAMPLERS
         if name not in trained_on
     }
+    remakes = {name: partial(reconstruct, network) for name, network in autoencoders.items()}
+    for name in RESTORERS:
+        if name not in trained_on:
+            try:
+                remakes[name] = partial(restore, restorer(name))
+            except ModelError as error:
+                print(f"Left out: {error}")
 
     def swap(at: int) -> forgery.Forgery:
         distance = ((likenesses - likenesses[at]) ** 2).sum(-1)
@@ -72,9 +84,9 @@ def main() -> None:
         "retouch": lambda at: forgery.retouch(*faces[at], rng),
         "swap": swap,
     }
-    for name, network in autoencoders.items():
-        made[f"reconstruction, {name}"] = lambda at, network=network: forgery.reconstruction(
-            *faces[at], reconstruct(network, faces[at][0]), rng
+    for name, remake in remakes.items():
+        made[f"reconstruction, {name}"] = lambda at, remake=remake: forgery.reconstruction(
+            *faces[at], remake(faces[at][0]), rng
         )
 
     made["up-sampling"] = lambda at: forgery.upsampling(*faces[at], rng)

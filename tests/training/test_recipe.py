@@ -60,6 +60,8 @@ def test_what_a_recipe_does_not_name_keeps_its_default(tmp_path):
         ("other_kind_share = -1.0", "other_kind_share of at least 0"),
         ("jitter_scale = -1.0", "jitter_scale of at least 0"),
         ("reconstructed = 0", "reconstructed above 0"),
+        ("redrawn = 1.5", "redrawn from 0 to 1"),
+        ("redrawn = 0.5", "a share of reconstructions, which redrawn needs"),
         ("stage = [1]", "stage 1: expected a table of settings, got 1"),
         ("[[stage]]\n[[stage]]\nstep = 7", "stage 2: expected settings out of .* got 'step'"),
         ("[[stage]]\nsteps = 1.5", "stage 1: expected steps to be int"),

@@ -141,6 +141,28 @@ def test_reconstructions_are_drawn_from_those_that_exist(toy_store, monkeypatch)
     assert {real for _, real in drawn(stream, toy_store, monkeypatch, 20)} <= set(some.numbers)
 
 
+@pytest.mark.parametrize("redrawn", [0.0, 0.5, 1.0])
+def test_so_many_swaps_put_in_a_face_that_a_network_drew(toy_store, monkeypatch, redrawn):
+    made = Rebuilt(toy_store)
+    originals = {toy_store.pixels(n).tobytes() for n in range(len(toy_store))}
+    sources = []
+    swap = forgery.swap
+
+    def seen(crop, points, source, source_points, rng):
+        assert crop.tobytes() in originals
+        sources.append(source.tobytes() in originals)
+        return swap(crop, points, source, source_points, rng)
+
+    monkeypatch.setattr(forgery, "swap", seen)
+    recipe = replace(RECIPE, self_made_share={"swap": 1.0, "reconstruction": 1e-9}, redrawn=redrawn)
+    stream = PairStream(toy_store, range(len(toy_store)), recipe, made)
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        stream.pairs(rng)
+    assert len(sources) > 40
+    assert 1 - np.mean(sources) == pytest.approx(redrawn, abs=0.2 if redrawn % 1 else 0)
+
+
 def drawn(stream: PairStream, store, monkeypatch, count: int) -> list[tuple[int, int]]:
     """The numbers of the fake and the real crop of each pair."""
     seen: list[int] = []
