@@ -120,7 +120,7 @@ def quiet() -> Iterator[Callable[[], bytes]]:
             held = tempfile.TemporaryFile()  # noqa: SIM115 - closed below, and opened before the redirection
             stderr = os.dup(2)
         except OSError:  # nowhere to hold it, or nothing to hold back
-            yield bytes
+            yield bytes  # a function, too: of nothing
             return
         with held:
             os.dup2(held.fileno(), 2)

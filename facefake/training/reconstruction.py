@@ -249,14 +249,13 @@ def make_reconstructions(
     with (folder / "pixels.bin").open("wb") as pixels:
         trained = [name for name in upsamplers if name not in restorers]
         for at, upsampler in enumerate(upsamplers):
-
-            def stepped(done: int, total: int, upsampler: str = upsampler) -> None:
-                before = trained.index(upsampler) * total
-                progress("auto-encoder steps trained", before + done, len(trained) * total)
-
             if upsampler in restorers:
                 remake = partial(restore, restorers[upsampler])
             else:
+
+                def stepped(done: int, total: int, nth: int = trained.index(upsampler)) -> None:
+                    progress("auto-encoder steps trained", nth * total + done, len(trained) * total)
+
                 network = train_autoencoder(upsampler, store, numbers, seed + at, steps, stepped)
                 remake = partial(reconstruct, network)
             for number in dealt[at]:

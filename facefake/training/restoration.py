@@ -1,8 +1,8 @@
 """Networks for super-resolution that others trained, which draw a shrunk face anew; run by ncnn, on the CPU.
 
 Real-ESRGAN (Wang et al., ICCV Workshops 2021) was trained against a discriminator, so it invents skin and eyelashes as
-a generator of faces does, where the small auto-encoders of `reconstruction` only blur them. waifu2x and Real-CUGAN are
-for drawings and photographs with clean lines.
+a generator of faces does, where the small auto-encoders of `reconstruction` only blur them. The others leave other
+traces: its video networks, waifu2x-cunet and Real-CUGAN were made for drawings, waifu2x-upconv for photographs.
 """
 
 from __future__ import annotations

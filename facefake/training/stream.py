@@ -162,7 +162,8 @@ class PairStream:
             return forgery.upsampling(crop, points, rng).pixels
         if name == "swap":
             redrawn = self._recipe.redrawn and rng.random() < self._recipe.redrawn
-            faces = self._rebuilt if redrawn else self._forgeable
+            made = self._reconstructions if redrawn else None
+            faces = self._rebuilt if made else self._forgeable
             drawn = [faces.draw(rng) for _ in range(_SWAP_CANDIDATES)]
             sources = [source for source in drawn if self._group(source) != self._group(number)]
             if sources:
@@ -170,10 +171,10 @@ class PairStream:
                 source = sources[forgery.nearest_source(self._likenesses[number], likenesses)]
                 source_points = self._store.landmarks(source)
                 assert source_points is not None
-                pixels_of = self._reconstructions if redrawn and self._reconstructions else self._store
+                source_crop = (made or self._store).pixels(source)
                 # Two heads that are turned too far apart cannot be swapped.
                 with suppress(ValueError):
-                    return forgery.swap(crop, points, pixels_of.pixels(source), source_points, rng).pixels
+                    return forgery.swap(crop, points, source_crop, source_points, rng).pixels
         return forgery.self_blend(crop, points, rng).pixels
 
     def _group(self, number: int) -> str:
