@@ -480,9 +480,18 @@
     show(order[place]);
   }
 
+  function close() {
+    if (detail.open) detail.close();
+    for (const id of ["picture", "whole", "facts"]) at(id).replaceChildren();
+    // The browser has just put the focus back on the card that opened it.
+    const place = order.indexOf(shown);
+    if (place >= 0) reach(place);
+    shown = null;
+  }
+
   at("previous").addEventListener("click", () => step(-1));
   at("next").addEventListener("click", () => step(1));
-  at("close").addEventListener("click", () => detail.close());
+  at("close").addEventListener("click", close);
   document.addEventListener("keydown", (event) => {
     if (!detail.open || event.ctrlKey || event.altKey || event.metaKey) return;
     if (event.key === "ArrowLeft") step(-1);
@@ -493,13 +502,13 @@
   let pressed = null;
   detail.addEventListener("pointerdown", (event) => (pressed = event.target));
   // Beside it, and not where text was marked from one part to another.
-  detail.addEventListener("click", (event) => event.target === detail && pressed === detail && detail.close());
-  detail.addEventListener("close", () => {
-    for (const id of ["picture", "whole", "facts"]) at(id).replaceChildren();
-    // The browser has just put the focus back on the card that opened it.
-    const place = order.indexOf(shown);
-    if (place >= 0) reach(place);
+  detail.addEventListener("click", (event) => event.target === detail && pressed === detail && close());
+  detail.addEventListener("cancel", (event) => {
+    event.preventDefault();
+    close();
   });
+  // Told a while later: a key may have been pressed since, or another face opened.
+  detail.addEventListener("close", () => shown && !detail.open && close());
 
   // What is not in the gallery: made when somebody looks
 
