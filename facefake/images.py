@@ -19,6 +19,7 @@ from facefake.colour import colour_and_alpha, restore_transparency, srgb_profile
 from facefake.formats import FORMATS, exif_of, file_format_of, open_reader, without_chunks
 from facefake.reading import EncodedFile, ImageLimits, Source, check_size, image_error, read_source
 from facefake.refusal import Refusal, faults, pillow_muted
+from facefake.saving import ANNOTATED
 
 # A JPEG's marker of a segment or the end. In a scan 0xFF is followed by 0, a restart's number, or what comes after it.
 _JPEG_MARKER = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])")
@@ -135,11 +136,19 @@ def _decode_as(
         image.load()
         if not image.info.get("icc_profile", True):  # how Pillow tells of one that it cannot read
             notes.append("colour profile ignored: it cannot be read")
+        if any(_text(image.info.get(key)).startswith(ANNOTATED) for key in ("comment", "Comment")):
+            notes.append(
+                "an annotated copy, with frames and labels over its faces: judge its original instead"
+            )
         if file_format == "PNG":
             restore_transparency(image, data)
             # Checksums and the end chunk, which loading does not look at.
             open_reader(data, file_format).verify()
         return _upright_srgb(image, path, file_format, notes)
+
+
+def _text(comment: object) -> str:
+    return comment.decode("latin-1") if isinstance(comment, bytes) else str(comment)
 
 
 def _check_scans(data: bytes) -> None:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from facefake.results import ImageResult
 
+ANNOTATED = "annotated copy of picture "
+"""How the comment of every copy begins; a mark follows."""
+
 _LONGEST_STEM = 255 - len("-annotated-0123456789-person-10000.jpg")  # bytes: most systems take 255 for a name
 _LOSSLESS = ("PNG", "GIF", "BMP", "TIFF")
 _JPEG_HEAD, _PNG_HEAD = 20, 33  # bytes, after which Pillow's files may hold a comment
@@ -230,7 +233,7 @@ def _has_mark(path: Path, mark: str) -> bool:
 
 
 def _comment(mark: str) -> bytes:
-    return f"annotated copy of picture {mark}".encode("ascii")
+    return f"{ANNOTATED}{mark}".encode("ascii")
 
 
 def _encoded(image: PIL.Image.Image, lossless: bool) -> bytes:

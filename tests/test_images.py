@@ -683,6 +683,14 @@ def test_broken_exif_costs_a_warning_and_not_the_picture(format: str) -> None:
     assert len(picture.warnings) == 1 and "EXIF" in picture.warnings[0]
 
 
+@pytest.mark.parametrize("comment", [b"hello", b"\xff\xfe annotated copy of picture"])
+def test_a_comment_that_is_not_a_copys_means_nothing(comment: bytes) -> None:
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("comment", comment.decode("latin-1"))
+    for data in (encode(photo(), "JPEG", comment=comment), encode(photo(), "PNG", pnginfo=texts)):
+        assert load_picture(data).warnings == ()
+
+
 # ---------------------------------------------------------------- colours
 
 

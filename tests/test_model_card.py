@@ -49,8 +49,17 @@ def test_every_tier_stands_there_as_it_was_measured(bundle: dict, rows: list[lis
 
 
 def test_every_face_size_stands_there_as_it_was_measured(bundle: dict, rows: list[list[str]]) -> None:
-    by_side = bundle["card"]["metrics"]["auc_by_face_side"]
-    assert ["AUC", *[f"{auc:.3f}" for auc in by_side.values()]] in rows
+    for name, tier in (("AUC", "clean"), ("AUC, web", "web")):
+        sizes = [row for row in bundle["card"]["metrics"]["sizes"] if row["tier"] == tier]
+        assert ["face, pixels", *[str(row["face_side"]) for row in sizes]] in rows
+        assert [name, *[f"{row['auc']:.3f}" for row in sizes]] in rows
+
+
+def test_every_blur_stands_there_as_it_was_measured(bundle: dict, rows: list[list[str]]) -> None:
+    blurs = bundle["card"]["metrics"]["blurs"]
+    at = rows.index(["blur, pixels", *[f"{row['blur']:g}" for row in blurs]])
+    assert rows[at + 1] == ["AUC", *[f"{row['auc']:.3f}" for row in blurs]]
+    assert rows[at + 2] == ["false alarms", *[f"{row['false_alarms']:.1%}" for row in blurs]]
 
 
 def test_every_source_of_training_pictures_is_counted(bundle: dict, rows: list[list[str]]) -> None:

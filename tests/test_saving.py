@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from facefake.errors import OutputError
-from facefake.images import Picture
+from facefake.images import Picture, load_picture
 from facefake.provenance import read_provenance
 from facefake.results import FaceResult, ImageResult
 from facefake.saving import AnnotatedFolder, CopyName, CopyNames, whole_file
@@ -72,6 +72,7 @@ def test_annotated_copies_hold_the_colour_profile_a_mark_and_no_other_metadata(
             assert set(image.info) <= known
             image.load()
         assert read_provenance(saved).is_silent
+        assert load_picture(saved).warnings[0].startswith("an annotated copy")
 
 
 def named(*paths: str, names: CopyNames | None = None) -> dict[str, str]:

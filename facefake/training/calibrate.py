@@ -13,11 +13,10 @@ from facefake.aggregator import sharpness
 from facefake.calibration import Calibration
 from facefake.errors import DatasetError
 from facefake.training.crops import STORE_MARGIN, CropStore
-from facefake.training.degrade import Degradation, apply
 from facefake.training.metrics import area_under_curve
 from facefake.training.real_scores import TAIL_FROM, effective_count, fit_real_scores, source_weights
 from facefake.training.scoring import Scorer, largest_of_each, score
-from facefake.training.views import TIERS, small, view, wear
+from facefake.training.views import TIERS, blurred, small, view, wear
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +29,7 @@ FACE_SIDES = (16, 24, 32, 48, 64, 96, 128, 224)  # pixels
 LEAST_AUC = 0.75  # below this a face is better not judged
 _SIDE_STEP = 4  # pixels: the AUC does not tell sizes apart more finely
 
-_BLURS = (0.0, 1.0, 1.5, 2.0, 3.0, 4.0)  # σ in pixels of the stored crop
+BLURS = (0.0, 1.0, 1.5, 2.0, 3.0, 4.0)  # σ in pixels of the stored crop
 PROBED_A_SOURCE = 60
 _LEAST_FACES = 20
 _LEAST_SLOPE = 1e-3  # of probability's log-odds against logits: a temperature is above 0
@@ -50,7 +49,8 @@ def calibrate(
     """Measure a network on faces that it was not trained on.
 
     Every face counts as it is and as the web and a harder path leave it. The false-alarm rates hold on each of these
-    alone, and on faces as small and as blurred as are just judged; see `fit_real_scores`.
+    alone, and on faces as small and as blurred as are just judged; see `fit_real_scores`. At blurs between, they may be
+    higher: an evaluation measures it.
 
     Args:
         scorer: the network.
@@ -72,7 +72,7 @@ def calibrate(
     reals = [number for number, fake in zip(numbers, labels, strict=True) if not fake]
     faint = [
         score(scorer, store, reals, side, margin, worn)
-        for worn in (partial(small, face_side=limits.face_side), _blurred(limits.blur))
+        for worn in (partial(small, face_side=limits.face_side), partial(blurred, sigma=limits.blur))
     ]
     real = fit_real_scores(np.stack([*logits[:, ~labels], *faint]), sources[~labels])
     return Calibration(
@@ -190,20 +190,21 @@ def _limits(scorer: Scorer, store: CropStore, numbers: Sequence[int], side: int,
     """
     measure = partial(auc_by_view, scorer, store, numbers, side, margin)
     by_side = measure({face: partial(small, face_side=face, tier="web") for face in FACE_SIDES})
-    by_blur = measure({sigma: _blurred(sigma) for sigma in _BLURS})
-    unfit = next((place for place, sigma in enumerate(_BLURS) if by_blur[sigma] < LEAST_AUC), len(_BLURS))
-    worn = _blurred(_BLURS[min(unfit, len(_BLURS) - 1)])
+    by_blur = measure({sigma: partial(blurred, sigma=sigma) for sigma in BLURS})
+    unfit = next((place for place, sigma in enumerate(BLURS) if by_blur[sigma] < LEAST_AUC), len(BLURS))
+    strongest = BLURS[min(unfit, len(BLURS) - 1)]
     real = [n for n in numbers if store.crops[n].example.label == "real"]
     measured = [
         sharpness(
-            view(worn(store.pixels(n)), side, margin), round(store.crops[n].side * margin / STORE_MARGIN)
+            view(blurred(store.pixels(n), strongest), side, margin),
+            round(store.crops[n].side * margin / STORE_MARGIN),
         )
         for n in real
     ]
     return _Limits(
         face_side=_smallest(by_side),
-        sharpness=float(np.quantile(measured, 0.5 if unfit < len(_BLURS) else 0.05)),
-        blur=_BLURS[max(0, unfit - 1)],
+        sharpness=float(np.quantile(measured, 0.5 if unfit < len(BLURS) else 0.05)),
+        blur=BLURS[max(0, unfit - 1)],
     )
 
 
@@ -219,7 +220,3 @@ def _smallest(by_side: Mapping[float, float]) -> int:
     above = sides[unfit[-1] + 1]
     share = (LEAST_AUC - by_side[below]) / (by_side[above] - by_side[below])
     return math.ceil((below + share * (above - below)) / _SIDE_STEP) * _SIDE_STEP
-
-
-def _blurred(sigma: float) -> Wear:
-    return partial(apply, degradation=Degradation(blur=sigma))

@@ -15,21 +15,21 @@ from facefake.aggregator import verdict_of
 from facefake.calibration import false_alarm_rate, probability
 from facefake.classifier import Classifier
 from facefake.errors import DatasetError, ModelError
-from facefake.training.calibrate import FACE_SIDES, PROBED_A_SOURCE
+from facefake.training.calibrate import BLURS, FACE_SIDES, PROBED_A_SOURCE
 from facefake.training.crops import CropStore, make_crops
 from facefake.training.dataset import read_dataset
-from facefake.training.figures import Evaluation, KindRow, SizeRow, SourceRow, TierRow
+from facefake.training.figures import BlurRow, Evaluation, KindRow, SizeRow, SourceRow, TierRow
 from facefake.training.metrics import area_under_curve, calibration_error, detection_rate
 from facefake.training.real_scores import left_out_alarms
 from facefake.training.scoring import first_of_each, halves, largest_of_each, score, unseen
 from facefake.training.stability import VIEWS, stability
-from facefake.training.views import TIERS, Tier, small, wear
+from facefake.training.views import TIERS, Tier, blurred, small, wear
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from facefake.bundle import Bundle
-    from facefake.training.scoring import Scorer
+    from facefake.training.scoring import Scorer, Wear
 
 Split = Literal["all", "train", "val", "unseen"]
 SPLITS = get_args(Split)
@@ -38,7 +38,7 @@ Progress = Callable[[str, int, int], None]
 _LABELS = ("real", "fake")
 _SIZE_TIERS: tuple[Tier, ...] = ("clean", "web")
 _STEADY_A_SOURCE = 25
-_VIEWS = len(TIERS) + len(FACE_SIDES) * len(_SIZE_TIERS) + VIEWS
+_VIEWS = len(TIERS) + len(FACE_SIDES) * len(_SIZE_TIERS) + len(BLURS) + VIEWS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -150,7 +150,7 @@ def evaluate_crops(
 ) -> Scored:
     """The same for crops at hand.
 
-    Every face is scored on each tier; the sizes are measured on at most 60 faces of a source and label, and the
+    Every face is scored on each tier; sizes and blurs are measured on at most 60 faces of a source and label, and the
     stability of verdicts on at most 25.
     """
     labels = [store.crops[n].example.label for n in numbers]
@@ -163,19 +163,19 @@ def evaluate_crops(
     def viewed() -> None:
         progress("views scored", next(done), _VIEWS)
 
-    def judged(numbers: Sequence[int], **view: Any) -> Judged:
-        worn = partial(small, **view) if "face_side" in view else partial(wear, **view)
+    def judged(numbers: Sequence[int], worn: Wear) -> Judged:
         logits = score(scorer, store, numbers, bundle.side, bundle.margin, worn)
         viewed()
         return _judge(bundle, store, numbers, logits)
 
-    tiers = {tier: judged(numbers, tier=tier) for tier in TIERS}
+    tiers = {tier: judged(numbers, partial(wear, tier=tier)) for tier in TIERS}
     large = largest_of_each(store, numbers, PROBED_A_SOURCE)
     sizes = [
-        _size_row(judged(large, face_side=side, tier=tier), side, tier)
+        SizeRow(side, tier, **_weakened(judged(large, partial(small, face_side=side, tier=tier))))
         for side in FACE_SIDES
         for tier in _SIZE_TIERS
     ]
+    blurs = [BlurRow(sigma, **_weakened(judged(large, partial(blurred, sigma=sigma)))) for sigma in BLURS]
     mixed = np.random.default_rng(0).permutation(numbers).tolist()
     steady = stability(scorer, bundle, store, first_of_each(store, mixed, _STEADY_A_SOURCE), viewed)
     trained = trained_sources(bundle.card)
@@ -186,6 +186,7 @@ def evaluate_crops(
         kinds=tuple(_kind_row(tiers[tier], tier, kind) for tier in TIERS for kind in _kinds(tiers[tier])),
         tiers=tuple(_tier_rows(tiers, bundle)),
         sizes=tuple(sizes),
+        blurs=tuple(blurs),
         stability=tuple(steady),
     )
     return Scored(evaluation, bundle, store, numbers, tiers)
@@ -300,15 +301,14 @@ def _tier_rows(tiers: dict[Tier, Judged], bundle: Bundle) -> list[TierRow]:
     ]
 
 
-def _size_row(judged: Judged, face_side: int, tier: Tier) -> SizeRow:
+def _weakened(judged: Judged) -> dict[str, float]:
+    """The figures of a `SizeRow` or a `BlurRow`."""
     real = ~judged.fake
-    return SizeRow(
-        face_side=face_side,
-        tier=tier,
+    return {
         **judged.ranking(real, ~real),
-        false_alarms=judged.mean(judged.called_fake, real),
+        "false_alarms": judged.mean(judged.called_fake, real),
         **judged.verdicts(real, ~real),
-    )
+    }
 
 
 def _chosen(store: CropStore, bundle: Bundle, split: Split) -> list[int]:

@@ -54,6 +54,7 @@ def evaluation_page(scored: Scored) -> str:
         ("False alarms", _false_alarms(scored)),
         ("Sources of fakes", _fake_sources(scored)),
         ("Face sizes", _face_sizes(scored)),
+        ("Blur", _blurs(scored)),
         ("Steadiness", _steadiness(scored)),
         ("Worst mistakes", _mistakes(scored)),
         ("All figures", _all_figures(scored)),
@@ -187,6 +188,14 @@ def _face_sizes(scored: Scored) -> list[Element]:
     told = "Faces shrunk to a size, as they are and saved again as the web does; all fakes against all real faces."
     beside = tag("div", figures(draw.face_sizes(scored)), table(scored.evaluation.by_size()), class_="beside")
     return [tag("p", told), beside]
+
+
+def _blurs(scored: Scored) -> list[Element]:
+    told = (
+        "Faces out of focus, by σ of the blur in pixels of the stored crop, of which a face has 190 at most; all fakes "
+        "against all real faces."
+    )
+    return [tag("p", told), table(scored.evaluation.by_blur())]
 
 
 def _steadiness(scored: Scored) -> list[Element]:

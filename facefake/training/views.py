@@ -80,6 +80,11 @@ def small(pixels: NDArray[np.uint8], face_side: int, tier: Tier = "clean") -> ND
     return wear(shrunk, tier)
 
 
+def blurred(pixels: NDArray[np.uint8], sigma: float) -> NDArray[np.uint8]:
+    """A stored crop, out of focus: a Gaussian blur of σ pixels of the crop, 0 or more; uint8 (n, n, 3)."""
+    return apply(pixels, Degradation(blur=sigma))
+
+
 def batches(
     store: CropStore, numbers: Sequence[int], side: int, margin: float, tier: Tier = "clean", size: int = 64
 ) -> Iterator[NDArray[np.uint8]]:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from facefake.bundle import read_bundle
 from facefake.calibration import probability
 from facefake.classifier import Scores
 from facefake.errors import DatasetError, ModelError
-from facefake.training.calibrate import FACE_SIDES
+from facefake.training.calibrate import BLURS, FACE_SIDES
 from facefake.training.evaluate import _chosen, evaluate_crops
 from facefake.training.views import TIERS
 
@@ -100,6 +100,18 @@ def test_every_size_is_measured_clean_and_on_the_web(scored):
     ]
     assert set(scored.evaluation.auc_by_face_side) == set(FACE_SIDES)
     for row in sizes:  # the logit is in the mean, which no size takes away
+        assert row.auc == pytest.approx((18 + 9) / 36, abs=0.04)
+
+
+def test_every_blur_is_measured(scored):
+    blurs = scored.evaluation.blurs
+    assert [row.blur for row in blurs] == list(BLURS)
+    sharp = next(row for row in scored.evaluation.sizes if (row.face_side, row.tier) == (224, "clean"))
+    assert (
+        asdict(blurs[0]).items()
+        >= {name: value for name, value in asdict(sharp).items() if name not in ("face_side", "tier")}.items()
+    )
+    for row in blurs:  # the logit is in the mean, which no blur takes away
         assert row.auc == pytest.approx((18 + 9) / 36, abs=0.04)
 
 
