@@ -171,11 +171,15 @@ def evaluate_crops(
     tiers = {tier: judged(numbers, partial(wear, tier=tier)) for tier in TIERS}
     large = largest_of_each(store, numbers, PROBED_A_SOURCE)
     sizes = [
-        SizeRow(side, tier, **_weakened(judged(large, partial(small, face_side=side, tier=tier))))
+        SizeRow(
+            face_side=side, tier=tier, **_weakened(judged(large, partial(small, face_side=side, tier=tier)))
+        )
         for side in FACE_SIDES
         for tier in _SIZE_TIERS
     ]
-    blurs = [BlurRow(sigma, **_weakened(judged(large, partial(blurred, sigma=sigma)))) for sigma in BLURS]
+    blurs = [
+        BlurRow(blur=sigma, **_weakened(judged(large, partial(blurred, sigma=sigma)))) for sigma in BLURS
+    ]
     mixed = np.random.default_rng(0).permutation(numbers).tolist()
     steady = stability(scorer, bundle, store, first_of_each(store, mixed, _STEADY_A_SOURCE), viewed)
     trained = trained_sources(bundle.card)
@@ -302,7 +306,7 @@ def _tier_rows(tiers: dict[Tier, Judged], bundle: Bundle) -> list[TierRow]:
 
 
 def _weakened(judged: Judged) -> dict[str, float]:
-    """The figures of a `SizeRow` or a `BlurRow`."""
+    """The figures of a `WeakenedRow`."""
     real = ~judged.fake
     return {
         **judged.ranking(real, ~real),

@@ -90,43 +90,45 @@ class TierRow:
     left_out: LeftOut | None
 
 
-@dataclass(frozen=True, slots=True)
-class SizeRow:
-    """What faces shrunk to one size got, at most 60 of a source.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeakenedRow:
+    """What faces got from which something was taken away, at most 60 of a source.
+
+    Attributes:
+        auc, detected_at_1_percent: of all fakes against all real faces.
+        false_alarms, balanced_accuracy, calibration_error: as in `TierRow`.
+    """
+
+    auc: float
+    detected_at_1_percent: float
+    false_alarms: float
+    balanced_accuracy: float
+    calibration_error: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SizeRow(WeakenedRow):
+    """What faces shrunk to one size got.
 
     Attributes:
         face_side: side of the face's box, pixels; what is smaller already is not enlarged, and a store's faces have 190
             at most.
         tier: what the small face then goes through.
-        auc, detected_at_1_percent: of all fakes against all real faces.
-        false_alarms, balanced_accuracy, calibration_error: as in `TierRow`.
     """
 
     face_side: int
     tier: Tier
-    auc: float
-    detected_at_1_percent: float
-    false_alarms: float
-    balanced_accuracy: float
-    calibration_error: float
 
 
-@dataclass(frozen=True, slots=True)
-class BlurRow:
-    """What faces out of focus got, at most 60 of a source.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlurRow(WeakenedRow):
+    """What faces out of focus got.
 
     Attributes:
         blur: σ of the Gaussian blur, pixels of the stored crop, of which a face has 190 at most.
-        auc, detected_at_1_percent: of all fakes against all real faces.
-        false_alarms, balanced_accuracy, calibration_error: as in `TierRow`.
     """
 
     blur: float
-    auc: float
-    detected_at_1_percent: float
-    false_alarms: float
-    balanced_accuracy: float
-    calibration_error: float
 
 
 class Table(NamedTuple):
@@ -285,7 +287,7 @@ class Evaluation:
         return Table("Verdicts that change over 12 sizes and qualities", headers, rows)
 
 
-def _weakened(row: SizeRow | BlurRow) -> list[str]:
+def _weakened(row: WeakenedRow) -> list[str]:
     return [
         _number(row.auc),
         _share(row.detected_at_1_percent, 0),
