@@ -16,6 +16,7 @@ from facefake.calibration import (
     any_fake_probability,
     corrected,
     false_alarm_rate,
+    log_odds,
     probability,
 )
 from facefake.results import FaceResult, Verdict, percent, pixels
@@ -168,10 +169,11 @@ def relative_scores(logits: Sequence[float], calibration: Calibration) -> list[f
 def judge(faces: Sequence[Evidence], calibration: Calibration) -> Judgement:
     """Verdicts for every face and for the picture that they are in.
 
-    A face is fake when its false-alarm rate, corrected for the number of judged faces, is at most the
-    calibration's alarm_rate. So a picture is fake exactly when one of its faces is, and real faces in it
-    raise an alarm no more often than that, whatever their number. What is not fake is uncertain up to the
-    calibration's uncertain_rate, and also where its fake_probability is `LEAST_DOUBT` or more; else it is real.
+    A face is fake when its false-alarm rate, which for a soft face is among soft ones, is at most the calibration's
+    alarm_rate after correction for the number of judged faces. So a picture is fake exactly when one of its faces
+    is, and real faces in it raise an alarm no more often than that, whatever their number. What is not fake is
+    uncertain up to the calibration's uncertain_rate, and also where its fake_probability is `LEAST_DOUBT` or more;
+    else it is real.
 
     Args:
         faces: from left to right.
@@ -194,9 +196,13 @@ def judge(faces: Sequence[Evidence], calibration: Calibration) -> Judgement:
     )
     if not judged:
         return Judgement("not_applicable", None, None, _why_none([r for r in reasons if r]), results)
-    rate = corrected(false_alarm_rate(max(judged), calibration), len(judged))
-    fake_probability = any_fake_probability(judged, calibration)
-    verdict, reason = verdict_on(rate, fake_probability, _alike(len(judged)), calibration)
+    rates = [face.false_alarm_rate for face in results if face.false_alarm_rate is not None]
+    rate = corrected(min(rates), len(judged))
+    sharp = [face.sharpness for face, logit in zip(faces, logits, strict=True) if logit is not None]
+    odds = [log_odds(logit, calibration, each) for logit, each in zip(judged, sharp, strict=True)]
+    fake_probability = any_fake_probability(odds)
+    alike = _alike(len(judged), all(map(calibration.is_soft, sharp)))
+    verdict, reason = verdict_on(rate, fake_probability, alike, calibration)
     return Judgement(verdict, fake_probability, rate, reason, results)
 
 
@@ -207,8 +213,10 @@ def _not_judged(index: int, face: Face, reason: str | None) -> FaceResult:
 def _judge_face(
     index: int, evidence: Evidence, logit: float, relative: float | None, count: int, calibration: Calibration
 ) -> FaceResult:
-    fake_probability, rate = probability(logit, calibration), false_alarm_rate(logit, calibration)
-    verdict, reason = verdict_on(corrected(rate, count), fake_probability, _alike(count), calibration)
+    fake_probability = probability(logit, calibration, evidence.sharpness)
+    rate = false_alarm_rate(logit, calibration, evidence.sharpness)
+    alike = _alike(count, calibration.is_soft(evidence.sharpness))
+    verdict, reason = verdict_on(corrected(rate, count), fake_probability, alike, calibration)
     return FaceResult(
         index=index,
         box=evidence.face.box,
@@ -283,9 +291,10 @@ def _apart(value: float, limits: Sequence[float], told: Callable[[float], str], 
     return text
 
 
-def _alike(count: int) -> str:
+def _alike(count: int, soft: bool) -> str:
+    which = "real faces out of focus" if soft else "real faces"
     return "{} of " + (
-        "real faces look" if count == 1 else f"pictures with {count} real faces hold one that looks"
+        f"{which} look" if count == 1 else f"pictures with {count} {which} hold one that looks"
     )
 
 

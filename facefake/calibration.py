@@ -55,45 +55,30 @@ class GeneralisedPareto:
         return 0.0 if inner <= -1 else math.exp(-math.log1p(inner) / self.shape)
 
 
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """What turns a logit into numbers that can be defended; measured on faces that training never saw.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RealScores:
+    """How high real faces score that training never saw.
 
     Attributes:
-        temperature: above 0; fake_probability = sigmoid(logit / temperature + bias).
-        bias: in logits, after the temperature.
-        real_scores: logits of held-out real faces, ascending; some quantiles of them are enough.
+        real_scores: their logits, ascending; some quantiles of them are enough.
         real_probabilities: for each of these, the share of real faces with a score at most as high;
             ascending.
         real_count: how many real faces were measured.
         tail: continues the scores above its threshold, or None: then no rate is below 1 / (real_count + 1).
-        alarm_rate: a picture is fake when its corrected false-alarm rate is at most this.
-        uncertain_rate: it is uncertain when the rate is at most this, and real above it.
-        min_face: the smallest side of a face's box, in pixels, that is judged.
-        min_sharpness: the smallest `sharpness` that is judged.
     """
 
-    temperature: float
-    bias: float
     real_scores: tuple[float, ...]
     real_probabilities: tuple[float, ...]
     real_count: int
     tail: GeneralisedPareto | None
-    alarm_rate: float
-    uncertain_rate: float
-    min_face: float
-    min_sharpness: float
 
     def __post_init__(self) -> None:
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if item.name != "tail":
-                bad = [x for x in (value if isinstance(value, tuple) else (value,)) if not _is_finite(x)]
-                _expect(item.name, not bad, "finite", bad[:1])
+        for name in ("real_scores", "real_probabilities"):
+            bad = [value for value in getattr(self, name) if not _is_finite(value)]
+            _expect(name, not bad, "finite", bad[:1])
         is_tail = self.tail is None or isinstance(self.tail, GeneralisedPareto)
         _expect("tail", is_tail, "a GeneralisedPareto or None", self.tail)
         scores, probabilities = self.real_scores, self.real_probabilities
-        _expect("temperature", self.temperature > 0, "above 0", self.temperature)
         _expect("real_scores", len(scores) > 0, "at least one score", len(scores))
         _expect("real_scores", _ascending(scores), "ascending", "one below the one before it")
         as_many = len(probabilities) == len(scores)
@@ -102,56 +87,129 @@ class Calibration:
         _expect(
             "real_probabilities", in_range, "ascending from 0 to 1", (probabilities[0], probabilities[-1])
         )
-        whole = isinstance(self.real_count, int) and self.real_count >= 1
+        whole = isinstance(self.real_count, int) and _is_finite(self.real_count) and self.real_count >= 1
         _expect("real_count", whole, "a whole number from 1", self.real_count)
+
+    def arguments(self) -> dict[str, Any]:
+        """The attributes by name, to make one of these that has more of them."""
+        return {item.name: getattr(self, item.name) for item in fields(RealScores)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoftFaces(RealScores):
+    """How faces score that are soft: out of focus, but not too blurred to be judged.
+
+    Attributes:
+        temperature, bias: as in `Calibration`.
+        below: the `sharpness` from which on a face is not soft.
+    """
+
+    temperature: float
+    bias: float
+    below: float
+
+    def __post_init__(self) -> None:
+        RealScores.__post_init__(self)
+        for name in ("temperature", "bias", "below"):
+            value = getattr(self, name)
+            _expect(f"soft.{name}", _is_finite(value), "finite", value)
+        _expect("soft.temperature", self.temperature > 0, "above 0", self.temperature)
+        _expect("soft.below", self.below >= 0, "at least 0", self.below)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration(RealScores):
+    """What turns a logit into numbers that can be defended; measured on faces that training never saw.
+
+    Its temperature, its bias and the real faces' scores that it has as `RealScores` are of faces that are not soft.
+
+    Attributes:
+        temperature: above 0; fake_probability = sigmoid(logit / temperature + bias).
+        bias: in logits, after the temperature.
+        alarm_rate: a picture is fake when its corrected false-alarm rate is at most this.
+        uncertain_rate: it is uncertain when the rate is at most this, and real above it.
+        min_face: the smallest side of a face's box, in pixels, that is judged.
+        min_sharpness: the smallest `sharpness` that is judged.
+        soft: the same of soft faces, or None: then no face counts as soft.
+    """
+
+    temperature: float
+    bias: float
+    alarm_rate: float
+    uncertain_rate: float
+    min_face: float
+    min_sharpness: float
+    soft: SoftFaces | None = None
+
+    def __post_init__(self) -> None:
+        RealScores.__post_init__(self)
+        for name in ("temperature", "bias", "alarm_rate", "uncertain_rate", "min_face", "min_sharpness"):
+            value = getattr(self, name)
+            _expect(name, _is_finite(value), "finite", value)
+        _expect("temperature", self.temperature > 0, "above 0", self.temperature)
         _expect("alarm_rate", 0 < self.alarm_rate < 1, "between 0 and 1", self.alarm_rate)
         ordered = self.alarm_rate <= self.uncertain_rate <= 1
         _expect("uncertain_rate", ordered, f"{self.alarm_rate} (alarm_rate) to 1", self.uncertain_rate)
         _expect("min_face", self.min_face >= 0, "at least 0", self.min_face)
         _expect("min_sharpness", self.min_sharpness >= 0, "at least 0", self.min_sharpness)
+        is_soft = self.soft is None or isinstance(self.soft, SoftFaces)
+        _expect("soft", is_soft, "SoftFaces or None", self.soft)
+
+    def is_soft(self, sharpness: float) -> bool:
+        """Whether a face of this `sharpness` counts as soft."""
+        return self.soft is not None and sharpness < self.soft.below
+
+    def of(self, sharpness: float) -> Calibration | SoftFaces:
+        """What tells of faces of this `sharpness`: `soft` or this."""
+        return self.soft if self.soft is not None and self.is_soft(sharpness) else self
 
     def to_dict(self) -> dict[str, Any]:
         """The calibration as JSON-ready values, from which `from_dict` makes an equal one."""
-        lists = {name: list(getattr(self, name)) for name in ("real_scores", "real_probabilities")}
-        return {**asdict(self), **lists}
+        soft = None if self.soft is None else {**asdict(self.soft), **_lists(self.soft)}
+        return {**asdict(self), **_lists(self), "soft": soft}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Calibration:
-        """A calibration from what `to_dict` wrote.
+        """A calibration from what `to_dict` wrote; one from before soft faces were told apart lacks `soft`.
 
         Raises:
             ModelError: a field is missing, unknown, of another type, not finite, unsorted or out of range.
         """
-        values = _expect_fields(cls, values, "calibration")
-        for name in ("real_scores", "real_probabilities"):
-            _expect(name, isinstance(values[name], (list, tuple)), "a list", values[name])
-            values[name] = tuple(values[name])
-        if values["tail"] is not None:
-            values["tail"] = GeneralisedPareto(**_expect_fields(GeneralisedPareto, values["tail"], "tail"))
+        if isinstance(values, Mapping):
+            values = {"soft": None, **values}
+        values = _scores_from(cls, values, "calibration")
+        if values["soft"] is not None:
+            values["soft"] = SoftFaces(**_scores_from(SoftFaces, values["soft"], "soft"))
         return cls(**values)
 
 
-def false_alarm_rate(logit: float, calibration: Calibration) -> float:
+def false_alarm_rate(logit: float, calibration: Calibration, sharpness: float = math.inf) -> float:
     """Share of real faces that look at least as fake as this logit, in [`SMALLEST_RATE`, 1].
 
-    (1 + real faces with a score at least as high) / (1 + real faces), as for a conformal p-value (Vovk,
-    Gammerman & Shafer 2005, "Algorithmic Learning in a Random World"). Above the tail's threshold the fitted
-    law goes on from there: it starts at the larger of the counted and the fitted share, so that the rate
-    never rises with the logit and is not too hopeful at the join.
+    Soft faces are compared with soft ones, all others with all others: a conformal p-value for each category ("Mondrian",
+    Vovk, Gammerman & Shafer 2005, "Algorithmic Learning in a Random World"), (1 + real faces with a score at least as
+    high) / (1 + real faces). Above the tail's threshold the fitted law goes on from there: it starts at the larger of
+    the counted and the fitted share, so that the rate never rises with the logit and is not too hopeful at the join.
+
+    Args:
+        logit: of the face.
+        calibration: has the scores of real faces.
+        sharpness: of the face; infinity for one that is not soft.
 
     Raises:
         ModelError: the logit is not a finite number.
     """
     if not math.isfinite(logit):
         raise ModelError(f"expected the classifier to give a finite logit, got {logit!r}")
-    tail = calibration.tail
+    scores = calibration.of(sharpness)
+    tail = scores.tail
     if tail is None:
-        return _counted_rate(bisect_left(calibration.real_scores, logit), calibration)
-    above = bisect_right(calibration.real_scores, tail.threshold)
-    start = max(_counted_rate(above, calibration), _share_to_rate(tail.exceedance, calibration.real_count))
+        return _counted_rate(bisect_left(scores.real_scores, logit), scores)
+    above = bisect_right(scores.real_scores, tail.threshold)
+    start = max(_counted_rate(above, scores), _share_to_rate(tail.exceedance, scores.real_count))
     if logit > tail.threshold:
         return max(SMALLEST_RATE, start * tail.survival(logit))
-    return max(start, _counted_rate(bisect_left(calibration.real_scores, logit), calibration))
+    return max(start, _counted_rate(bisect_left(scores.real_scores, logit), scores))
 
 
 def corrected(rate: float, count: int) -> float:
@@ -162,34 +220,42 @@ def corrected(rate: float, count: int) -> float:
     return 1.0 if rate >= 1 else -math.expm1(count * math.log1p(-rate))
 
 
-def probability(logit: float, calibration: Calibration) -> float:
-    """Calibrated probability, 0 to 1, that a face with this logit is fake (Platt 1999; Guo et al. 2017)."""
-    return _sigmoid(_log_odds(logit, calibration))
+def probability(logit: float, calibration: Calibration, sharpness: float = math.inf) -> float:
+    """Calibrated probability, 0 to 1, that a face is fake (Platt 1999; Guo et al. 2017).
+
+    Args:
+        logit, calibration, sharpness: as for `false_alarm_rate`.
+    """
+    return _sigmoid(log_odds(logit, calibration, sharpness))
 
 
-def any_fake_probability(logits: Sequence[float], calibration: Calibration) -> float:
+def log_odds(logit: float, calibration: Calibration, sharpness: float = math.inf) -> float:
+    """The logarithm of the odds, p / (1 − p), of that probability."""
+    scale = calibration.of(sharpness)
+    return logit / scale.temperature + scale.bias
+
+
+def any_fake_probability(log_odds: Sequence[float]) -> float:
     """Posterior probability, 0 to 1, that one of at least one face is fake.
 
     Even odds beforehand, and the fake equally likely to be any one of the faces: the odds are the mean of
     the faces' odds. One face gives `probability`; a crowd does not raise it, as 1 − Π(1 − p) would.
+
+    Args:
+        log_odds: of each face.
     """
-    log_odds = [_log_odds(logit, calibration) for logit in logits]
     top = max(log_odds)
     # fsum is exact, so the order of the faces cannot change the last digit.
     return _sigmoid(top + math.log(math.fsum(math.exp(value - top) for value in log_odds) / len(log_odds)))
 
 
-def _counted_rate(below: int, calibration: Calibration) -> float:
-    share_below = calibration.real_probabilities[below - 1] if below else 0.0
-    return _share_to_rate(1 - share_below, calibration.real_count)
+def _counted_rate(below: int, scores: RealScores) -> float:
+    share_below = scores.real_probabilities[below - 1] if below else 0.0
+    return _share_to_rate(1 - share_below, scores.real_count)
 
 
 def _share_to_rate(share: float, count: int) -> float:
     return (1 + count * share) / (1 + count)
-
-
-def _log_odds(logit: float, calibration: Calibration) -> float:
-    return logit / calibration.temperature + calibration.bias
 
 
 def _sigmoid(value: float) -> float:
@@ -224,3 +290,18 @@ def _expect_fields(cls: type, values: object, name: str) -> dict[str, Any]:
             f"calibration: expected {name} to have the fields {', '.join(expected)}, got {repr(got)[:400]}"
         )
     return dict(values)
+
+
+def _lists(scores: RealScores) -> dict[str, list[float]]:
+    return {name: list(getattr(scores, name)) for name in ("real_scores", "real_probabilities")}
+
+
+def _scores_from(cls: type[RealScores], values: object, name: str) -> dict[str, Any]:
+    """The fields of some scores, each of the type that their class takes."""
+    found = _expect_fields(cls, values, name)
+    for item in ("real_scores", "real_probabilities"):
+        _expect(item, isinstance(found[item], (list, tuple)), "a list", found[item])
+        found[item] = tuple(found[item])
+    if found["tail"] is not None:
+        found["tail"] = GeneralisedPareto(**_expect_fields(GeneralisedPareto, found["tail"], "tail"))
+    return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,8 +13,6 @@ from facefake.calibration import (
     Calibration,
     any_fake_probability,
     corrected,
-    false_alarm_rate,
-    probability,
 )
 from facefake.results import Verdict, at_most, six_digits
 
@@ -46,6 +46,7 @@ class Sighting:
         detection_score: 0 to 1.
         logit: the network's raw score; None when the face was not judged.
         fake_probability: that of this face alone, 0 to 1; None when it was not judged.
+        false_alarm_rate: that of this face alone, above 0 and at most 1; None when it was not judged.
         reason: why it was not judged; None when it was.
         crop: uint8 (n, n, 3) RGB, the face and what is around it, for a contact sheet; no part of the record.
     """
@@ -55,6 +56,7 @@ class Sighting:
     detection_score: float
     logit: float | None
     fake_probability: float | None
+    false_alarm_rate: float | None
     reason: str | None
     crop: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
 
@@ -66,6 +68,7 @@ class Sighting:
             "detection_score": six_digits(self.detection_score),
             "logit": six_digits(self.logit),
             "fake_probability": six_digits(self.fake_probability),
+            "false_alarm_rate": six_digits(self.false_alarm_rate),
             "reason": self.reason,
         }
 
@@ -143,13 +146,13 @@ def judge_persons(
 
     The frames of one person are anything but independent: what makes one face look fake, such as the camera's
     filter, makes the next one. So nothing is multiplied. A person's score is the logit that more than half of the
-    person's m judged faces reach, the k-th largest of them. Whatever the dependence, and if each face of a real
-    person is as likely to reach a logit as a real face in a still picture, a real person's score reaches it with at
-    most m / k times, that is less than twice, that probability (Rüger 1978, "Das maximale Signifikanzniveau des
-    Tests «Lehne H₀ ab, wenn k unter n gegebenen Tests zur Ablehnung führen»", Metrika 25; Vovk & Wang 2020, "Combining
-    p-values via averaging", Biometrika 107). This bound is the person's false-alarm rate. The clip's is corrected for
-    the number of judged people, as a picture's is for its faces, and verdicts follow from it as they do there.
-    A clip of one frame is judged like a picture of the same faces.
+    person's m judged faces reach, the k-th largest of them, and as many faces are at or below some false-alarm rate.
+    Whatever the dependence, and if each face of a real person is as likely to be there as a real face in a still
+    picture, a real person gets there with at most m / k times, that is less than twice, that rate (Rüger 1978, "Das
+    maximale Signifikanzniveau des Tests «Lehne H₀ ab, wenn k unter n gegebenen Tests zur Ablehnung führen»",
+    Metrika 25; Vovk & Wang 2020, "Combining p-values via averaging", Biometrika 107). This bound is the person's
+    false-alarm rate. The clip's is corrected for the number of judged people, as a picture's is for its faces, and
+    verdicts follow from it as they do there. A clip of one frame is judged like a picture of the same faces.
 
     Spans are found in the same way from `WINDOW` judged faces in a row, corrected for how many such windows the clip
     has as well. In people who are called fake, whose spans only tell when, the correction is for the people alone.
@@ -162,25 +165,25 @@ def judge_persons(
         calibration: of the model, for still pictures.
     """
     least = min(FEWEST_JUDGED, frames)
-    judged = [[s.logit for s in track if s.logit is not None] for track in tracks]
-    count = sum(len(logits) >= least for logits in judged)
-    windows = sum(max(1, len(logits) - WINDOW + 1) for logits in judged if len(logits) >= least)
+    judged = [sum(sighting.logit is not None for sighting in track) for track in tracks]
+    count = sum(faces >= least for faces in judged)
+    windows = sum(max(1, faces - WINDOW + 1) for faces in judged if faces >= least)
     persons = tuple(
-        _judge_person(index, track, logits, count, windows, calibration)
-        if len(logits) >= least
+        _judge_person(index, track, count, windows, calibration)
+        if faces >= least
         else PersonResult(
-            index, "not_applicable", None, None, _why_not(track, len(logits), least), None, (), tuple(track)
+            index, "not_applicable", None, None, _why_not(track, faces, least), None, (), tuple(track)
         )
-        for index, (track, logits) in enumerate(zip(tracks, judged, strict=True))
+        for index, (track, faces) in enumerate(zip(tracks, judged, strict=True))
     )
-    scores = [person.logit for person in persons if person.logit is not None]
-    if not scores:
+    chances = [person.fake_probability for person in persons if person.fake_probability is not None]
+    if not chances:
         reason = f"none of {len(persons)} people can be judged" if persons else "no face found"
         return ClipJudgement(
             "not_applicable", None, None, persons[0].reason if len(persons) == 1 else reason, persons
         )
     rate = corrected(min(p.false_alarm_rate for p in persons if p.false_alarm_rate is not None), count)
-    chance = any_fake_probability(scores, calibration)
+    chance = any_fake_probability([math.log(p) - math.log1p(-p) for p in map(_bounded, chances)])
     verdict, why = verdict_on(rate, chance, _alike(count), calibration, at_most)
     in_part = [person for person in persons if person.spans]
     if verdict == "real" and in_part:
@@ -189,15 +192,9 @@ def judge_persons(
 
 
 def _judge_person(
-    index: int,
-    track: Sequence[Sighting],
-    logits: Sequence[float],
-    count: int,
-    windows: int,
-    calibration: Calibration,
+    index: int, track: Sequence[Sighting], count: int, windows: int, calibration: Calibration
 ) -> PersonResult:
-    score, rate = majority(logits, calibration)
-    chance = probability(score, calibration)
+    score, chance, rate = majority(track)
     verdict, reason = verdict_on(corrected(rate, count), chance, _alike(count), calibration, at_most)
     spans = _spans(track, count if verdict == "fake" else windows, calibration)
     if spans and verdict == "real":
@@ -205,24 +202,29 @@ def _judge_person(
     return PersonResult(index, verdict, chance, rate, reason, score, spans, tuple(track))
 
 
-def majority(logits: Sequence[float], calibration: Calibration) -> tuple[float, float]:
-    """The largest logit that more than half of at least one face reach, and the false-alarm rate of that."""
+def majority(sightings: Sequence[Sighting]) -> tuple[float, float, float]:
+    """What more than half of the judged faces, one at least, have: a logit and a probability that they reach, and the
+    bound on the false-alarm rate that follows from theirs."""
+    logits = sorted((s.logit for s in sightings if s.logit is not None), reverse=True)
+    chances = sorted((s.fake_probability for s in sightings if s.fake_probability is not None), reverse=True)
+    rates = sorted(s.false_alarm_rate for s in sightings if s.false_alarm_rate is not None)
     least = len(logits) // 2 + 1
-    score = sorted(logits, reverse=True)[least - 1]
-    return score, min(1.0, false_alarm_rate(score, calibration) * len(logits) / least)
+    return logits[least - 1], chances[least - 1], min(1.0, rates[least - 1] * len(rates) / least)
+
+
+def _bounded(chance: float) -> float:
+    """A probability whose odds are finite."""
+    return min(max(chance, sys.float_info.min), 1 - sys.float_info.epsilon)
 
 
 def _spans(track: Sequence[Sighting], chances: int, calibration: Calibration) -> tuple[Span, ...]:
-    judged = [(sighting.time, sighting.logit) for sighting in track if sighting.logit is not None]
+    judged = [sighting for sighting in track if sighting.logit is not None]
     spans: list[Span] = []
     for first in range(len(judged) - WINDOW + 1):
         window = judged[first : first + WINDOW]
-        if (
-            corrected(majority([logit for _, logit in window], calibration)[1], chances)
-            > calibration.alarm_rate
-        ):
+        if corrected(majority(window)[2], chances) > calibration.alarm_rate:
             continue
-        start, end = window[0][0], window[-1][0]
+        start, end = window[0].time, window[-1].time
         if spans and start <= spans[-1].end:
             spans[-1] = Span(spans[-1].start, end)
         else:

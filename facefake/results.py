@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from facefake.provenance import Provenance
     from facefake.settings import Settings
 
-SCHEMA_VERSION = "1.2"
+SCHEMA_VERSION = "1.3"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPE = re.compile(r"\\ud[89a-f][0-9a-f]{2}")
 Verdict = Literal["real", "fake", "uncertain", "not_applicable"]
@@ -63,8 +63,9 @@ class FaceResult:
         detection_score: the detector's confidence that this is a face, 0 to 1.
         verdict: "not_applicable" when the face cannot be judged.
         fake_probability: calibrated probability, 0 to 1, that the face is fake; None when it was not judged.
-        false_alarm_rate: share of real faces, above 0 and at most 1, that look at least as fake as this one;
-            of this face alone, not corrected for the company it is in; None when it was not judged.
+        false_alarm_rate: share of real faces, above 0 and at most 1, that look at least as fake as this one; where it
+            is out of focus, of real faces that are, too. Of this face alone, not corrected for the company it is in;
+            None when it was not judged.
         reason: why the face is uncertain or was not judged, in plain English; None otherwise. For a face that
             was not judged it is a short name of the fault, a colon and the numbers.
         logit: the network's raw score, positive for fake; None when the face was not judged.

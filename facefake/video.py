@@ -160,6 +160,7 @@ def analyze_video(
                         detection_score=face.detection_score,
                         logit=face.logit,
                         fake_probability=face.fake_probability,
+                        false_alarm_rate=face.false_alarm_rate,
                         reason=None if face.logit is not None else face.reason,
                         crop=_crop(frame.pixels, face.box) if crops < _MOST_CROPS else None,
                     )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -29,6 +30,7 @@ from facefake.aggregator import (
     verdict_of,
     verdict_on,
 )
+from facefake.calibration import SoftFaces
 from facefake.detection import Face
 from facefake.errors import ModelError
 from facefake.results import OUTLIER, ImageResult, schema
@@ -46,7 +48,16 @@ CALIBRATION = Calibration(
     uncertain_rate=0.1,
     min_face=24.0,
     min_sharpness=0.02,
-)
+    soft=SoftFaces(
+        below=0.2,
+        temperature=2.0,
+        bias=-1.0,
+        real_scores=tuple(score + 1 for score in SCORES),
+        real_probabilities=tuple((position + 1) / len(SCORES) for position in range(len(SCORES))),
+        real_count=2000,
+        tail=GeneralisedPareto(threshold=4.5, scale=0.4, shape=0.05, exceedance=0.06),
+    ),
+)  # soft real faces look faker
 LOGITS = st.floats(-8, 15)
 
 
@@ -62,7 +73,7 @@ def evidence(
 
 @st.composite
 def any_evidence(draw: st.DrawFn) -> Evidence:
-    sharp, outside = draw(st.sampled_from([0.001, 0.5])), draw(st.sampled_from([0.0, 0.9]))
+    sharp, outside = draw(st.sampled_from([0.001, 0.1, 0.5])), draw(st.sampled_from([0.0, 0.9]))
     return evidence(draw(LOGITS), side=draw(st.sampled_from([9.0, 100.0])), sharp=sharp, outside=outside)
 
 
@@ -210,6 +221,30 @@ def test_what_convicts_a_lone_face_does_not_convict_one_in_a_crowd() -> None:
     among_five = judge([evidence(logit), *[evidence(-3.0)] * 4], CALIBRATION)
     assert among_five.verdict == among_five.faces[0].verdict == "uncertain"
     assert judge([evidence(logit), *[evidence(-3.0)] * 59], CALIBRATION).verdict == "real"
+
+
+def test_a_soft_face_must_look_faker_than_a_sharp_one() -> None:
+    logit = next(x / 100 for x in range(2000) if false_alarm_rate(x / 100, CALIBRATION) <= 0.009)
+    sharp, soft = (judge([evidence(logit, sharp=sharp)], CALIBRATION) for sharp in (0.2, 0.199))
+    for judgement, verdict in ((sharp, "fake"), (soft, "uncertain")):
+        assert judgement.verdict == judgement.faces[0].verdict == verdict
+        assert judgement.fake_probability == judgement.faces[0].fake_probability
+    assert sharp.fake_probability == pytest.approx(probability(logit, CALIBRATION))
+    assert soft.fake_probability == pytest.approx(1 / (1 + math.exp(1 - logit / 2)))
+    assert soft.reason is not None
+    assert "of real faces out of focus look at least as fake" in soft.reason
+    assert judge([evidence(logit + 1, sharp=0.199)], CALIBRATION).verdict == "fake"
+
+
+def test_the_rarer_face_decides_where_a_soft_one_has_the_higher_logit() -> None:
+    logit = next(x / 100 for x in range(2000) if false_alarm_rate(x / 100, CALIBRATION) <= 0.004)
+    judgement = judge([evidence(logit), evidence(logit + 0.1, sharp=0.1)], CALIBRATION)
+    assert [face.verdict for face in judgement.faces] == ["fake", "uncertain"]
+    assert judgement.verdict == "fake"
+    assert judgement.false_alarm_rate == corrected(false_alarm_rate(logit, CALIBRATION), 2)
+    both = judge([evidence(logit, sharp=0.1)] * 2, CALIBRATION)
+    assert both.reason is not None
+    assert "pictures with 2 real faces out of focus hold one" in both.reason
 
 
 def test_a_crowd_does_not_inflate_the_probability() -> None:

@@ -18,7 +18,7 @@ from facefake.aggregator import (
     false_alarm_rate,
     probability,
 )
-from facefake.calibration import any_fake_probability
+from facefake.calibration import RealScores, SoftFaces, any_fake_probability, log_odds
 from facefake.errors import ModelError
 
 LOGITS = st.floats(-30, 30)
@@ -36,19 +36,33 @@ def tails(draw: st.DrawFn) -> GeneralisedPareto:
 
 @st.composite
 def calibrations(draw: st.DrawFn) -> Calibration:
-    scores = sorted(draw(st.lists(st.floats(-10, 10), min_size=1, max_size=40)))
-    shares = sorted(draw(st.lists(st.floats(0, 1), min_size=len(scores), max_size=len(scores))))
+    soft = SoftFaces(
+        **draw(real_scores()).arguments(),
+        below=draw(st.floats(0, 1)),
+        temperature=draw(st.floats(0.1, 10)),
+        bias=0.5,
+    )
     return Calibration(
         temperature=draw(st.floats(0.1, 10)),
         bias=draw(st.floats(-5, 5)),
-        real_scores=tuple(scores),
-        real_probabilities=tuple(shares),
-        real_count=draw(st.integers(1, 100_000)),
-        tail=draw(st.none() | tails()),
+        **draw(real_scores()).arguments(),
         alarm_rate=0.01,
         uncertain_rate=0.1,
         min_face=24.0,
         min_sharpness=0.02,
+        soft=draw(st.sampled_from([None, soft])),
+    )
+
+
+@st.composite
+def real_scores(draw: st.DrawFn) -> RealScores:
+    scores = sorted(draw(st.lists(st.floats(-10, 10), min_size=1, max_size=40)))
+    shares = sorted(draw(st.lists(st.floats(0, 1), min_size=len(scores), max_size=len(scores))))
+    return RealScores(
+        real_scores=tuple(scores),
+        real_probabilities=tuple(shares),
+        real_count=draw(st.integers(1, 100_000)),
+        tail=draw(st.none() | tails()),
     )
 
 
@@ -56,13 +70,52 @@ def measured(scores: list[float], tail: GeneralisedPareto | None = None) -> Cali
     """A calibration that holds every score of the real faces, without compression."""
     ordered = sorted(scores)
     shares = tuple((position + 1) / len(ordered) for position in range(len(ordered)))
-    return Calibration(1.0, 0.0, tuple(ordered), shares, len(ordered), tail, 0.01, 0.1, 24.0, 0.02)
+    return Calibration(
+        temperature=1.0,
+        bias=0.0,
+        real_scores=tuple(ordered),
+        real_probabilities=shares,
+        real_count=len(ordered),
+        tail=tail,
+        alarm_rate=0.01,
+        uncertain_rate=0.1,
+        min_face=24.0,
+        min_sharpness=0.02,
+    )
+
+
+SOFT = {
+    "real_scores": [0.0, 1.0],
+    "real_probabilities": [0.5, 1.0],
+    "real_count": 2,
+    "tail": None,
+    "temperature": 2.0,
+    "bias": 0.5,
+    "below": 0.05,
+}
 
 
 @given(calibrations(), LOGITS, LOGITS)
 def test_a_higher_logit_never_has_a_higher_rate(calibration: Calibration, a: float, b: float) -> None:
     low, high = sorted((a, b))
     assert false_alarm_rate(low, calibration) >= false_alarm_rate(high, calibration)
+
+
+@given(calibrations(), real_scores(), st.floats(0, 1), LOGITS)
+def test_a_soft_face_is_compared_with_soft_ones(
+    calibration: Calibration, others: RealScores, below: float, logit: float
+) -> None:
+    soft_faces = SoftFaces(**others.arguments(), below=below, temperature=3.0, bias=-0.25)
+    told_apart = replace(calibration, soft=soft_faces)
+    sharp = false_alarm_rate(logit, calibration)
+    assert false_alarm_rate(logit, told_apart) == false_alarm_rate(logit, told_apart, below) == sharp
+    assert false_alarm_rate(logit, replace(calibration, soft=None), 0.0) == sharp
+    if below > 0:
+        soft = false_alarm_rate(logit, told_apart, math.nextafter(below, 0))
+        assert soft == false_alarm_rate(logit, replace(calibration, **others.arguments()))
+        chance = probability(logit, told_apart, math.nextafter(below, 0))
+        assert chance == pytest.approx(1 / (1 + math.exp(0.25 - logit / 3)))
+    assert probability(logit, told_apart) == probability(logit, calibration)
 
 
 @given(calibrations(), tails(), st.floats(0, 1e-3))
@@ -171,7 +224,7 @@ def test_more_faces_never_make_a_rate_smaller(rate: float, a: int, b: int) -> No
 def test_probability_is_the_calibrated_sigmoid(calibration: Calibration, logit: float) -> None:
     expected = 1 / (1 + math.exp(-(logit / calibration.temperature + calibration.bias)))
     assert probability(logit, calibration) == pytest.approx(expected)
-    assert any_fake_probability([logit], calibration) == pytest.approx(expected)
+    assert any_fake_probability([log_odds(logit, calibration)]) == pytest.approx(expected)
 
 
 @given(calibrations(), st.lists(st.floats(-5, 5), min_size=1, max_size=60))
@@ -182,13 +235,13 @@ def test_the_chance_of_any_fake_is_that_of_the_mean_odds(
         p / (1 - p) for p in (probability(logit, replace(calibration, temperature=1.0)) for logit in logits)
     ]
     mean = sum(odds) / len(odds)
-    got = any_fake_probability(logits, replace(calibration, temperature=1.0))
+    got = any_fake_probability([log_odds(logit, replace(calibration, temperature=1.0)) for logit in logits])
     assert got == pytest.approx(mean / (1 + mean), rel=1e-6)
 
 
 def test_extreme_logits_overflow_nothing() -> None:
     calibration = measured([0.0])
-    assert any_fake_probability([1e6, -1e6], calibration) == 1.0
+    assert any_fake_probability([1e6, -1e6]) == 1.0
     assert probability(-1e6, calibration) == 0.0
 
 
@@ -235,6 +288,14 @@ def test_to_dict_and_back_through_json(calibration: Calibration) -> None:
         ({"min_face": -1}, "min_face"),
         ({"min_sharpness": None}, "min_sharpness"),
         ({"surprise": 1}, "surprise"),
+        ({"soft": 3}, "soft"),
+        ({"soft": {**SOFT, "surprise": 1}}, "surprise"),
+        ({"soft": {**SOFT, "below": -0.1}}, "soft.below"),
+        ({"soft": {**SOFT, "below": None}}, "soft.below"),
+        ({"soft": {**SOFT, "temperature": 0.0}}, "soft.temperature"),
+        ({"soft": {**SOFT, "bias": math.nan}}, "soft.bias"),
+        ({"soft": {**SOFT, "real_scores": [1.0, 0.0]}}, "ascending"),
+        ({"soft": {**SOFT, "tail": {}}}, "tail"),
     ],
 )
 def test_a_damaged_calibration_is_a_model_error_that_names_the_field(
@@ -242,8 +303,15 @@ def test_a_damaged_calibration_is_a_model_error_that_names_the_field(
 ) -> None:
     values = measured([0.0, 1.0]).to_dict()
     assert Calibration.from_dict(values) == measured([0.0, 1.0])
+    assert Calibration.from_dict({**values, "soft": SOFT}).soft is not None
     with pytest.raises(ModelError, match=message):
         Calibration.from_dict({**values, **change})
+
+
+def test_a_calibration_from_before_soft_faces_were_told_apart_is_read() -> None:
+    values = measured([0.0, 1.0]).to_dict()
+    del values["soft"]
+    assert Calibration.from_dict(values) == measured([0.0, 1.0])
 
 
 def test_a_missing_field_is_a_model_error() -> None:

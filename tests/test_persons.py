@@ -15,6 +15,7 @@ from facefake.calibration import (
     any_fake_probability,
     corrected,
     false_alarm_rate,
+    log_odds,
     probability,
 )
 from facefake.persons import (
@@ -54,6 +55,7 @@ def track(*logits: float | None, start: float = 0.0) -> list[Sighting]:
             detection_score=0.9,
             logit=logit,
             fake_probability=None if logit is None else probability(logit, CALIBRATION),
+            false_alarm_rate=None if logit is None else false_alarm_rate(logit, CALIBRATION),
             reason="too blurred: 0.1" if logit is None else None,
         )
         for number, logit in enumerate(logits)
@@ -66,7 +68,8 @@ def judged(*tracks: list[Sighting], frames: int = 20) -> ClipJudgement:
 
 @given(LOGITS)
 def test_the_score_is_what_more_than_half_of_the_faces_reach(logits: list[float]) -> None:
-    score, rate = majority(logits, CALIBRATION)
+    score, chance, rate = majority(track(*logits))
+    assert chance == probability(score, CALIBRATION)
     assert score in logits
     assert sum(logit >= score for logit in logits) > len(logits) / 2
     assert sum(logit > score for logit in logits) <= len(logits) / 2
@@ -90,10 +93,21 @@ def test_real_people_raise_no_more_alarms_than_promised(faces: int, dependence: 
             logits[person, rng.permutation(faces)[:least]] = rng.uniform(4.5, 5, least)
     noise = 3 * math.sqrt(alarm * (1 - alarm) / people)
     assert (logits >= 4.5).mean() == pytest.approx(alarm, abs=3 * noise)  # each face is like a real one
-    found = [majority(row.tolist(), CALIBRATION) for row in logits]
-    assert np.mean([rate <= alarm for _, rate in found]) <= alarm + noise
+    found = [majority(track(*row)) for row in logits.tolist()]
+    assert np.mean([rate <= alarm for _, _, rate in found]) <= alarm + noise
     if dependence == "adverse" and faces > 2:  # the factor is needed, or this test would prove nothing
-        assert np.mean([false_alarm_rate(score, CALIBRATION) <= alarm for score, _ in found]) > alarm + noise
+        assert (
+            np.mean([false_alarm_rate(score, CALIBRATION) <= alarm for score, _, _ in found]) > alarm + noise
+        )
+
+
+def test_a_person_is_as_rare_and_as_probably_fake_as_more_than_half_of_the_faces_are() -> None:
+    """Soft faces have other rates and probabilities at the same logit."""
+    faces = [
+        replace(sighting, false_alarm_rate=rate, fake_probability=1 - 2 * rate)
+        for sighting, rate in zip(track(4, 4, 4, 4, 4), (0.3, 0.01, 0.02, 0.5, 0.04), strict=True)
+    ]
+    assert majority(faces) == (4, pytest.approx(0.92), pytest.approx(0.04 * 5 / 3))
 
 
 def test_one_odd_frame_changes_no_verdict() -> None:
@@ -137,7 +151,8 @@ def test_a_clip_of_one_frame_is_judged_like_a_picture(logits: list[float]) -> No
     face = Face((10.0, 10.0, 50.0, 50.0), ((0.0, 0.0),) * 6, 0.9)
     picture = judge([Evidence(face, 1.0, 0.0, logit) for logit in logits], CALIBRATION)
     clip = judged(*(track(logit) for logit in logits), frames=1)
-    assert (clip.verdict, clip.fake_probability) == (picture.verdict, picture.fake_probability)
+    assert clip.verdict == picture.verdict
+    assert clip.fake_probability == pytest.approx(picture.fake_probability)
     assert clip.false_alarm_rate == pytest.approx(picture.false_alarm_rate)
     assert [person.verdict for person in clip.persons] == [face.verdict for face in picture.faces]
 
@@ -154,7 +169,13 @@ def test_one_doubtful_person_among_many_makes_no_clip_uncertain() -> None:
 def test_the_clips_probability_is_that_one_of_the_people_is_fake() -> None:
     scores = [2.0, -2.0]
     found = judged(*(track(*[score] * 5) for score in scores))
-    assert found.fake_probability == any_fake_probability(scores, CALIBRATION)
+    odds = [log_odds(score, CALIBRATION) for score in scores]
+    assert found.fake_probability == pytest.approx(any_fake_probability(odds))
+
+
+def test_people_of_whom_the_model_is_as_good_as_certain_overflow_nothing() -> None:
+    assert judged(track(*[900.0] * 5), track(*[-900.0] * 5)).fake_probability == pytest.approx(1)
+    assert judged(track(*[-900.0] * 5)).fake_probability == pytest.approx(0, abs=1e-300)
 
 
 def test_who_is_seen_briefly_or_badly_is_not_judged() -> None:

@@ -5,22 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from facefake.aggregator import sharpness
-from facefake.calibration import Calibration
+from facefake.calibration import Calibration, SoftFaces
 from facefake.errors import DatasetError
-from facefake.training.crops import STORE_MARGIN, CropStore
 from facefake.training.metrics import area_under_curve
 from facefake.training.real_scores import TAIL_FROM, effective_count, fit_real_scores, source_weights
-from facefake.training.scoring import Scorer, largest_of_each, score
+from facefake.training.scoring import Scorer, largest_of_each, score, sharpness_of
 from facefake.training.views import TIERS, blurred, small, view, wear
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from facefake.training.crops import CropStore
     from facefake.training.scoring import Wear
 
 ALARM_RATE = 0.01
@@ -30,17 +29,22 @@ LEAST_AUC = 0.75  # below this a face is better not judged
 _SIDE_STEP = 4  # pixels: the AUC does not tell sizes apart more finely
 
 BLURS = (0.0, 1.0, 1.5, 2.0, 3.0, 4.0)  # σ in pixels of the stored crop
+SOFT_FROM = 2.0  # of these: at weaker ones real faces score as they do when sharp
 PROBED_A_SOURCE = 60
 _LEAST_FACES = 20
 _LEAST_SLOPE = 1e-3  # of probability's log-odds against logits: a temperature is above 0
 
 
 class _Limits(NamedTuple):
-    """Where judging ends: the side of a face's box in pixels, the sharpness, and the blur, σ in pixels, behind that."""
+    """Where judging ends: the side of a face's box in pixels, the sharpness, and the blur, σ in pixels, behind that.
+
+    And `soft`, the sharpness below which a face is soft.
+    """
 
     face_side: int
     sharpness: float
     blur: float
+    soft: float
 
 
 def calibrate(
@@ -49,8 +53,9 @@ def calibrate(
     """Measure a network on faces that it was not trained on.
 
     Every face counts as it is and as the web and a harder path leave it. The false-alarm rates hold on each of these
-    alone, and on faces as small and as blurred as are just judged; see `fit_real_scores`. At blurs between, they may be
-    higher: an evaluation measures it.
+    alone, and on faces as small as are just judged; see `fit_real_scores`. Soft faces have rates of their own, which hold
+    on each blur from `SOFT_FROM` to the strongest that is judged. A network that fails at `SOFT_FROM` has no soft faces:
+    its rates hold on the strongest blur that is judged.
 
     Args:
         scorer: the network.
@@ -67,23 +72,37 @@ def calibrate(
     )
     labels = np.array([store.crops[n].example.label == "fake" for n in numbers])
     sources = _sources(store, numbers)
-    temperature, bias = _fit_probability(logits, labels, sources)
     limits = _limits(scorer, store, largest_of_each(store, numbers, PROBED_A_SOURCE), side, margin)
     reals = [number for number, fake in zip(numbers, labels, strict=True) if not fake]
-    faint = [
-        score(scorer, store, reals, side, margin, worn)
-        for worn in (partial(small, face_side=limits.face_side), partial(blurred, sigma=limits.blur))
-    ]
-    real = fit_real_scores(np.stack([*logits[:, ~labels], *faint]), sources[~labels])
+    worn: list[Wear] = [partial(small, face_side=limits.face_side)]
+    soft = None
+    if limits.blur < SOFT_FROM:
+        worn.append(partial(blurred, sigma=limits.blur))
+    else:
+        blurs = [sigma for sigma in BLURS if SOFT_FROM <= sigma <= limits.blur]
+        views = [score(scorer, store, numbers, side, margin, partial(blurred, sigma=each)) for each in blurs]
+        soft = SoftFaces(below=limits.soft, **_fitted(np.stack(views), labels, sources))
+    faint = [score(scorer, store, reals, side, margin, wear) for wear in worn]
     return Calibration(
-        temperature=temperature,
-        bias=bias,
-        **real._asdict(),
+        **_fitted(logits, labels, sources, faint),
         alarm_rate=ALARM_RATE,
         uncertain_rate=UNCERTAIN_RATE,
         min_face=float(limits.face_side),
         min_sharpness=limits.sharpness,
+        soft=soft,
     )
+
+
+def _fitted(
+    logits: NDArray[np.float32],
+    labels: NDArray[np.bool_],
+    sources: NDArray[np.str_],
+    faint: Sequence[NDArray[np.float32]] = (),
+) -> dict[str, Any]:
+    """Temperature, bias and the real faces' scores, from logits in some views, (views, n), and of the real in more."""
+    temperature, bias = _fit_probability(logits, labels, sources)
+    real = fit_real_scores(np.stack([*logits[:, ~labels], *faint]), sources[~labels])
+    return {"temperature": temperature, "bias": bias, **real.arguments()}
 
 
 def _sources(store: CropStore, numbers: Sequence[int]) -> NDArray[np.str_]:
@@ -194,17 +213,17 @@ def _limits(scorer: Scorer, store: CropStore, numbers: Sequence[int], side: int,
     unfit = next((place for place, sigma in enumerate(BLURS) if by_blur[sigma] < LEAST_AUC), len(BLURS))
     strongest = BLURS[min(unfit, len(BLURS) - 1)]
     real = [n for n in numbers if store.crops[n].example.label == "real"]
-    measured = [
-        sharpness(
-            view(blurred(store.pixels(n), strongest), side, margin),
-            round(store.crops[n].side * margin / STORE_MARGIN),
-        )
-        for n in real
-    ]
+
+    def sharpness(sigma: float, quantile: float) -> float:
+        worn = [blurred(store.pixels(n), sigma) for n in real]
+        measured = [sharpness_of(view(pixels, side, margin), pixels, margin) for pixels in worn]
+        return float(np.quantile(measured, quantile))
+
     return _Limits(
         face_side=_smallest(by_side),
-        sharpness=float(np.quantile(measured, 0.5 if unfit < len(BLURS) else 0.05)),
+        sharpness=sharpness(strongest, 0.5 if unfit < len(BLURS) else 0.05),
         blur=BLURS[max(0, unfit - 1)],
+        soft=sharpness(SOFT_FROM, 0.95),
     )
 
 

@@ -21,7 +21,7 @@ from facefake.training.dataset import read_dataset
 from facefake.training.figures import BlurRow, Evaluation, KindRow, SizeRow, SourceRow, TierRow
 from facefake.training.metrics import area_under_curve, calibration_error, detection_rate
 from facefake.training.real_scores import left_out_alarms
-from facefake.training.scoring import first_of_each, halves, largest_of_each, score, unseen
+from facefake.training.scoring import first_of_each, halves, largest_of_each, measure, unseen
 from facefake.training.stability import VIEWS, stability
 from facefake.training.views import TIERS, Tier, blurred, small, wear
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from facefake.bundle import Bundle
-    from facefake.training.scoring import Scorer, Wear
+    from facefake.training.scoring import Measured, Scorer, Wear
 
 Split = Literal["all", "train", "val", "unseen"]
 SPLITS = get_args(Split)
@@ -164,9 +164,9 @@ def evaluate_crops(
         progress("views scored", next(done), _VIEWS)
 
     def judged(numbers: Sequence[int], worn: Wear) -> Judged:
-        logits = score(scorer, store, numbers, bundle.side, bundle.margin, worn)
+        measured = measure(scorer, store, numbers, bundle.side, bundle.margin, worn)
         viewed()
-        return _judge(bundle, store, numbers, logits)
+        return _judge(bundle, store, numbers, measured)
 
     tiers = {tier: judged(numbers, partial(wear, tier=tier)) for tier in TIERS}
     large = largest_of_each(store, numbers, PROBED_A_SOURCE)
@@ -196,17 +196,18 @@ def evaluate_crops(
     return Scored(evaluation, bundle, store, numbers, tiers)
 
 
-def _judge(bundle: Bundle, store: CropStore, numbers: Sequence[int], logits: NDArray[np.float32]) -> Judged:
+def _judge(bundle: Bundle, store: CropStore, numbers: Sequence[int], measured: Measured) -> Judged:
     calibration = bundle.calibration
     examples = [store.crops[n].example for n in numbers]
-    rates = [false_alarm_rate(float(logit), calibration) for logit in logits]
-    stated = [probability(float(logit), calibration) for logit in logits]
+    pairs = list(zip(measured.logits.tolist(), measured.sharpness.tolist(), strict=True))
+    rates = [false_alarm_rate(logit, calibration, sharp) for logit, sharp in pairs]
+    stated = [probability(logit, calibration, sharp) for logit, sharp in pairs]
     verdicts = np.array([verdict_of(*pair, calibration) for pair in zip(rates, stated, strict=True)])
     return Judged(
         fake=np.array([example.label == "fake" for example in examples]),
         kind=np.array([example.kind for example in examples]),
         source=np.array([example.source for example in examples]),
-        logits=logits,
+        logits=measured.logits,
         stated=np.array(stated),
         called_fake=verdicts == "fake",
         called_uncertain=verdicts == "uncertain",

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from facefake.calibration import Calibration, GeneralisedPareto, false_alarm_rate
+from facefake.calibration import Calibration, GeneralisedPareto, RealScores, false_alarm_rate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,15 +30,6 @@ _QUANTILES = 400
 # misses fakes for nothing: by leaving sources out, either holds the rate.
 _TAIL_SHARE = 0.03
 _TAIL_FACES = 20  # what a mean excess needs at least
-
-
-class RealScores(NamedTuple):
-    """The part of a `Calibration` that real faces alone decide; its fields are those of the same name."""
-
-    real_scores: tuple[float, ...]
-    real_probabilities: tuple[float, ...]
-    real_count: int
-    tail: GeneralisedPareto | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +81,12 @@ def fit_real_scores(logits: NDArray[np.float32], sources: NDArray[np.str_]) -> R
     # Less a trifle: k / count * count is at times a little more than k, which would skip its rank.
     kept = np.unique(np.ceil(shares * count - 1e-6).astype(int).clip(1, count))
     return RealScores(
-        tuple(float(real[rank - 1]) for rank in kept),
-        tuple(float(np.searchsorted(real, real[rank - 1], "right") / count) for rank in kept),
-        count,
-        fit_tail(real),
+        real_scores=tuple(float(real[rank - 1]) for rank in kept),
+        real_probabilities=tuple(
+            float(np.searchsorted(real, real[rank - 1], "right") / count) for rank in kept
+        ),
+        real_count=count,
+        tail=fit_tail(real),
     )
 
 
@@ -129,7 +122,7 @@ def left_out_alarms(
     """How often real faces of a source raise an alarm that the calibration has not seen, for each view.
 
     Every source in turn is judged by what `fit_real_scores` makes of all the others, at the calibration's
-    alarm_rate.
+    alarm_rate; soft faces are not told from others.
 
     Args:
         calibration: gives the alarm_rate.
@@ -146,13 +139,15 @@ def left_out_alarms(
     alarms = np.zeros(logits.shape, bool)
     for name in names:
         own = sources == name
-        others = replace(calibration, **fit_real_scores(logits[:, ~own], sources[~own])._asdict())
+        others = replace(
+            calibration, **fit_real_scores(logits[:, ~own], sources[~own]).arguments(), soft=None
+        )
         alarms[:, own] = logits[:, own] >= threshold(others, calibration.alarm_rate)
     return [_left_out(view, sources, large) for view in alarms]
 
 
 def threshold(calibration: Calibration, rate: float) -> float:
-    """The lowest logit, to a thousandth, whose false-alarm rate is at most `rate`."""
+    """The lowest logit, to a thousandth, with which a face that is not soft has a false-alarm rate of at most `rate`."""
     low, high = calibration.real_scores[0] - 1.0, calibration.real_scores[-1] + 1.0
     while false_alarm_rate(high, calibration) > rate:
         if high > 1e6:  # no logit is rare enough where few faces were measured

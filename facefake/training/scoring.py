@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from facefake.training.crops import CropStore
+from facefake.aggregator import sharpness
+from facefake.training.crops import STORE_MARGIN, CropStore
 from facefake.training.views import view
 
 if TYPE_CHECKING:
@@ -35,15 +36,27 @@ class Scorer(Protocol):
         """See `Classifier.predict`."""
 
 
-def score(
+class Measured(NamedTuple):
+    """What decides the verdicts on some faces.
+
+    Attributes:
+        logits: float32 (n,).
+        sharpness: as a scan would measure it, float64 (n,).
+    """
+
+    logits: NDArray[np.float32]
+    sharpness: NDArray[np.float64]
+
+
+def measure(
     scorer: Scorer,
     store: CropStore,
     numbers: Sequence[int],
     side: int,
     margin: float,
     wear: Wear,
-) -> NDArray[np.float32]:
-    """Logits of some crops, each shown after `wear`, float32 (n,).
+) -> Measured:
+    """Logits and sharpness of some crops, each shown after `wear`.
 
     Args:
         scorer: a classifier.
@@ -53,13 +66,35 @@ def score(
         wear: what the crop goes through first.
     """
 
-    def batch(start: int) -> NDArray[np.float32]:
-        chosen = numbers[start : start + BATCH]
-        return scorer.predict(np.stack([view(wear(store.pixels(n)), side, margin) for n in chosen])).logits
+    def batch(start: int) -> Measured:
+        worn = [wear(store.pixels(n)) for n in numbers[start : start + BATCH]]
+        crops = np.stack([view(pixels, side, margin) for pixels in worn])
+        sharp = [sharpness_of(*pair, margin) for pair in zip(crops, worn, strict=True)]
+        return Measured(scorer.predict(crops).logits, np.array(sharp))
 
     with ThreadPoolExecutor() as pool:
         parts = list(pool.map(batch, range(0, len(numbers), BATCH)))
-    return np.concatenate([np.empty(0, np.float32), *parts])
+    return Measured(
+        np.concatenate([np.empty(0, np.float32), *(part.logits for part in parts)]),
+        np.concatenate([np.empty(0), *(part.sharpness for part in parts)]),
+    )
+
+
+def score(
+    scorer: Scorer,
+    store: CropStore,
+    numbers: Sequence[int],
+    side: int,
+    margin: float,
+    wear: Wear,
+) -> NDArray[np.float32]:
+    """The logits of `measure`."""
+    return measure(scorer, store, numbers, side, margin, wear).logits
+
+
+def sharpness_of(crop: NDArray[np.uint8], stored: NDArray[np.uint8], margin: float) -> float:
+    """The sharpness, by `aggregator.sharpness`, of the crop that `view` cut from a stored one with this margin."""
+    return sharpness(crop, round(len(stored) / STORE_MARGIN * margin))
 
 
 def unseen(store: CropStore, held_out: Sequence[str]) -> list[int]:

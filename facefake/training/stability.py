@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from facefake.aggregator import Evidence, judge, sharpness
+from facefake.aggregator import Evidence, judge
 from facefake.tiles import Face
 from facefake.training.crops import STORE_MARGIN, CropStore
-from facefake.training.scoring import BATCH
+from facefake.training.scoring import BATCH, sharpness_of
 from facefake.training.views import resaved, view
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def verdicts(
         crops = np.stack([view(pixels, bundle.side, bundle.margin) for pixels in worn])
         logits = scorer.predict(crops).logits
         return [
-            _verdict(len(pixels), crop, float(logit), bundle)
+            _verdict(pixels, crop, float(logit), bundle)
             for pixels, crop, logit in zip(worn, crops, logits, strict=True)
         ]
 
@@ -109,8 +109,8 @@ def verdicts(
     return found
 
 
-def _verdict(stored_side: int, crop: NDArray[np.uint8], logit: float, bundle: Bundle) -> Verdict:
-    side = stored_side / STORE_MARGIN
+def _verdict(stored: NDArray[np.uint8], crop: NDArray[np.uint8], logit: float, bundle: Bundle) -> Verdict:
+    side = len(stored) / STORE_MARGIN
     face = Face((0.0, 0.0, side, side), ((side / 2, side / 2),) * 6, 1.0)
-    sharp = sharpness(crop, round(side * bundle.margin))
-    return judge([Evidence(face, sharp, 0.0, logit)], bundle.calibration).verdict
+    evidence = Evidence(face, sharpness_of(crop, stored, bundle.margin), 0.0, logit)
+    return judge([evidence], bundle.calibration).verdict

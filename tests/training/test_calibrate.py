@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from facefake.aggregator import sharpness
-from facefake.calibration import Calibration, corrected, false_alarm_rate
+from facefake.calibration import Calibration, corrected, false_alarm_rate, probability
 from facefake.classifier import Scores
 from facefake.errors import DatasetError
 from facefake.training import calibrate as module
 from facefake.training.calibrate import auc_by_view, calibrate, check_enough, told_limits
 from facefake.training.real_scores import fit_real_scores, threshold
-from facefake.training.scoring import halves, score, seen, told_left_out, unseen
+from facefake.training.scoring import halves, measure, score, seen, told_left_out, unseen
 from facefake.training.views import blurred, small, view
 
 SIDE = 32
@@ -74,18 +74,67 @@ def test_the_calibration_can_be_kept(fitted):
     assert fitted.min_face == min(module.FACE_SIDES)
 
 
-@pytest.mark.parametrize("harder", ["small", "web", "hard", 4.0])
-def test_the_rates_hold_on_every_view(told_store, fitted, monkeypatch, harder):
+@pytest.mark.parametrize(
+    ("harder", "fails_at", "weaker", "stronger"),
+    [
+        *((view, None, "soft", "sharp") for view in ("small", "web", "hard")),
+        *((blur, None, "sharp", "soft") for blur in (2.0, 3.0, 4.0)),
+        (3.0, 4.0, "sharp", "soft"),
+        (1.5, 2.0, None, "sharp"),
+    ],
+)
+def test_the_rates_hold_on_every_view(told_store, monkeypatch, harder, fails_at, weaker, stronger):
+    """Blurs where a network fails at 2 pixels are no soft faces: the strongest that is judged counts with the others."""
     plain = module.score
 
     def harder_on_one(scorer, store, numbers, side, margin, worn):
         own = "small" if worn.func is small else next(iter(worn.keywords.values()))
-        return plain(scorer, store, numbers, side, margin, worn) + 2 * (own == harder)
+        return plain(scorer, store, numbers, side, margin, worn) + added * (own == harder)
+
+    def measured(*args):
+        return {view: 0.7 if fails_at and view == fails_at else 0.9 for view in args[-1]}
 
     monkeypatch.setattr(module, "score", harder_on_one)
-    monkeypatch.setattr(module, "auc_by_view", lambda *args: dict.fromkeys(args[-1], 0.9))
+    monkeypatch.setattr(module, "auc_by_view", measured)
+    top = {}
+    for added in (0, 2):
+        found = calibrate(Told(), told_store, range(len(told_store)), SIDE, 1.25)
+        top["sharp", added] = found.real_scores[-1]
+        if found.soft is not None:
+            top["soft", added] = found.soft.real_scores[-1]
+    assert top[stronger, 2] > top[stronger, 0] + 1
+    if weaker is None:
+        assert found.soft is None
+    else:
+        assert top[weaker, 2] == top[weaker, 0]
+
+
+def test_soft_faces_have_probabilities_of_their_own(told_store, monkeypatch):
+    """Where blur adds 3 to every logit, a soft face with 3 more is as probably fake."""
+    plain = module.score
+
+    def shifted(scorer, store, numbers, side, margin, worn):
+        is_soft = worn.func is blurred and worn.keywords["sigma"] >= module.SOFT_FROM
+        return plain(scorer, store, numbers, side, margin, worn) + 3 * is_soft
+
+    monkeypatch.setattr(module, "score", shifted)
     found = calibrate(Told(), told_store, range(len(told_store)), SIDE, 1.25)
-    assert found.real_scores[-1] > fitted.real_scores[-1] + 1.5
+    for logit in (-2.0, 0.0, 2.0):
+        soft = probability(logit + 3, found, sharpness=0)
+        assert soft == pytest.approx(probability(logit, found), abs=0.03)
+
+
+def test_faces_as_blurred_as_soft_ones_are_nearly_all_soft(told_store, fitted):
+    real = [n for n, crop in enumerate(told_store.crops) if crop.example.label == "real"]
+    shares = {
+        sigma: np.mean(
+            measure(Told(), told_store, real, SIDE, 1.25, partial(blurred, sigma=sigma)).sharpness
+            < fitted.soft.below
+        )
+        for sigma in (0.0, 2.0)
+    }
+    assert shares[2.0] == pytest.approx(0.95, abs=0.03)
+    assert shares[0.0] < 0.05
 
 
 def test_sources_of_one_name_are_told_apart_by_kind(store_of, monkeypatch):
@@ -236,7 +285,13 @@ def test_what_few_real_faces_cannot_promise_is_told_and_true(store_of, sizes, to
     assert found is None if told is None else told in found
     real = fit_real_scores(np.arange(len(sources), dtype=np.float32)[None], np.array(sources))
     calibration = Calibration(
-        1.0, 0.0, **real._asdict(), alarm_rate=0.01, uncertain_rate=0.1, min_face=32.0, min_sharpness=0.0
+        temperature=1.0,
+        bias=0.0,
+        **real.arguments(),
+        alarm_rate=0.01,
+        uncertain_rate=0.1,
+        min_face=32.0,
+        min_sharpness=0.0,
     )
     called = [corrected(false_alarm_rate(1e6, calibration), faces) <= 0.01 for faces in (1, 2, 3)]
     bounds = {"no face can be": 0, "alone": 1, "at most 2": 2}

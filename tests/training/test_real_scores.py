@@ -22,7 +22,7 @@ def calibrated(logits: np.ndarray, sources: np.ndarray, alarm_rate: float = 0.05
     return Calibration(
         temperature=1.0,
         bias=0.0,
-        **fit_real_scores(logits.astype(np.float32), sources)._asdict(),
+        **fit_real_scores(logits.astype(np.float32), sources).arguments(),
         alarm_rate=alarm_rate,
         uncertain_rate=0.2,
         min_face=32.0,
