@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import TracebackType
 
 import numpy as np
@@ -14,7 +15,7 @@ from facefake.blazeface import FULL_RANGE_SIDE, BlazeFace
 from facefake.cores import threads_of_one
 from facefake.mediapipe_faces import SHORT_RANGE, SHORT_RANGE_SIDE, MediaPipeFaces
 from facefake.reading import LONGEST_SIDE
-from facefake.tiles import Face, Pyramid, View, average, merge, overlap, tile
+from facefake.tiles import Face, Pyramid, View, merge, overlap, tile
 
 __all__ = ["Face", "FaceDetector"]
 
@@ -24,7 +25,7 @@ _COARSEST_TILE = 0.8  # of the picture's longer side: a larger one shows what th
 _FLAT = 3.0  # grey levels: a tile of less contrast holds no face; the flattest of 246 faces in groups has 14
 _PADDED = 1.5  # sides of the picture: the short-range model needs room around a face that fills the frame
 _CANDIDATE = 0.5  # score at first sight that earns a second look
-_SECOND_LOOKS = (2.0, 3.0)  # sides of the views of a second look, in sides of the candidate
+_SECOND_LOOK = 2.0  # side of the view of a second look, in sides of the candidate
 _BELIEVED = 0.68  # score after the second look
 _DOUBTFUL = 0.5  # score that is enough for a large face, or in a crowd
 _SURE = 0.8  # score of the faces that make up a crowd
@@ -148,18 +149,16 @@ class FaceDetector:
         return list(map(view.place, self._mediapipe.find(pyramid.render(view, SHORT_RANGE_SIDE))))
 
     def _second_look(self, pyramid: Pyramid, candidates: Sequence[Face]) -> list[Face]:
-        """The candidates with a score from all looks at them, measured on the second ones."""
-        views = [View.around(face, scale) for face in candidates for scale in _SECOND_LOOKS]
+        """The candidates with a score from both looks at them, measured on the second one."""
+        views = [View.around(face, _SECOND_LOOK) for face in candidates]
         answers = self._second.map(lambda view: self._measure(pyramid, view), views)
         seen = []
-        for face in candidates:
-            again = []
-            for _ in _SECOND_LOOKS:
-                ious = [(overlap(face.box, other.box)[0], other) for other in next(answers)]
-                again += [best for best in sorted(ious, key=lambda pair: -pair[0])[:1] if best[0] > 0.3]
-            score = (face.score + sum(other.score for _, other in again) / len(_SECOND_LOOKS)) / 2
+        for face, found in zip(candidates, answers, strict=True):
+            ious = [(overlap(face.box, other.box)[0], other) for other in found]
+            iou, again = max(ious, key=lambda pair: pair[0], default=(0.0, face))
+            score = (face.score + (again.score if iou > 0.3 else 0.0)) / 2
             # A look that slid to another size, or to two faces at once, tells that one is there, not where.
-            seen.append(average([other for iou, other in again if iou > 0.5] or [face], score))
+            seen.append(replace(again if iou > 0.5 else face, score=score))
         return seen
 
 

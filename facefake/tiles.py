@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -246,10 +246,3 @@ def overlaps(
     return common / np.maximum(area + areas - common, least), common / np.maximum(
         np.minimum(area, areas), least
     )
-
-
-def average(faces: Sequence[Face], score: float) -> Face:
-    """The mean box and keypoints of several findings of one face, with the given score."""
-    left, top, right, bottom = np.mean([face.box for face in faces], axis=0).tolist()
-    keypoints = np.mean([face.keypoints for face in faces], axis=0).tolist()
-    return Face((left, top, right, bottom), tuple((x, y) for x, y in keypoints), score)

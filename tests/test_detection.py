@@ -211,7 +211,7 @@ def test_finds_small_faces_where_one_pass_over_the_picture_does_not(
 
 
 def test_reports_no_face_below_min_face(group: tuple[Pixels, list[Face]], detector: FaceDetector) -> None:
-    pixels = np.asarray(Image.fromarray(group[0]).resize((240, 219), Image.Resampling.BOX))
+    pixels = np.asarray(Image.fromarray(group[0]).resize((300, 274), Image.Resampling.BOX))
     assert len(detector.detect(pixels)) == len(group[1])
     with FaceDetector(min_face=40, threads=1) as coarse:
         assert coarse.detect(pixels) == []

@@ -133,7 +133,7 @@ def _roc_curves(scored: Scored) -> list[Element]:
 def _scores(scored: Scored) -> list[Element]:
     told = (
         "Within each label all sources weigh the same. Dashed lines: from there on a face alone is called uncertain, "
-        "and fake."
+        "and fake, if it is not soft."
     )
     return [tag("p", told), figures(draw.histograms(scored))]
 
@@ -164,8 +164,8 @@ def _false_alarms(scored: Scored) -> list[Element]:
     if left_out.rows:
         told = (
             "What to expect of a new source: each is judged by a threshold that is made like the model's, but from all "
-            "other sources on this page, and without the smallest and the most blurred faces that the model's own allows "
-            "for."
+            "other sources on this page, without the smallest faces that the model's own allows for, and soft faces are "
+            "judged as all others."
         )
         parts += [tag("h3", left_out.title), tag("p", told), table(left_out)]
     return parts
@@ -195,6 +195,8 @@ def _blurs(scored: Scored) -> list[Element]:
         "Faces out of focus, by σ of the blur in pixels of the stored crop, of which a face has 190 at most; all fakes "
         "against all real faces."
     )
+    if soft := scored.bundle.calibration.soft:
+        told += f" A face with a sharpness below {soft.below:.2g} counts as soft, and is compared with soft real ones."
     return [tag("p", told), table(scored.evaluation.by_blur())]
 
 

@@ -78,7 +78,7 @@ class TierRow:
         balanced_accuracy: mean of the shares of real faces not called fake and of fakes called fake.
         calibration_error: expected calibration error of fake_probability.
         left_out: false alarms on sources of real faces that thresholds made like the bundle's, but from these faces on
-            the three tiers alone, have not seen; None where there are too few sources.
+            the three tiers alone, with soft faces among them, have not seen; None where there are too few sources.
     """
 
     tier: Tier
