@@ -44,6 +44,7 @@ class Recipe:
         ema: momentum of the exponential moving average of the weights; the average is what is validated and kept. Less in
             runs so short that more than a twentieth of it would be the weights that they begin with.
         degradation: strength of the quality histories, 0 to 1; see `degrade.draw`.
+        defocus: share of pairs, 0 to 1, that are out of focus before that: both by one blur, σ evenly from 0 to 4 pixels.
         jitter_scale, jitter_degrees, jitter_shift: standard deviations of the crop's scale (logarithm), roll and
             place (share of the side).
         styling: share of pairs, 0 to 1, that both get one style; see `styling.style`.
@@ -87,6 +88,7 @@ class Recipe:
     label_smoothing: float = 0.05
     ema: float = 0.998
     degradation: float = 0.8
+    defocus: float = 0.0
     jitter_scale: float = 0.03
     jitter_degrees: float = 3.0
     jitter_shift: float = 0.015
@@ -125,6 +127,7 @@ class Recipe:
         for setting in (
             "dropout",
             "degradation",
+            "defocus",
             "label_smoothing",
             "ema",
             "styling",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from facefake.training.reconstruction import Reconstructions
 
 _MASKED_SQUARE = 16  # pixels of the crop
+_STRONGEST_DEFOCUS = 4.0  # σ in pixels of the stored crop: the strongest blur that is judged
 _SWAP_CANDIDATES = 64  # enough for one of like pose and colouring
 
 
@@ -130,6 +131,8 @@ class PairStream:
     def _worn(
         self, fake: NDArray[np.uint8], real: NDArray[np.uint8], rng: np.random.Generator
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        focused = not self._recipe.defocus or rng.random() >= self._recipe.defocus
+        lens = degrade.Degradation(blur=0.0 if focused else float(rng.uniform(0, _STRONGEST_DEFOCUS)))
         styled = self._recipe.styling and rng.random() < self._recipe.styling
         style_seed = rng.integers(2**32) if styled else None
         history = degrade.draw(rng, self._recipe.degradation)
@@ -138,6 +141,8 @@ class PairStream:
         mask = _mask(rng, self._recipe.side, self._recipe.masking)
         outputs = []
         for pixels in (fake, real):
+            if not focused:
+                pixels = degrade.apply(pixels, lens)
             if style_seed is not None:
                 pixels = style(pixels, np.random.default_rng(style_seed))
             worn = degrade.apply(pixels, history)

@@ -45,6 +45,7 @@ def test_what_a_recipe_does_not_name_keeps_its_default(tmp_path):
         ("learning_rate = nan", "learning_rate above 0"),
         ("dropout = 1.5", "dropout from 0 to 1"),
         ("degradation = 1.1", "degradation from 0 to 1"),
+        ("defocus = 1.1", "defocus from 0 to 1"),
         ("margin = 1.5", "margin from 1 to 1.35"),
         ("steps = ", "TOML"),
         ("consistency = -1", "consistency of at least 0"),

@@ -73,13 +73,14 @@ def test_a_self_made_fake_and_its_real_one_differ_in_the_forged_place_only(toy_s
     assert histories[0::2] == histories[1::2]
 
 
-@pytest.mark.parametrize("styling", [0.0, 1.0])
-def test_a_forgery_that_changes_nothing_gives_two_equal_crops(toy_store, monkeypatch, styling):
+@pytest.mark.parametrize(("styling", "defocus"), [(0.0, 0.0), (1.0, 0.0), (0.0, 0.5)])
+def test_a_forgery_that_changes_nothing_gives_two_equal_crops(toy_store, monkeypatch, styling, defocus):
     empty = forgery.Forgery
     monkeypatch.setattr(
         forgery, "self_blend", lambda crop, points, rng: empty(crop.copy(), np.zeros(crop.shape[:2]), "none")
     )
     recipe = replace(RECIPE, self_made_share={"self-blend": 1.0}, degradation=1.0, styling=styling)
+    recipe = replace(recipe, defocus=defocus)
     stream, rng = PairStream(toy_store, range(len(toy_store)), recipe), np.random.default_rng(0)
     outputs = [stream.pairs(rng)[0] for _ in range(20)]
     for fake, real in outputs:
@@ -96,6 +97,21 @@ def test_styling_gives_a_style_to_so_many_pairs(toy_store, monkeypatch):
         stream.pairs(rng)
     assert 25 <= len(styled) / 2 <= 55
     assert styled[0::2] == styled[1::2]  # one seed for both
+
+
+def test_so_many_pairs_are_out_of_focus_both_alike(toy_store, monkeypatch):
+    blurs = []
+    plain = degrade.apply
+    monkeypatch.setattr(degrade, "apply", lambda pixels, each: blurs.append(each.blur) or plain(pixels, each))
+    recipe = replace(RECIPE, other_kind_share=1.0, degradation=0.0, defocus=0.4)
+    stream, rng = PairStream(toy_store, range(len(toy_store)), recipe), np.random.default_rng(0)
+    for _ in range(200):
+        stream.pairs(rng)
+    blurs = [blur for blur in blurs if blur > 0]
+    assert 60 <= len(blurs) / 2 <= 100
+    assert blurs[0::2] == blurs[1::2]
+    assert 3.5 < max(blurs) <= 4
+    assert 1.6 < np.mean(blurs) < 2.4
 
 
 def test_masking_blanks_the_same_squares_of_both_and_no_more_than_the_recipe_says(toy_store):
