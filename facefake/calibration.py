@@ -157,11 +157,11 @@ class Calibration(RealScores):
 
     def is_soft(self, sharpness: float) -> bool:
         """Whether a face of this `sharpness` counts as soft."""
-        return self.soft is not None and sharpness < self.soft.below
+        return self.of(sharpness) is not self
 
     def of(self, sharpness: float) -> Calibration | SoftFaces:
         """What tells of faces of this `sharpness`: `soft` or this."""
-        return self.soft if self.soft is not None and self.is_soft(sharpness) else self
+        return self if self.soft is None or sharpness >= self.soft.below else self.soft
 
     def to_dict(self) -> dict[str, Any]:
         """The calibration as JSON-ready values, from which `from_dict` makes an equal one."""

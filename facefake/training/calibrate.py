@@ -13,7 +13,7 @@ from facefake.calibration import Calibration, SoftFaces
 from facefake.errors import DatasetError
 from facefake.training.metrics import area_under_curve
 from facefake.training.real_scores import TAIL_FROM, effective_count, fit_real_scores, source_weights
-from facefake.training.scoring import Scorer, largest_of_each, score, sharpness_of
+from facefake.training.scoring import Scorer, largest_of_each, measure, sharpness_of
 from facefake.training.views import TIERS, blurred, small, view, wear
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def calibrate(
     """
     check_enough(store, numbers)
     logits = np.stack(
-        [score(scorer, store, numbers, side, margin, partial(wear, tier=tier)) for tier in TIERS]
+        [measure(scorer, store, numbers, side, margin, partial(wear, tier=tier)).logits for tier in TIERS]
     )
     labels = np.array([store.crops[n].example.label == "fake" for n in numbers])
     sources = _sources(store, numbers)
@@ -80,9 +80,12 @@ def calibrate(
         worn.append(partial(blurred, sigma=limits.blur))
     else:
         blurs = [sigma for sigma in BLURS if SOFT_FROM <= sigma <= limits.blur]
-        views = [score(scorer, store, numbers, side, margin, partial(blurred, sigma=each)) for each in blurs]
+        views = [
+            measure(scorer, store, numbers, side, margin, partial(blurred, sigma=sigma)).logits
+            for sigma in blurs
+        ]
         soft = SoftFaces(below=limits.soft, **_fitted(np.stack(views), labels, sources))
-    faint = [score(scorer, store, reals, side, margin, wear) for wear in worn]
+    faint = [measure(scorer, store, reals, side, margin, each).logits for each in worn]
     return Calibration(
         **_fitted(logits, labels, sources, faint),
         alarm_rate=ALARM_RATE,
@@ -197,7 +200,7 @@ def auc_by_view(
     labels = np.array([store.crops[n].example.label == "fake" for n in numbers])
     result = {}
     for key, worn in views.items():
-        logits = score(scorer, store, numbers, side, margin, worn)
+        logits = measure(scorer, store, numbers, side, margin, worn).logits
         result[key] = area_under_curve(logits[~labels], logits[labels])
     return result
 
@@ -207,9 +210,9 @@ def _limits(scorer: Scorer, store: CropStore, numbers: Sequence[int], side: int,
 
     A small face is measured as the web saves pictures: compression takes more from it than from a large one.
     """
-    measure = partial(auc_by_view, scorer, store, numbers, side, margin)
-    by_side = measure({face: partial(small, face_side=face, tier="web") for face in FACE_SIDES})
-    by_blur = measure({sigma: partial(blurred, sigma=sigma) for sigma in BLURS})
+    auc = partial(auc_by_view, scorer, store, numbers, side, margin)
+    by_side = auc({face: partial(small, face_side=face, tier="web") for face in FACE_SIDES})
+    by_blur = auc({sigma: partial(blurred, sigma=sigma) for sigma in BLURS})
     unfit = next((place for place, sigma in enumerate(BLURS) if by_blur[sigma] < LEAST_AUC), len(BLURS))
     strongest = BLURS[min(unfit, len(BLURS) - 1)]
     real = [n for n in numbers if store.crops[n].example.label == "real"]

@@ -80,18 +80,6 @@ def measure(
     )
 
 
-def score(
-    scorer: Scorer,
-    store: CropStore,
-    numbers: Sequence[int],
-    side: int,
-    margin: float,
-    wear: Wear,
-) -> NDArray[np.float32]:
-    """The logits of `measure`."""
-    return measure(scorer, store, numbers, side, margin, wear).logits
-
-
 def sharpness_of(crop: NDArray[np.uint8], stored: NDArray[np.uint8], margin: float) -> float:
     """The sharpness, by `aggregator.sharpness`, of the crop that `view` cut from a stored one with this margin."""
     return sharpness(crop, round(len(stored) / STORE_MARGIN * margin))

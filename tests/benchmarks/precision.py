@@ -27,7 +27,7 @@ from facefake.training.dataset import read_dataset
 from facefake.training.export import convert
 from facefake.training.metrics import area_under_curve
 from facefake.training.network import LITE0, build
-from facefake.training.scoring import halves, score, unseen
+from facefake.training.scoring import halves, measure, unseen
 from facefake.training.views import batches
 
 REPEATS = 40
@@ -72,7 +72,8 @@ def main() -> None:
     table = Table("precision", "MB", "AUC", "largest change of a logit", "time / reference", "ms")
     exact = None
     for name, files in contents.items():
-        logits = score(runs[name][0], store, report, bundle.side, bundle.margin, lambda pixels: pixels)
+        scorer = runs[name][0]
+        logits = measure(scorer, store, report, bundle.side, bundle.margin, lambda pixels: pixels).logits
         exact = logits if exact is None else exact
         table.add_row(
             name,

@@ -13,7 +13,7 @@ from facefake.errors import DatasetError
 from facefake.training import calibrate as module
 from facefake.training.calibrate import auc_by_view, calibrate, check_enough, told_limits
 from facefake.training.real_scores import fit_real_scores, threshold
-from facefake.training.scoring import halves, measure, score, seen, told_left_out, unseen
+from facefake.training.scoring import halves, measure, seen, told_left_out, unseen
 from facefake.training.views import blurred, small, view
 
 SIDE = 32
@@ -85,16 +85,17 @@ def test_the_calibration_can_be_kept(fitted):
 )
 def test_the_rates_hold_on_every_view(told_store, monkeypatch, harder, fails_at, weaker, stronger):
     """Blurs where a network fails at 2 pixels are no soft faces: the strongest that is judged counts with the others."""
-    plain = module.score
+    plain = module.measure
 
     def harder_on_one(scorer, store, numbers, side, margin, worn):
         own = "small" if worn.func is small else next(iter(worn.keywords.values()))
-        return plain(scorer, store, numbers, side, margin, worn) + added * (own == harder)
+        found = plain(scorer, store, numbers, side, margin, worn)
+        return found._replace(logits=found.logits + added * (own == harder))
 
     def measured(*args):
         return {view: 0.7 if fails_at and view == fails_at else 0.9 for view in args[-1]}
 
-    monkeypatch.setattr(module, "score", harder_on_one)
+    monkeypatch.setattr(module, "measure", harder_on_one)
     monkeypatch.setattr(module, "auc_by_view", measured)
     top = {}
     for added in (0, 2):
@@ -111,13 +112,14 @@ def test_the_rates_hold_on_every_view(told_store, monkeypatch, harder, fails_at,
 
 def test_soft_faces_have_probabilities_of_their_own(told_store, monkeypatch):
     """Where blur adds 3 to every logit, a soft face with 3 more is as probably fake."""
-    plain = module.score
+    plain = module.measure
 
     def shifted(scorer, store, numbers, side, margin, worn):
         is_soft = worn.func is blurred and worn.keywords["sigma"] >= module.SOFT_FROM
-        return plain(scorer, store, numbers, side, margin, worn) + 3 * is_soft
+        found = plain(scorer, store, numbers, side, margin, worn)
+        return found._replace(logits=found.logits + 3 * is_soft)
 
-    monkeypatch.setattr(module, "score", shifted)
+    monkeypatch.setattr(module, "measure", shifted)
     found = calibrate(Told(), told_store, range(len(told_store)), SIDE, 1.25)
     for logit in (-2.0, 0.0, 2.0):
         soft = probability(logit + 3, found, sharpness=0)
@@ -306,11 +308,13 @@ def test_scores_come_back_in_order_after_their_wear(told_store):
     def darken(pixels):
         return np.clip(pixels.astype(int) - 10, 0, 255).astype(np.uint8)
 
-    plain = score(Told(), told_store, numbers, SIDE, 1.25, lambda pixels: pixels)
+    plain = measure(Told(), told_store, numbers, SIDE, 1.25, lambda pixels: pixels).logits
     expected = [Told().predict(view(told_store.pixels(n), SIDE, 1.25)[None]).logits[0] for n in numbers]
     np.testing.assert_array_equal(plain, expected)
-    np.testing.assert_allclose(score(Told(), told_store, numbers, SIDE, 1.25, darken), plain - 1, atol=0.05)
-    assert score(Told(), told_store, [], SIDE, 1.25, darken).shape == (0,)
+    darker = measure(Told(), told_store, numbers, SIDE, 1.25, darken).logits
+    np.testing.assert_allclose(darker, plain - 1, atol=0.05)
+    nothing = measure(Told(), told_store, [], SIDE, 1.25, darken)
+    assert nothing.logits.shape == nothing.sharpness.shape == (0,)
 
 
 def test_what_is_trained_on_is_never_what_is_judged_on(toy_store):
