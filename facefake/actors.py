@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from facefake.analyst import Analyst, Done, Job, failed
 from facefake.blocks import ROWS
 from facefake.errors import ImageError
+from facefake.frames import LARGEST_FILE
 from facefake.reading import EncodedFile, read_source
 from facefake.results import ContentState, ErrorResult, FileState, valid_unicode
 from facefake.scanning import patience
@@ -41,6 +41,7 @@ NOT_FOUND = "not found"
 """The verdict of a row without a record, of a picture that is known and not there any more."""
 
 _NAMELESS = "picture"
+_PIECE = 1 << 20  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class StoredAnalyst(Analyst):
     """An `Analyst` that reads URIs, and bytes that come with the job, as others read paths."""
 
     def _source(self, job: Job) -> Source:
-        stream = _stream(job)
+        stream = _stream(job, self._detector.limits.max_bytes)
         if stream is None:
             return job.path
         with stream as file:
@@ -66,12 +67,16 @@ class StoredAnalyst(Analyst):
         return replace(read, path=job.path) if isinstance(read, EncodedFile) else read
 
     def _clip(self, job: Job) -> VideoResult:
-        stream = _stream(job)
+        stream = _stream(job, LARGEST_FILE)
         if stream is None:
             return super()._clip(job)
         # Without a name, so that nothing is left behind when this process is ended.
         with tempfile.TemporaryFile() as copy, stream as file:
-            shutil.copyfileobj(file, copy)
+            while piece := file.read(_PIECE):
+                if copy.tell() + len(piece) > LARGEST_FILE:  # a store's may have no end
+                    expected = f"at most {LARGEST_FILE:,} bytes"
+                    raise ImageError(path=job.path, kind="too_large", expected=expected, got="more")
+                copy.write(piece)
             copy.flush()
             try:
                 clip = analyze_video(self._detector, f"/proc/self/fd/{copy.fileno()}", self._sampling)
@@ -238,8 +243,8 @@ def _state(path: str, data: bytes | None, row: dict[str, Any], folder: str) -> F
     return stored_state(path) if is_uri(path) else file_state(os.path.join(folder, path))
 
 
-def _stream(job: Job) -> Any:
+def _stream(job: Job, max_bytes: int) -> Any:
     """The job's file as a context manager; None where its path is one that anybody opens."""
     if isinstance(job, StoredJob) and job.data is not None:
         return BytesIO(job.data)
-    return opened(job.path) if is_uri(job.path) else None
+    return opened(job.path, max_bytes) if is_uri(job.path) else None

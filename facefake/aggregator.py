@@ -60,6 +60,10 @@ LEAST_DOUBT = 0.5
 """What is at least as probably fake as real is never called real, even where too many real faces look alike."""
 
 
+MEASURED_SIDE = 80
+"""Pixels of a crop, of which a face takes 64 or so, at which its sharpness is measured at most."""
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What is known of one face before it is judged.
@@ -91,12 +95,13 @@ class Judgement:
 
 
 def sharpness(crop: NDArray[np.uint8], native_side: int) -> float:
-    """How sharp a face is: variance of the Laplacian over the variance of the grey values.
+    """How sharp a face is for its size: variance of the Laplacian over the variance of the grey values.
 
     The variance of the Laplacian is the focus measure of Pech-Pacheco et al., "Diatom autofocusing in
     brightfield microscopy" (ICPR 2000). Dividing by the variance makes it blind to contrast: a face in poor
     light is not blurred. Only the middle half of the crop counts, since a sharp background says nothing of
-    the face.
+    the face. Large faces are measured at `MEASURED_SIDE`: so a blur of two pixels means the same to a face as one of
+    half a pixel to one of a quarter of its size, as it does to the network.
 
     Args:
         crop: aligned square, uint8 (side, side, 3), RGB.
@@ -107,15 +112,13 @@ def sharpness(crop: NDArray[np.uint8], native_side: int) -> float:
     Returns:
         0 for a flat crop, and the more the sharper.
     """
+    import cv2
+
     side = crop.shape[0]
-    count = max(8, min(side, native_side))
+    count = max(8, min(side, native_side, MEASURED_SIDE))
     grey = crop.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     if count < side:
-        at = np.clip((np.arange(count) + 0.5) * side / count - 0.5, 0, side - 1)
-        low = np.minimum(at.astype(int), side - 2)
-        part = (at - low).astype(np.float32)
-        grey = grey[low] * (1 - part)[:, None] + grey[low + 1] * part[:, None]
-        grey = grey[:, low] * (1 - part) + grey[:, low + 1] * part
+        grey = np.asarray(cv2.resize(grey, (count, count), interpolation=cv2.INTER_AREA), np.float32)
     edge = count // 4
     grey = grey[edge : count - edge, edge : count - edge]
     neighbours = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
@@ -141,7 +144,7 @@ def usability(evidence: Evidence, calibration: Calibration) -> str | None:
     return None
 
 
-def relative_scores(logits: Sequence[float], calibration: Calibration) -> list[float | None]:
+def relative_scores(log_odds: Sequence[float], calibration: Calibration) -> list[float | None]:
     """How far each of a picture's faces is from the middle of them all, in robust standard deviations.
 
     The modified z-score of Iglewicz & Hoaglin 1993, "How to Detect and Handle Outliers": distance from the median
@@ -149,19 +152,18 @@ def relative_scores(logits: Sequence[float], calibration: Calibration) -> list[f
     not moved by the outlier itself. `LEAST_SPREAD` bounds it below.
 
     Args:
-        logits: of the judged faces.
+        log_odds: of the judged faces; not their logits, which say less of a soft face than of another one.
 
     Returns:
         One a face, positive where it looks more fake than most; None each with fewer than `FEWEST_COMPARED`.
     """
-    if len(logits) < FEWEST_COMPARED:
-        return [None] * len(logits)
-    values = np.asarray(logits, np.float64)
+    if len(log_odds) < FEWEST_COMPARED:
+        return [None] * len(log_odds)
+    values = np.asarray(log_odds, np.float64)
     distances = values - np.median(values)
     low, high = np.interp([0.25, 0.75], calibration.real_probabilities, calibration.real_scores)
-    floor = (
-        LEAST_SPREAD * float(high - low) / 1.349
-    )  # quartiles of a normal distribution are 1.349 deviations apart
+    # Quartiles of a normal distribution are 1.349 deviations apart.
+    floor = LEAST_SPREAD * float(high - low) / calibration.temperature / 1.349
     spread = max(1.4826 * float(np.median(np.abs(distances))), floor)
     return [float(distance / spread) if spread > 0 else 0.0 for distance in distances]
 
@@ -187,7 +189,9 @@ def judge(faces: Sequence[Evidence], calibration: Calibration) -> Judgement:
     judged = [logit for logit in logits if logit is not None]
     if len(judged) < reasons.count(None):
         raise ValueError(f"expected {reasons.count(None)} logits, one a usable face, got {len(judged)}")
-    relative = iter(relative_scores(judged, calibration))
+    sharp = [face.sharpness for face, logit in zip(faces, logits, strict=True) if logit is not None]
+    odds = [log_odds(logit, calibration, each) for logit, each in zip(judged, sharp, strict=True)]
+    relative = iter(relative_scores(odds, calibration))
     results = tuple(
         _not_judged(index, evidence.face, reason)
         if logit is None
@@ -198,8 +202,6 @@ def judge(faces: Sequence[Evidence], calibration: Calibration) -> Judgement:
         return Judgement("not_applicable", None, None, _why_none([r for r in reasons if r]), results)
     rates = [face.false_alarm_rate for face in results if face.false_alarm_rate is not None]
     rate = corrected(min(rates), len(judged))
-    sharp = [face.sharpness for face, logit in zip(faces, logits, strict=True) if logit is not None]
-    odds = [log_odds(logit, calibration, each) for logit, each in zip(judged, sharp, strict=True)]
     fake_probability = any_fake_probability(odds)
     alike = _alike(len(judged), all(map(calibration.is_soft, sharp)))
     verdict, reason = verdict_on(rate, fake_probability, alike, calibration)

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
 import numpy as np
 
 from facefake.errors import FaceFakeError, ImageError, ModelError, OutputError
+from facefake.records import LONGEST_LINE, line_of
 from facefake.results import ErrorResult, FileState, ImageResult
 from facefake.video import VideoResult, analyze_video, is_video, sheets, without_crops
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from facefake.settings import Settings
 
 Record: TypeAlias = ImageResult | VideoResult | ErrorResult
+
+_Result = TypeVar("_Result", ImageResult, VideoResult)
 
 _OPENCV_NO_MEMORY = -4  # cv::Error::StsNoMem
 _NO_THREAD = "can't start new thread"  # which takes memory for its stack
@@ -100,7 +103,7 @@ class Analyst:
         cv2.setNumThreads(detector["threads"])  # or each worker would use all cores
         with _memory_errors():
             analyst = cls(detector, annotate, sampling)
-            analyst._detector.analyze(np.zeros((64, 64, 3), np.uint8))
+            analyst._detector.analyze(np.zeros((1, 1, 3), np.uint8))  # which no limits forbid
         if analyst._detector.settings != settings:
             raise ModelError(
                 f"expected the bundle that the scan began with, {settings.bundle}, got "
@@ -119,9 +122,9 @@ class Analyst:
             with _memory_errors():
                 if is_video(job.path):
                     clip = self._clip(job)
-                    return Done(without_crops(replace(clip, file=job.file)), self._sheets(clip, job))
+                    return Done(_checked(without_crops(clip), job), self._sheets(clip, job))
                 result = self._detector.analyze(self._source(job))
-                return Done(replace(result, file=job.file, picture=None), self._copy(result, job))
+                return Done(_checked(replace(result, picture=None), job), self._copy(result, job))
         except ImageError as error:
             if isinstance(error.__cause__, MemoryError):
                 raise MemoryError(error.got) from error
@@ -146,6 +149,24 @@ class Analyst:
             return ()
         numbered = ((person.number, sheet) for person, sheet in sheets(result))
         return self._annotate.save_sheets(numbered, job.copy)
+
+
+def _checked(record: _Result, job: Job) -> _Result:
+    """The record with its file's state, unless a file that held it could not be read any more.
+
+    Raises:
+        ImageError: it is too large.
+    """
+    record = replace(record, file=job.file)
+    size = len(line_of(record.to_dict()))
+    if size > LONGEST_LINE:
+        raise ImageError(
+            path=job.path,
+            kind="too_large",
+            expected=f"a record of at most {LONGEST_LINE:,} bytes",
+            got=f"one of {size:,} bytes: look at fewer frames or faces",
+        )
+    return record
 
 
 @contextmanager

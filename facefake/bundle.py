@@ -22,7 +22,7 @@ from facefake.errors import ModelError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FORMAT = 1
+FORMAT = 2  # 1 measured the limits of sharpness in another way
 DESCRIPTION = "bundle.json"
 LITERT_FILE, KERAS_FILE = "model.tflite", "model.keras"
 # Of the network that sees a crop's mirror image, where that is another one.
@@ -268,7 +268,9 @@ class _Fields:
 
 def _described(folder: Path, fields: _Fields) -> Bundle:
     if fields.take("format", int) != FORMAT:
-        raise ModelError(f"expected bundle format {FORMAT}, got {fields.take('format', int)}")
+        raise ModelError(
+            f"expected bundle format {FORMAT}, got {fields.take('format', int)}: train the model anew with this version"
+        )
     name, version = fields.take("name", str), fields.take("version", str)
     for text in (name, version):
         if not re.fullmatch(r"[\w.+-]{1,60}", text):

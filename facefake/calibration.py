@@ -121,7 +121,7 @@ class SoftFaces(RealScores):
 class Calibration(RealScores):
     """What turns a logit into numbers that can be defended; measured on faces that training never saw.
 
-    Its temperature, its bias and the real faces' scores that it has as `RealScores` are of faces that are not soft.
+    Its temperature, its bias and the real faces' scores that it has as `RealScores` are for faces that are not soft.
 
     Attributes:
         temperature: above 0; fake_probability = sigmoid(logit / temperature + bias).
@@ -186,10 +186,12 @@ class Calibration(RealScores):
 def false_alarm_rate(logit: float, calibration: Calibration, sharpness: float = math.inf) -> float:
     """Share of real faces that look at least as fake as this logit, in [`SMALLEST_RATE`, 1].
 
-    Soft faces are compared with soft ones, all others with all others: a conformal p-value for each category ("Mondrian",
-    Vovk, Gammerman & Shafer 2005, "Algorithmic Learning in a Random World"), (1 + real faces with a score at least as
-    high) / (1 + real faces). Above the tail's threshold the fitted law goes on from there: it starts at the larger of
-    the counted and the fitted share, so that the rate never rises with the logit and is not too hopeful at the join.
+    (1 + real faces with a score at least as high) / (1 + real faces), a conformal p-value. Soft faces are compared with
+    faces out of focus, all others with faces that are not, in the manner of one for each category ("Mondrian", Vovk,
+    Gammerman & Shafer 2005, "Algorithmic Learning in a Random World"), but without its guarantee: the real faces were
+    measured in views of which most are of the category, not all. Above the tail's threshold the fitted law goes on from
+    there: it starts at the larger of the counted and the fitted share, so that the rate never rises with the logit and
+    is not too hopeful at the join.
 
     Args:
         logit: of the face.

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Union, Unpack
 
@@ -24,7 +25,14 @@ from facefake.errors import FaceFakeError, MissingLibraryError, ModelError
 from facefake.journal import JsonLines, KnownFiles
 from facefake.native import quiet
 from facefake.scanning import AnyPath, check_bounds
-from facefake.settings import MAX_FACES, TIMEOUT, WORKER_MEMORY, read_settings, whole_number
+from facefake.settings import (
+    MAX_FACES,
+    TIMEOUT,
+    WORKER_MEMORY,
+    check_sampling,
+    read_settings,
+    whole_number,
+)
 from facefake.workers import Bounds
 
 if TYPE_CHECKING:
@@ -152,9 +160,12 @@ def scan(
                 resume=resume,
                 retry_failures=retry_failures,
             )
-        stack.enter_context(into)
+        stack.push(into)
         run = job.start(pictures, into.known if resume else None)
-        for done, (path, verdict, text) in enumerate(run.rows(), 1):
+        rows = run.rows()
+        first = list(islice(rows, 1))  # where the scan cannot begin, there is none, and old records stay
+        into.begin()
+        for done, (path, verdict, text) in enumerate(chain(first, rows), 1):
             if text is None:
                 left_out(path, verdict != NOT_FOUND)
             else:
@@ -204,6 +215,7 @@ class _Job:
         self._workers = None if workers is None else whole_number("workers", workers)
         self._bounds = Bounds(options.get("timeout", TIMEOUT), options.get("worker_memory", WORKER_MEMORY))
         check_bounds(self._bounds.seconds, self._bounds.memory, options.get("limits"))
+        check_sampling(options.get("sampling"))
         model = options.get("model")
         judging: dict[str, Any] = {
             "min_face": options.get("min_face"),

@@ -44,7 +44,7 @@ _OPTIONS = {
 }
 _CLUSTER = b"\x1f\x43\xb6\x75"
 _PIECE = 1 << 20  # bytes
-_LARGEST_FILE = 1 << 36  # bytes
+LARGEST_FILE = 1 << 36  # bytes
 _LONGEST = 12 * 3600  # seconds
 _MOST_GRABS = 12 * 3600 * 60  # frames: as many as there are in so many seconds
 _MOST_ELEMENTS = 4 * _MOST_GRABS  # of a Matroska file: sound and texts have theirs, too
@@ -61,14 +61,19 @@ class Sampling:
     Attributes:
         frames_per_second: how many a second, where the clip is short enough.
         max_frames: how many of a clip at most; those of a longer one lie further apart, evenly.
+
+    Raises:
+        TypeError, ValueError: one is no number above 0, or the former one of which there is no finite inverse.
     """
 
     frames_per_second: float = 2.0
     max_frames: int = 300
 
     def __post_init__(self) -> None:
-        if not 0 < self.frames_per_second < math.inf:
-            raise ValueError(f"expected frames_per_second to be above 0, got {self.frames_per_second!r}")
+        if not 0 < self.frames_per_second < math.inf or math.isinf(1 / float(self.frames_per_second)):
+            raise ValueError(
+                f"expected frames_per_second to be above 0, with a finite inverse, got {self.frames_per_second!r}"
+            )
         object.__setattr__(self, "frames_per_second", float(self.frames_per_second))  # NumPy's are no JSON
         object.__setattr__(self, "max_frames", whole_number("max_frames", self.max_frames))
 
@@ -215,9 +220,9 @@ class VideoFile:
         with naming_missing_libraries():
             import cv2
         with faults("unreadable", "a readable file"):
-            check_regular(os.stat(self.path), _LARGEST_FILE)
+            check_regular(os.stat(self.path), LARGEST_FILE)
             self._file = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
-            check_regular(os.fstat(self._file), _LARGEST_FILE)
+            check_regular(os.fstat(self._file), LARGEST_FILE)
             head = os.pread(self._file, 64, 0)
         if not head:
             raise Refusal("empty", "a video", "an empty file")

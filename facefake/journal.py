@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import secrets
 import stat
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from hashlib import blake2b
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 
 from facefake.errors import OutputError, RecordError
-from facefake.records import read_lines, read_records
+from facefake.records import line_of, read_lines, read_records
 from facefake.results import FileState, valid_unicode
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ class RecordFile:
     """A file that grows at its end, by whole pieces, in the hands of one process.
 
     The lock is the system's on the file itself and goes with the process, however that ends. A piece that cannot be
-    written whole, as on a full disk, leaves nothing behind.
+    written whole, as on a full disk, leaves nothing behind; nor does a ``with`` that ends in an error before anything
+    was written to a new file.
 
     Args:
         path: the file, which must not exist yet.
@@ -53,12 +54,17 @@ class RecordFile:
         resume: go on at the end of an existing file.
 
     Raises:
-        OutputError: the file exists, cannot be created, or another process writes to it.
+        OutputError: the file exists, cannot be created or gone on with, or another process writes to it.
     """
 
     def __init__(self, path: str | os.PathLike[str], force: bool = False, resume: bool = False) -> None:
         self.path = path = Path(path)
         self._force = force
+        self._is_new = not os.path.exists(path)
+        if resume and not (self._is_new or os.path.isfile(path)):  # to open or read a pipe may take for ever
+            raise OutputError(
+                f"{path}: expected a regular file to go on with, got a folder, a pipe or a device"
+            )
         try:
             self._fd = _locked(path, 0 if force or resume else os.O_EXCL)
         except FileExistsError as error:
@@ -103,7 +109,17 @@ class RecordFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if kind and self._is_new:
+            self._remove_empty()
         self.close()
+
+    def _remove_empty(self) -> None:
+        """Remove the file if there is nothing in it: it would be in the way of the next scan."""
+        with suppress(OSError):
+            status = os.fstat(self._fd)
+            # Another process may have put a file of its own in the place of this one.
+            if not status.st_size and os.path.samestat(status, os.stat(self.path)):
+                os.unlink(os.path.realpath(self.path))
 
 
 def _locked(path: Path, flags: int) -> int:
@@ -193,8 +209,8 @@ class JsonLines(RecordFile):
         retry_failures: when resuming, do not know the files of which there are failures; a new record replaces theirs.
 
     Raises:
-        OutputError: the file exists, cannot be created, or another process writes to it; or it holds records with
-            other settings, or of videos with another sampling. `write` raises it when the disk is full.
+        OutputError: the file exists, cannot be created or gone on with, or another process writes to it; or it holds
+            records with other settings, or of videos with another sampling. `write` raises it when the disk is full.
         RecordError: the file that should be gone on with holds something else.
     """
 
@@ -229,7 +245,7 @@ class JsonLines(RecordFile):
     def write(self, record: Recorded) -> None:
         """Add a record."""
         values = record.to_dict()
-        self._append(_line(values))
+        self._append(line_of(values))
         key = path_digest(values["path"], values["file"])
         self._outdated = self._outdated or self.known.has_record(key)
 
@@ -327,10 +343,6 @@ def read_latest(
                 yield record
 
     return read
-
-
-def _line(values: Mapping[str, Any]) -> bytes:
-    return (json.dumps(values, allow_nan=False) + "\n").encode("ascii")
 
 
 def conditions(settings: Settings, sampling: Sampling | None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from facefake.aggregator import verdict_on
 from facefake.calibration import (
@@ -257,7 +257,8 @@ def sentence(verdict: Verdict, persons: Sequence[PersonResult], rate: float | No
             if len(persons) == 1
             else f"{len(persons)} people found, none of whom can be judged."
         )
-    counts = {each: sum(person.verdict == each for person in persons) for each in ("fake", "uncertain")}
+    verdicts = [person.verdict for person in persons]
+    counts = {each: verdicts.count(each) for each in get_args(Verdict)}
     of = (
         "The one person found"
         if len(persons) == 1
@@ -272,6 +273,8 @@ def sentence(verdict: Verdict, persons: Sequence[PersonResult], rate: float | No
         clauses = [f"{of} looks fake"]
     if len(persons) > 1 and counts["uncertain"]:
         clauses.append(f"{counts['uncertain']} {'is' if counts['uncertain'] == 1 else 'are'} uncertain")
+    if counts["not_applicable"]:
+        clauses.append(f"{counts['not_applicable']} cannot be judged")
     if verdict == "real":
         clauses.append("that does not prove the clip authentic")
     return "; ".join(clauses) + "."

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from io import FileIO
 from typing import Any, Protocol, TypeAlias, Union
 
 import numpy as np
@@ -89,7 +91,8 @@ def read_source(
         if isinstance(source, (str, os.PathLike)):
             with faults("unreadable", "a readable file"):
                 path = os.fsdecode(source)
-                return EncodedFile(_read_file(path, limits.max_bytes), path)
+                with opened_file(path, limits.max_bytes) as file:
+                    return EncodedFile(_read_all(file.read, limits.max_bytes), path)
         if isinstance(source, bytes):
             return EncodedFile(source)
         if not hasattr(source, "read"):
@@ -107,13 +110,20 @@ def image_error(refusal: Refusal, path: str | None) -> ImageError:
     return ImageError(path=path, kind=kind, expected=expected, got=got)
 
 
-def _read_file(path: str, max_bytes: int) -> bytes:
+@contextmanager
+def opened_file(path: str, max_bytes: int) -> Iterator[FileIO]:
+    """A file of at most so many bytes, opened without waiting for anything.
+
+    Raises:
+        Refusal: it is no file, or a larger one, see `check_regular`.
+        OSError, ValueError: it cannot be opened.
+    """
     # Opening a device can itself do harm, so look first; the name may be swapped meanwhile, so look again at
     # what was opened, which O_NONBLOCK keeps from waiting for the other end of a FIFO.
     check_regular(os.stat(path), max_bytes)
     with open(os.open(path, _READ_ONLY), "rb", buffering=0) as stream:
         check_regular(os.fstat(stream.fileno()), max_bytes)
-        return _read_all(stream.read, max_bytes)
+        yield stream
 
 
 def check_regular(status: os.stat_result, max_bytes: int) -> None:

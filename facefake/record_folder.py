@@ -55,7 +55,7 @@ class RecordFolder:
         folder: a path or a URI; is made if it does not exist.
         settings: of all the records.
         sampling: of those of videos; None for the usual one.
-        force: remove the files of an earlier scan.
+        force: remove the files of an earlier scan, in `begin`.
         resume: go on with them, if they have these settings, and if videos among them have this sampling.
         retry_failures: when resuming, let `known` not know the files of which there are failures; a new record replaces
             theirs.
@@ -85,6 +85,7 @@ class RecordFolder:
         self._waiting: list[dict[str, Any]] = []
         self._named: set[str] = set()  # the conditions that those tell
         self._since = time.monotonic()
+        self._replaced: list[str] = []
         self.known = KnownFiles()
         with self._faults():
             self._system, root, _ = resolved(folder)
@@ -92,14 +93,24 @@ class RecordFolder:
             self._system.create_dir(self._root, recursive=True)
             names = self._parts()
             if force:
-                for name in names:
-                    self._system.delete_file(name)
+                self._replaced = names
             elif names and not resume:
                 raise OutputError(
                     f"{folder}: expected a folder without records, found {len(names)} files of them"
                 )
             elif names:
                 self.known = self._tidy(retry_failures)
+
+    def begin(self) -> None:
+        """Remove what is written over, once there are records to be had; a ``with`` does so.
+
+        Raises:
+            OutputError: it cannot be removed.
+        """
+        with self._faults():
+            for name in self._replaced:
+                self._system.delete_file(name)
+        self._replaced = []
 
     def write(self, record: Recorded) -> None:
         """Add a record.
@@ -131,10 +142,12 @@ class RecordFolder:
             OutputError: it cannot be written.
         """
         self._flush()
-        with self._faults():
-            self._tidy(False)
+        if not self._replaced:  # of which there are some, under whatever settings, where it was never begun
+            with self._faults():
+                self._tidy(False)
 
     def __enter__(self) -> Self:
+        self.begin()
         return self
 
     def __exit__(

@@ -1,17 +1,19 @@
-"""The records of a scan, read back: JSON Lines, one record a line."""
+"""The records of a scan as JSON Lines, one record a line, and read back."""
 
 from __future__ import annotations
 
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from facefake.errors import RecordError
 from facefake.results import SCHEMA_VERSION
 
-_LONGEST_LINE = 64 << 20  # bytes: a picture of a thousand faces has one
+LONGEST_LINE = 64 << 20
+"""Bytes that a line may have, its end included: a picture of a thousand faces has one MiB."""
+
 _BEGINNING = b'{"schema_version": "'
 _FIELDS = {"path": str | None, "verdict": str}
 _CHECKS: dict[str, Callable[[Any], bool]] = {
@@ -27,6 +29,11 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
         and all(isinstance(person, dict) and isinstance(person.get("index"), int) for person in persons)
     ),
 }
+
+
+def line_of(record: Mapping[str, Any]) -> bytes:
+    """The line of a record, in ASCII."""
+    return (json.dumps(record, allow_nan=False) + "\n").encode("ascii")
 
 
 def read_records(
@@ -53,7 +60,7 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[bytes, dict[str, 
     try:
         with open(path, "rb") as file:
             number = 0
-            while line := file.readline(_LONGEST_LINE):
+            while line := file.readline(LONGEST_LINE):
                 number += 1
                 try:
                     yield line, _parsed(line)
@@ -61,7 +68,7 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[bytes, dict[str, 
                     begun = (
                         line.startswith(_BEGINNING) or _BEGINNING.startswith(line) or not line.strip(b"\0")
                     )
-                    if line.endswith(b"\n") or len(line) == _LONGEST_LINE or not begun:
+                    if line.endswith(b"\n") or len(line) == LONGEST_LINE or not begun:
                         raise RecordError(
                             f"{path}, line {number}: expected a record, got: {error}"
                         ) from error

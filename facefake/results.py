@@ -69,8 +69,8 @@ class FaceResult:
         reason: why the face is uncertain or was not judged, in plain English; None otherwise. For a face that
             was not judged it is a short name of the fault, a colon and the numbers.
         logit: the network's raw score, positive for fake; None when the face was not judged.
-        relative_score: by how many robust standard deviations the logit is above the median of the judged faces
-            of the same picture, which share its camera and its compression; None with fewer than 4 of them.
+        relative_score: by how many robust standard deviations the log-odds of being fake are above the median of the
+            judged faces of the same picture, which share its camera and its compression; None with fewer than 4 of them.
             It is told beside the verdict and does not change it.
         evidence: float32 (h, w), the logit by place of the aligned crop, row by row from its top left:
             ``evidence.mean()`` plus the bundle's bias is the logit, exactly but for rounding. None when the face

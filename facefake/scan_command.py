@@ -111,6 +111,14 @@ class Scan:
             raise click.UsageError("expected --retry-failures together with --resume")
         if self.null and "-" not in self.pictures:
             raise click.UsageError("expected --null together with - for the paths on standard input")
+        if self.engine == "local":
+            from facefake.stores import is_uri
+
+            for path in self.pictures:
+                if is_uri(path) and not os.path.lexists(path):
+                    raise click.UsageError(
+                        f"expected --engine ray for a URI, got {path}, and no file of that name"
+                    )
 
     def _paths(self, told: Told) -> Iterable[str | bytes | Pause]:
         if "-" in self.pictures:
@@ -130,7 +138,10 @@ class Scan:
     def _sampling(self) -> Sampling:
         from facefake.frames import Sampling
 
-        return Sampling(self.frames_per_second, self.max_frames)
+        try:
+            return Sampling(self.frames_per_second, self.max_frames)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--frames-per-second") from error
 
     @property
     def _bounds(self) -> dict[str, Any]:
@@ -208,7 +219,11 @@ class Scan:
                 progress=show_progress,
                 copied=told.copy,
             )
-            for record in stack.enter_context(closing(found)):
+            stack.enter_context(closing(found))
+            first = list(islice(found, 1))  # where the scan cannot begin, there is none, and old results stay
+            for file in reversed(files):  # the records, which a table can be made of, go last
+                file.begin()
+            for record in chain(first, found):
                 for file in files:
                     file.write(record)
                 if self.as_json:
@@ -224,8 +239,7 @@ class Scan:
     def _files(
         self, stack: ExitStack, settings: Settings
     ) -> tuple[JsonLines | None, list[JsonLines | CsvTable]]:
-        """The journal, if there is one, and all files that get the records."""
-        from facefake.errors import OutputError
+        """The journal, if there is one, and all files that get the records; none of them is begun."""
         from facefake.journal import JsonLines
         from facefake.report import CsvTable
         from facefake.saving import check_free
@@ -235,25 +249,17 @@ class Scan:
                 check_free(target, self.force)
         files: list[JsonLines | CsvTable] = []
         journal = None
-        try:
-            if self.jsonl:
-                journal = JsonLines(
-                    self.jsonl,
-                    self.force,
-                    resume=settings if self.resume else None,
-                    sampling=self._sampling,
-                    retry_failures=self.retry_failures,
-                )
-                files.append(stack.push(journal))
-            if self.csv:
-                files.append(stack.push(CsvTable(self.csv, self.force)))
-            for file in reversed(files):  # the records, which a table can be made of, go last
-                file.begin()
-        except OutputError:
-            if not (self.resume or self.force):  # then they are new, and would be in the way
-                for file in files:
-                    file.path.unlink(missing_ok=True)
-            raise
+        if self.jsonl:
+            journal = JsonLines(
+                self.jsonl,
+                self.force,
+                resume=settings if self.resume else None,
+                sampling=self._sampling,
+                retry_failures=self.retry_failures,
+            )
+            files.append(stack.push(journal))
+        if self.csv:
+            files.append(stack.push(CsvTable(self.csv, self.force)))
         return journal, files
 
 

@@ -25,6 +25,7 @@ from facefake.settings import (
     WORKER_MEMORY,
     Settings,
     check_limits,
+    check_sampling,
     read_settings,
     whole_number,
 )
@@ -55,7 +56,7 @@ def scan(
     workers: int | None = None,
     timeout: float = TIMEOUT,
     worker_memory: int = WORKER_MEMORY,
-    annotate: AnnotatedFolder | None = None,
+    annotate: AnnotatedFolder | AnyPath | None = None,
     sampling: Sampling | None = None,
     ordered: bool = False,
     skip: Callable[[str, FileState], bool] = lambda path, file: False,
@@ -70,7 +71,8 @@ def scan(
 
     A picture's record is the same whatever the number of workers and whatever the other pictures are. Beside the
     kinds of an `ImageError`, an `ErrorResult` can have these: "timeout", "out_of_memory", "crashed" (the worker
-    process died; it is replaced) and "internal" (facefake or a library failed in a way that nobody foresaw).
+    process died; it is replaced) and "internal" (facefake or a library failed in a way that nobody foresaw). It is
+    "too_large", too, where the record itself would be, as that of a clip with hundreds of thousands of faces.
 
     Args:
         paths: files, folders and patterns, as `find_pictures` takes them, or one of these. What is no sequence, set,
@@ -84,8 +86,10 @@ def scan(
             `worker_memory` do not hold then, and what crashes takes the scan along.
         timeout: seconds that one picture may take; a video may take ten times as long.
         worker_memory: bytes of private memory that a worker may use; its models take half a GiB of it.
-        annotate: where annotated copies go; None for none.
-        sampling: which frames of videos are looked at; None for two a second, at most 300 a clip.
+        annotate: where annotated copies go, a folder or a `facefake.saving.AnnotatedFolder`, which may say more; None
+            for none.
+        sampling: which frames of videos are looked at, a `facefake.frames.Sampling`; None for two a second, at most
+            300 a clip.
         ordered: yield in the order of `find_pictures`, which holds back the records that overtake others.
         skip: is told the path and the state of each file, and whether it answers True that one is left out, but for
             pictures that `known` knows and that have no annotated copy where there are to be copies.
@@ -110,6 +114,13 @@ def scan(
     if workers is not None and workers != 0:
         workers = whole_number("workers", workers)
     check_bounds(timeout, worker_memory, limits)
+    check_sampling(sampling)
+    if isinstance(annotate, (str, bytes, os.PathLike)):
+        annotate = AnnotatedFolder(os.fsdecode(annotate))
+    elif annotate is not None and not isinstance(annotate, AnnotatedFolder):
+        raise TypeError(
+            f"expected annotate to be a path, facefake.saving.AnnotatedFolder or None, got {annotate!r}"
+        )
     model = None if model is None else os.fsdecode(model)
     judging: dict[str, Any] = {"min_face": min_face, "alarm_rate": alarm_rate, "runtime": runtime}
     judging["max_faces"] = max_faces

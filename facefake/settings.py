@@ -95,6 +95,18 @@ def check_limits(limits: object) -> None:
         raise TypeError(f"expected limits to be ImageLimits or None, got {limits!r}")
 
 
+def check_sampling(sampling: object) -> None:
+    """Whether this says which frames of videos are looked at.
+
+    Raises:
+        TypeError: it is neither a `Sampling` nor None, which stands for the usual one.
+    """
+    from facefake.frames import Sampling
+
+    if sampling is not None and not isinstance(sampling, Sampling):
+        raise TypeError(f"expected sampling to be facefake.frames.Sampling or None, got {sampling!r}")
+
+
 def read_settings(model: str | bytes | os.PathLike[str] | None, **chosen: Any) -> Settings:
     """The settings of a detector that is yet to be made with these arguments; its networks are not loaded.
 

@@ -9,6 +9,7 @@ import io
 import os
 import select
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from hashlib import blake2b
 from typing import overload
 
@@ -306,7 +307,11 @@ def _identity(folder: str | os.PathLike[str]) -> tuple[int, int]:
 
 
 def _digest(path: str) -> bytes:
-    return blake2b(os.fsencode(os.path.abspath(path) if path else path), digest_size=16).digest()
+    """By what a file is known again, through whatever links to its folder it is reached."""
+    folder, name = os.path.split(path)
+    with suppress(ValueError):  # of a NUL
+        path = os.path.join(os.path.realpath(folder), name)
+    return blake2b(os.fsencode(path), digest_size=16).digest()
 
 
 def _error(path: str, kind: str, expected: str, got: str | None) -> ErrorResult:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 from urllib.parse import quote, unquote
 
 from facefake.errors import ImageError, MissingLibraryError
-from facefake.reading import image_error
+from facefake.reading import image_error, opened_file
 from facefake.refusal import Refusal, faults
 from facefake.results import ErrorResult, FileState, message_text
 from facefake.sources import file_state, find_pictures, is_picture, no_pictures
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(::|://)")
 _MAGIC = re.compile(r"[*\[]")  # and not "?", which begins a URI's query
+_LOCAL_MAGIC = re.compile(r"[*?\[]")  # this machine's files have no query
 _ESCAPED_MAGIC = re.compile("%(2A|3F|5B)", re.IGNORECASE)
 _LOCAL = "file:///"
 _PLAIN = "/!$&'()*+,;=:@"  # beside letters and digits, what stands for itself in a URI
@@ -48,8 +49,8 @@ def find_stored(uri: str) -> Iterator[Stored | ErrorResult]:
     """What a URI stands for, by name, as `sources.find_pictures` has it for paths.
 
     A folder stands for the pictures and videos in it and below; a URI that holds ``*`` or ``[`` is a pattern, in which
-    ``**`` stands for any folders, and which may match folders, too; anything else is taken for a picture. Hidden files
-    are left out of both.
+    ``**`` stands for any folders, and which may match folders, too; so is a ``file:///`` URI that holds ``?``. Anything
+    else is taken for a picture. Hidden files are left out of both.
 
     Yields:
         The pictures, or a record of why there are none.
@@ -95,10 +96,10 @@ def find_stored(uri: str) -> Iterator[Stored | ErrorResult]:
 
 def _find_local(uri: str, path: str) -> Iterator[Stored | ErrorResult]:
     """As `find_stored`. Arrow refuses a whole folder for one name that is no UTF-8, or one that it may not look into."""
-    is_pattern = _MAGIC.search(uri) is not None
+    is_pattern = _LOCAL_MAGIC.search(uri) is not None
     given = _unquoted_pattern(uri.removeprefix("file://")) if is_pattern else path
     # As it is spelled, however that be: a file's record is known by its URI.
-    fixed = uri[: uri.rfind("/", 0, _MAGIC.search(uri + "*").start())] if is_pattern else uri.rstrip("/")  # type: ignore[union-attr]
+    fixed = _LOCAL_MAGIC.split(uri, maxsplit=1)[0].rpartition("/")[0] if is_pattern else uri.rstrip("/")
     begin = unquote(fixed.removeprefix("file://"), errors="surrogateescape")
     for found in find_pictures([given if is_pattern else os.fsencode(given)]):
         name = found.path or "" if isinstance(found, ErrorResult) else found
@@ -168,20 +169,24 @@ def resolved(place: str) -> tuple[FileSystem, str, bool]:
 
 
 @contextmanager
-def opened(uri: str) -> Iterator[BinaryIO]:
+def opened(uri: str, max_bytes: int) -> Iterator[BinaryIO]:
     """A file, to be read from its beginning to its end.
 
+    Args:
+        uri: where it is.
+        max_bytes: that a file of this machine may have; other stores may not tell before it is read.
+
     Raises:
-        ImageError: it cannot be opened.
+        ImageError: it cannot be opened, or is of this machine and either no file or a larger one.
         MissingLibraryError: the library for such stores is not installed.
     """
-    with _named(uri), faults("unreadable", "a readable file"):
-        if (local := _local_path(uri)) is not None:
-            stream: Any = open(local, "rb")  # noqa: SIM115
-        else:
-            system, path, _ = resolved(uri)
-            stream = system.open_input_stream(path)
-    with stream:
+    with ExitStack() as stack:
+        with _named(uri), faults("unreadable", "a readable file"):
+            if (local := _local_path(uri)) is not None:
+                stream: Any = stack.enter_context(opened_file(local, max_bytes))
+            else:
+                system, path, _ = resolved(uri)
+                stream = stack.enter_context(system.open_input_stream(path))
         yield cast(BinaryIO, stream)
 
 
@@ -213,7 +218,7 @@ def _named(uri: str) -> Iterator[None]:
 def _parts(uri: str) -> tuple[str, str, str]:
     """A URI's scheme, its path, and what follows: its query, and the stores around it."""
     scheme, rest = uri.split("://", 1)
-    end = re.search(r"\?|::|$", rest)
+    end = re.search(r"::|$" if uri.startswith(_LOCAL) else r"\?|::|$", rest)
     assert end is not None
     return f"{scheme}://", rest[: end.start()], rest[end.start() :]
 

@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -30,12 +31,13 @@ from facefake.aggregator import (
     verdict_of,
     verdict_on,
 )
-from facefake.calibration import SoftFaces
+from facefake.calibration import SoftFaces, log_odds
 from facefake.detection import Face
 from facefake.errors import ModelError
 from facefake.results import OUTLIER, ImageResult, schema
 
 VALIDATOR = Draft202012Validator(schema())
+ROOT = Path(__file__).resolve().parents[1]
 SCORES = tuple(step / 100 for step in range(-400, 400))
 CALIBRATION = Calibration(
     temperature=1.5,
@@ -162,20 +164,25 @@ def test_only_judged_faces_are_compared_with_one_another(faces: list[Evidence]) 
     assert [face.logit for face in judged] == [
         given_face.logit for given_face in faces if usability(given_face, CALIBRATION) is None
     ]
-    expected = relative_scores([face.logit for face in judged], CALIBRATION)
+    odds = [
+        log_odds(each.logit, CALIBRATION, each.sharpness)
+        for each in faces
+        if not usability(each, CALIBRATION)
+    ]
+    expected = relative_scores(odds, CALIBRATION)
     assert [face.relative_score for face in judged] == expected
     assert all((score is not None) == (len(judged) >= FEWEST_COMPARED) for score in expected)
     assert all(face.logit is face.relative_score is None for face in results if face not in judged)
 
 
 @given(st.lists(LOGITS, min_size=FEWEST_COMPARED, max_size=40), st.floats(-5, 5))
-def test_relative_scores_have_the_order_and_the_middle_of_the_logits(
-    logits: list[float], shift: float
+def test_relative_scores_have_the_order_and_the_middle_of_the_log_odds(
+    odds: list[float], shift: float
 ) -> None:
-    scores = relative_scores(logits, CALIBRATION)
+    scores = relative_scores(odds, CALIBRATION)
     assert np.median(scores) == pytest.approx(0, abs=1e-9)
-    assert [scores[at] for at in np.argsort(logits, kind="stable")] == sorted(scores)
-    moved = relative_scores([logit + shift for logit in logits], CALIBRATION)
+    assert [scores[at] for at in np.argsort(odds, kind="stable")] == sorted(scores)
+    moved = relative_scores([each + shift for each in odds], CALIBRATION)
     assert moved == pytest.approx(scores, abs=1e-9)
 
 
@@ -195,9 +202,21 @@ def test_of_ten_real_faces_one_seldom_stands_out() -> None:
     """Also where they are more alike than those of many pictures, as faces of one picture are."""
     rng = np.random.default_rng(11)
     for spread, most in ((0.5, 0.01), (0.7, 0.04), (1.0, 0.08)):
-        pictures = rng.normal(0, spread * 4 / 1.349, (1000, 10))
-        outliers = [max(relative_scores(logits, CALIBRATION)) > OUTLIER for logits in pictures.tolist()]
+        pictures = rng.normal(0, spread * 4 / 1.349 / CALIBRATION.temperature, (1000, 10))
+        outliers = [max(relative_scores(odds, CALIBRATION)) > OUTLIER for odds in pictures.tolist()]
         assert np.mean(outliers) < most
+
+
+def test_a_soft_face_does_not_stand_out_for_its_softness() -> None:
+    sharp = [-1.0, -0.8, -0.7, -0.5]
+    logit = 2.0  # its log-odds are 0 where it is soft
+    soft_one, sharp_one = (
+        judge([*map(evidence, sharp), evidence(logit, sharp=focus)], CALIBRATION) for focus in (0.1, 0.5)
+    )
+    alike = (logit / 2.0 - 1.0 + 0.5) * 1.5  # the logit with which a sharp face has its log-odds
+    as_fake = judge([*map(evidence, sharp), evidence(alike)], CALIBRATION)
+    assert soft_one.faces[-1].relative_score == pytest.approx(as_fake.faces[-1].relative_score)
+    assert soft_one.faces[-1].relative_score < sharp_one.faces[-1].relative_score
 
 
 def test_faces_that_are_all_alike_are_at_the_middle() -> None:
@@ -382,8 +401,20 @@ def test_a_small_face_that_was_enlarged_is_not_taken_for_blurred() -> None:
     small = textured(64)
     enlarged = np.asarray(small.resize((224, 224), Image.Resampling.BILINEAR))
     own = sharpness(np.asarray(small), 64)
-    assert sharpness(enlarged, 224) < own / 5
-    assert sharpness(enlarged, 64) > own / 2
+    assert sharpness(enlarged, 224) < own / 2 < sharpness(enlarged, 64)
+
+
+def test_the_same_blur_for_its_size_makes_a_face_as_soft_whatever_its_size() -> None:
+    photo = Image.open(ROOT / "samples" / "grace-hopper.jpg").convert("RGB").crop((180, 60, 340, 220))
+    large = [
+        sharpness(np.asarray(photo.filter(ImageFilter.GaussianBlur(radius))), 160) for radius in (0, 2, 4)
+    ]
+    halved = photo.resize((80, 80), Image.Resampling.BOX)
+    small = [
+        sharpness(np.asarray(halved.filter(ImageFilter.GaussianBlur(radius))), 80) for radius in (0, 1, 2)
+    ]
+    assert small == pytest.approx(large, rel=0.25)
+    assert large[0] > 3 * large[1] > 9 * large[2]
 
 
 def test_a_sharp_background_does_not_excuse_a_blurred_face() -> None:

@@ -450,6 +450,7 @@ def test_the_copies_are_no_pictures_of_the_next_scan(pictures: Callable[..., Pat
         ("--max-megabytes", "inf"),
         ("--max-megapixels", "nan"),
         ("--frames-per-second", "nan"),
+        ("--frames-per-second", "1e-310"),
         ("--worker-memory", "99999999999999"),
     ],
 )
@@ -458,6 +459,22 @@ def test_numbers_without_end_are_wrong_use(option: str, value: str, pictures: Ca
     result = run("scan", "real.png", option, value)
     assert result.exit_code == 2
     assert option in result.stderr
+
+
+@pytest.mark.parametrize(
+    "uri", ["s3://bucket/a.png", "file:///nowhere/*.png", "zip://a.png::s3://bucket/b.zip"]
+)
+def test_a_uri_without_an_engine_for_it_is_wrong_use(uri: str, pictures: Callable[..., Path]) -> None:
+    pictures("real.png")
+    result = run("scan", "real.png", uri, "--jsonl", "r.jsonl")
+    assert result.exit_code == 2
+    assert f"expected --engine ray for a URI, got {uri}, and no file of that name" in plain(result.stderr)
+    assert not Path("r.jsonl").exists()
+
+
+def test_a_file_may_be_named_like_a_uri(pictures: Callable[..., Path]) -> None:
+    pictures("s3:/bucket/real.png")
+    assert run("scan", "s3://bucket/real.png").exit_code == 0
 
 
 def test_no_output_is_a_picture_or_the_records(pictures: Callable[..., Path]) -> None:
@@ -512,6 +529,36 @@ def test_no_results_go_before_all_files_can_be_written(
         assert refused.stderr.startswith(f"Error: {name}: expected to be the only one that writes to it")
         assert [Path(name).read_bytes() for name in ("r.jsonl", "r.csv")] == before
     assert run(*scan, "--force").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [(ModelError("expected a whole bundle, got half of one"), 2), (KeyboardInterrupt(), 130)],
+)
+def test_a_scan_that_cannot_begin_leaves_no_new_file_and_no_old_one_changed(
+    fault: BaseException, status: int, pictures: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures("real.png")
+    scan = ["scan", "real.png", "--jsonl", "r.jsonl"]
+    ways = [[*scan, "--csv", "r.csv"], [*scan, "--csv", "r.csv", "--force"], [*scan, "--resume"]]
+    monkeypatch.setattr(StandIn, "broken", fault)
+    assert [run(*way).exit_code for way in ways] == [status] * 3
+    assert [path.name for path in Path().iterdir()] == ["real.png"]
+    monkeypatch.setattr(StandIn, "broken", None)
+    assert run(*ways[0]).exit_code == 0
+    before = [Path(name).read_bytes() for name in ("r.jsonl", "r.csv")]
+    monkeypatch.setattr(StandIn, "broken", fault)
+    assert [run(*way).exit_code for way in ways[:2]] == [2, status]
+    assert [Path(name).read_bytes() for name in ("r.jsonl", "r.csv")] == before
+
+
+def test_a_forced_scan_of_nothing_replaces_the_results(pictures: Callable[..., Path]) -> None:
+    pictures("real.png")
+    scan = ["scan", "-", "--jsonl", "r.jsonl", "--csv", "r.csv"]
+    assert run(*scan, given="real.png").exit_code == 0
+    assert run(*scan, "--force", given="").exit_code == 1
+    assert Path("r.jsonl").read_bytes() == b""
+    assert len(Path("r.csv").read_text().splitlines()) == 1
 
 
 def broken(kind: str, number: int) -> None:

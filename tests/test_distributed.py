@@ -25,6 +25,7 @@ from facefake.blocks import blocks_of
 from facefake.cli import main
 from facefake.errors import FaceFakeError, MissingLibraryError, ModelError, OutputError
 from facefake.journal import JsonLines
+from facefake.record_folder import RecordFolder
 from facefake.records import read_records
 from facefake.results import ErrorResult
 from facefake.scanning import scan
@@ -33,6 +34,7 @@ from facefake.settings import Settings
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLES = ROOT / "samples"
 NAMES = ("astronaut", "grace-hopper", "self-blend", "ai-selfie")
+SETTINGS = Settings("0123456789abcdef", "litert", 0.01, 32.0, 1000)
 
 
 # Without Ray
@@ -72,7 +74,11 @@ def test_arguments_out_of_range_are_refused(wrong: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("wrong", "told"),
-    [({"alarmrate": 0.5}, "alarm_rate.*, got alarmrate"), ({"workers": 1.5}, "a whole number")],
+    [
+        ({"alarmrate": 0.5}, "alarm_rate.*, got alarmrate"),
+        ({"workers": 1.5}, "a whole number"),
+        ({"sampling": 5}, "expected sampling to be facefake.frames.Sampling or None, got 5"),
+    ],
 )
 def test_options_that_there_are_not_are_refused(wrong: Any, told: str, tmp_path: Path) -> None:
     for begin in (
@@ -102,6 +108,49 @@ def test_options_that_do_not_go_together_are_refused(options: list[str]) -> None
     assert (answer.exit_code, "expected" in answer.stderr) == (2, True)
 
 
+class Unready:
+    """In the place of `_Job`: a cluster on which no worker can begin."""
+
+    settings = SETTINGS
+
+    def __init__(self, options: distributed.Options) -> None:
+        pass
+
+    def start(self, *_: object) -> Unready:
+        return self
+
+    def rows(self) -> Iterator[Any]:
+        raise ModelError("expected a whole bundle, got half of one")
+        yield
+
+
+@pytest.mark.parametrize("name", ["out", "out.jsonl"])
+def test_a_scan_that_cannot_begin_leaves_no_new_file_and_no_old_one_changed(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyarrow", reason="needs facefake[ray]")
+    monkeypatch.setattr(distributed, "_Job", Unready)
+
+    def contents() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def cannot_begin(**options: Any) -> None:
+        with pytest.raises(ModelError, match="got half of one"):
+            distributed.scan("x.jpg", tmp_path / name, **options)
+
+    for options in ({}, {"force": True}, {"resume": True}):
+        cannot_begin(**options)
+        assert contents() == {}
+    before = Settings("0123456789abcdef", "litert", 0.5, 32.0, 1000)
+    record = ErrorResult("a.jpg", "empty", "a.jpg: expected bytes, got none", None, before)
+    into = JsonLines(tmp_path / name) if "." in name else RecordFolder(str(tmp_path / name), before)
+    with into as file:
+        file.write(record)
+    old = contents()
+    cannot_begin(force=True)
+    assert contents() == old != {}
+
+
 def test_bytes_give_the_records_that_their_files_give(tmp_path: Path, tiny_bundle: Path) -> None:
     pytest.importorskip("pyarrow", reason="needs facefake[ray]")
     (tmp_path / "cut.jpg").write_bytes((SAMPLES / "astronaut.jpg").read_bytes()[:20_000])
@@ -122,8 +171,7 @@ def test_blocks_take_a_file_of_any_time(tmp_path: Path) -> None:
     for year, seconds in ((2400, 13_569_465_600), (1970, 0)):
         (tmp_path / f"{year}.jpg").touch()
         os.utime(tmp_path / f"{year}.jpg", (seconds, seconds))
-    settings = Settings("0123456789abcdef", "litert", 0.01, 32.0, 1000)
-    rows = [row for block in blocks_of([tmp_path], settings, 1) for row in block.to_pylist()]
+    rows = [row for block in blocks_of([tmp_path], SETTINGS, 1) for row in block.to_pylist()]
     assert [row["modified_ns"] for row in rows] == [0, (1 << 63) - 1]
 
 

@@ -290,7 +290,9 @@ def test_nothing_is_written_to_standard_error_and_the_environment_stays(clip: Cl
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("wrong", [(0.0, 3), (-1.0, 3), (float("nan"), 3), (float("inf"), 3), (1.0, 0)])
+@pytest.mark.parametrize(
+    "wrong", [(0.0, 3), (-1.0, 3), (float("nan"), 3), (float("inf"), 3), (1e-310, 3), (1.0, 0)]
+)
 def test_a_sampling_must_be_one(wrong: tuple[float, int]) -> None:
     with pytest.raises(ValueError, match="expected"):
         Sampling(*wrong)

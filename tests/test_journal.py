@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from jsonschema import Draft202012Validator
 from PIL import Image
 
 from facefake import records
-from facefake.errors import OutputError, RecordError
+from facefake.errors import ModelError, OutputError, RecordError
 from facefake.frames import Sampling
 from facefake.journal import JsonLines, read_latest
 from facefake.records import read_records
@@ -153,6 +154,33 @@ def test_ctrl_c_within_a_line_leaves_the_rest_whole_and_is_heeded(
         with pytest.raises(KeyboardInterrupt):
             file.write(replace(RESULT, path="e.jpg"))
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+@pytest.mark.parametrize("link", [False, True])
+def test_a_new_file_goes_with_an_error_before_the_first_record(
+    writer: Any, link: bool, tmp_path: Path
+) -> None:
+    if link:
+        (tmp_path / "r").symlink_to("target")
+    before = list(tmp_path.iterdir())
+    with pytest.raises(ModelError), ExitStack() as stack:
+        stack.push(writer(tmp_path / "r", force=True))
+        raise ModelError
+    assert list(tmp_path.iterdir()) == before
+    (tmp_path / "r").touch()
+    with pytest.raises(ModelError), ExitStack() as stack:
+        stack.push(writer(tmp_path / "r", force=True))
+        raise ModelError
+    assert (tmp_path / "r").exists()
+
+
+def test_the_new_file_of_another_process_stays(tmp_path: Path) -> None:
+    with pytest.raises(ModelError), JsonLines(tmp_path / "r"):
+        (tmp_path / "r").unlink()
+        (tmp_path / "r").touch()
+        raise ModelError
+    assert (tmp_path / "r").exists()
 
 
 # One writer at a time
@@ -389,6 +417,16 @@ def test_settings_are_never_mixed_in_one_file(changes: dict[str, Any], path: Pat
     JsonLines(path, resume=SETTINGS).close()  # and it was freed
 
 
+def test_what_is_no_regular_file_is_not_gone_on_with_and_nothing_waits(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reading, writing = os.pipe()
+    for place in (tmp_path / "pipe", f"/dev/fd/{writing}", os.devnull):
+        with pytest.raises(OutputError, match="expected a regular file to go on with, got a folder, a pipe"):
+            JsonLines(place, resume=SETTINGS)
+    os.close(reading)
+    os.close(writing)
+
+
 def test_records_without_settings_are_not_gone_on_with(tmp_path: Path) -> None:
     values = RESULT.to_dict()
     del values["settings"]
@@ -448,7 +486,7 @@ def test_what_is_no_file_of_records_is_refused_and_left_alone(content: bytes, tm
 
 def test_a_line_longer_than_any_record_is_no_half_of_one(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = path.read_bytes()
-    monkeypatch.setattr(records, "_LONGEST_LINE", 100)
+    monkeypatch.setattr(records, "LONGEST_LINE", 100)
     with pytest.raises(RecordError, match="line 1: expected a record"):
         JsonLines(path, resume=SETTINGS)
     assert path.read_bytes() == before

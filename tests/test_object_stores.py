@@ -94,7 +94,7 @@ def texts(uri: str) -> list[str]:
     assert all(isinstance(entry, Stored) and entry.file and entry.file.modified_ns > 0 for entry in found)
     contents = []
     for entry in found:
-        with opened(entry.uri) as file:  # type: ignore[union-attr]
+        with opened(entry.uri, 1000) as file:  # type: ignore[union-attr]
             contents.append(file.read().decode())
     return contents
 
@@ -128,7 +128,7 @@ def test_what_is_not_there_is_an_error_of_its_own(key: str, full: Bucket) -> Non
     (found,) = find_stored(full.uri(key))
     assert isinstance(found, Stored)
     assert found.file is None
-    with pytest.raises(ImageError, match="expected a"), opened(found.uri) as file:
+    with pytest.raises(ImageError, match="expected a"), opened(found.uri, 1000) as file:
         file.read()
 
 

@@ -245,6 +245,10 @@ def person(verdict: str, **changes: object) -> PersonResult:
          "1 of 3 people looks fake (false-alarm rate at most 0.2 %); 1 is uncertain."),
         ("fake", ("fake", "fake", "real"), "2 of 3 people look fake (false-alarm rate at most 0.2 %)."),
         ("uncertain", ("uncertain",) * 2, "None of 2 people looks fake; 2 are uncertain."),
+        ("real", ("real",) + ("not_applicable",) * 6,
+         "None of 7 people looks fake; 6 cannot be judged; that does not prove the clip authentic."),
+        ("fake", ("fake", "uncertain", "not_applicable"),
+         "1 of 3 people looks fake (false-alarm rate at most 0.2 %); 1 is uncertain; 1 cannot be judged."),
     ],
 )  # fmt: skip
 def test_the_sentence(verdict: str, verdicts: tuple[str, ...], told: str) -> None:

@@ -108,6 +108,16 @@ def test_a_folder_with_records_is_not_written_to_unasked(tmp_path: Path) -> None
     assert (tmp_path / "notes.txt").read_text() == "precious"
 
 
+def test_records_to_be_replaced_stay_until_the_scan_has_begun(tmp_path: Path) -> None:
+    write(tmp_path, good("a.jpg"))
+    into = RecordFolder(str(tmp_path), replace(SETTINGS, alarm_rate=0.5), force=True)
+    assert [row["path"] for row in rows(tmp_path)] == ["a.jpg"]
+    into.close()
+    assert [row["path"] for row in rows(tmp_path)] == ["a.jpg"]
+    into.begin()
+    assert rows(tmp_path) == []
+
+
 def test_what_is_gone_on_with_knows_its_files_and_replaces_their_records(tmp_path: Path) -> None:
     write(tmp_path, good("a.jpg"), good("b.jpg"), bad("c.jpg"), good("caf\udce9.jpg"))
     changed = FileState(6, 0)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ import pytest
 from PIL import Image
 
 import facefake
+from facefake import analyst, records
 from facefake.errors import ImageError, MissingLibraryError, ModelError, OutputError
 from facefake.images import load_picture
+from facefake.journal import JsonLines
 from facefake.reading import ImageLimits
 from facefake.results import ErrorResult, FileState, ImageResult
 from facefake.saving import AnnotatedFolder
@@ -299,6 +302,55 @@ def test_workers_are_a_whole_number(workers: Any) -> None:
         next(scan("x.jpg", workers=workers))
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"annotate": 5}, "expected annotate to be a path, facefake.saving.AnnotatedFolder or None, got 5"),
+        ({"sampling": 5}, "expected sampling to be facefake.frames.Sampling or None, got 5"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused(wrong: Any, told: str) -> None:
+    with pytest.raises(TypeError, match=told):
+        next(scan("x.jpg", **wrong))
+
+
+@pytest.mark.parametrize("kind", [str, os.fsencode, Path])
+def test_the_folder_of_copies_may_be_a_path(
+    kind: Callable[[Path], Any], tmp_path: Path, stand_in: Any
+) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    stand_in(lambda path: replace(result(path), picture=load_picture(path)))
+    told: list[Any] = []
+    (_,) = scan(tmp_path / "a.png", workers=0, annotate=kind(tmp_path / "out"), copied=told.append)
+    assert told == [tmp_path / "out" / "a-annotated.png"]
+    assert told[0].is_file()
+
+
+def test_a_record_that_could_not_be_read_again_is_a_failure_of_its_own(
+    tmp_path: Path, stand_in: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = touched(tmp_path, "a.jpg", "b.jpg", "c.jpg")
+    stand_in(lambda path: replace(result(path), warnings=("odd",) * (200 if path.endswith("b.jpg") else 0)))
+    size = len(records.line_of(next(scan(files[1], workers=0)).to_dict()))
+
+    def recorded(longest: int) -> list[dict[str, Any]]:
+        for module in (analyst, records):
+            monkeypatch.setattr(module, "LONGEST_LINE", longest)
+        with JsonLines(tmp_path / "r.jsonl", force=True) as file:
+            for record in scan(files, workers=0):
+                file.write(record)
+        return list(records.read_records(tmp_path / "r.jsonl"))
+
+    assert [record["verdict"] for record in recorded(size)] == ["not_applicable"] * 3
+    whole, refused, other = recorded(size - 1)
+    assert whole["verdict"] == other["verdict"] == "not_applicable"
+    assert refused["error"]["kind"] == "too_large"
+    assert refused["error"]["message"].startswith(
+        f"{files[1]}: expected a record of at most {size - 1:,} bytes, got one of {size:,} bytes"
+    )
+    assert refused["file"] is not None
+
+
 def test_a_bundle_that_is_none_is_a_model_error(tmp_path: Path) -> None:
     with pytest.raises(ModelError):
         next(scan("x.jpg", model=tmp_path))
@@ -437,6 +489,19 @@ def flat() -> Image.Image:
 def busy() -> Image.Image:
     """A picture with something in each of its thousands of tiles."""
     return Image.effect_noise((4000, 4000), 90)
+
+
+@pytest.mark.parametrize("limits", [ImageLimits(max_pixels=4000), ImageLimits(max_pixels=1, max_side=1)])
+def test_limits_however_small_cost_only_the_pictures_beyond_them(
+    limits: ImageLimits, tmp_path: Path, tiny_bundle: Path
+) -> None:
+    for side in (1, 64):
+        Image.new("RGB", (side, side)).save(tmp_path / f"{side}.png")
+    small, large = scan(tmp_path, model=tiny_bundle, limits=limits, workers=1, ordered=True)
+    assert small.verdict == "not_applicable"
+    assert isinstance(large, ErrorResult)
+    assert large.kind == "too_large"
+    assert large.message.startswith(f"{tmp_path / '64.png'}: expected at most ")
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,23 @@ def test_a_file_comes_once_whether_by_its_folder_or_by_name(tmp_path: Path) -> N
     assert list(find_pictures([folder, folder / ".." / "in" / "a.jpg"])) == [inside]
 
 
+def test_a_file_comes_once_whether_through_a_link_to_its_folder_or_not(tmp_path: Path) -> None:
+    first, second = touched(tmp_path, "in/a.jpg", "in/b.jpg")
+    (tmp_path / "link").symlink_to("in", target_is_directory=True)
+    (tmp_path / "in" / "c.jpg").symlink_to("a.jpg")  # a picture of its own, as in a folder
+    linked, third = f"{tmp_path}/link/a.jpg", f"{tmp_path}/in/c.jpg"
+    assert list(find_pictures([linked, tmp_path / "in"])) == [linked, second, third]
+    assert list(find_pictures([tmp_path / "in", linked])) == [first, second, third]
+    assert list(find_pictures([linked, first, third])) == [linked, third]
+    assert list(find_pictures([f"{tmp_path}/link/*", tmp_path / "in"])) == [
+        f"{tmp_path}/link/{name}" for name in ("a.jpg", "b.jpg", "c.jpg")
+    ]
+
+
+def test_a_path_with_a_nul_is_left_to_who_reads_it() -> None:
+    assert list(find_pictures(["a\0b/c.jpg", "a\0b/c.jpg"])) == ["a\0b/c.jpg"]
+
+
 def test_patterns_are_what_the_shell_would_make_of_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

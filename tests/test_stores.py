@@ -17,6 +17,7 @@ fsspec = pytest.importorskip("fsspec", reason="needs facefake[ray]")
 
 NAMES = ("a.jpg", "b c%20é.PNG", "deep/er/d.webp", "deep/notes.txt", ".hidden.jpg", ".git/e.jpg", "clip.mp4")
 SHOWN = ["a.jpg", "b c%20é.PNG", "clip.mp4", "deep/er/d.webp"]
+LARGEST = 1000  # bytes of a file
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def texts(uri: str) -> list[str]:
     assert all(isinstance(entry, Stored) for entry in found)
     contents = []
     for entry in found:
-        with opened(entry.uri) as file:  # type: ignore[union-attr]
+        with opened(entry.uri, LARGEST) as file:  # type: ignore[union-attr]
             contents.append(file.read().decode())
     return contents
 
@@ -113,6 +114,40 @@ def test_patterns_may_hold_percent_escapes(
         assert isinstance(record, ErrorResult) and record.kind == "not_found"
 
 
+def test_a_question_mark_is_one_character_on_this_machine(tmp_path: Path) -> None:
+    for name in ("1.jpg", "2.jpg", "10.jpg", "sub/3.jpg", "w?.png", "wx.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    found = list(find_stored(f"file://{tmp_path}/?.jpg"))
+    assert [entry.uri for entry in found if isinstance(entry, Stored)] == [
+        f"file://{tmp_path}/1.jpg",
+        f"file://{tmp_path}/2.jpg",
+    ]
+    assert texts(f"file://{tmp_path}/s?b") == ["sub/3.jpg"]
+    assert texts(f"file://{tmp_path}/w?.png") == texts(f"file://{tmp_path}/w%3F.png") == ["w?.png"]
+    assert texts(f"file://{tmp_path}/w%3F*") == ["w?.png"]
+    (nothing,) = find_stored(f"file://{tmp_path}/?.tiff")
+    assert isinstance(nothing, ErrorResult) and nothing.kind == "not_found"
+
+
+@pytest.mark.parametrize("name", ["fifo.jpg", "zero.mp4", "folder.jpg"])
+def test_what_is_no_file_is_refused_and_nothing_waits(name: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.jpg")
+    (tmp_path / "zero.mp4").symlink_to("/dev/zero")
+    (tmp_path / "folder.jpg").mkdir()
+    uri = f"file://{tmp_path}/{name}"
+    with pytest.raises(ImageError) as caught, opened(uri, LARGEST):
+        pass
+    assert (caught.value.kind, caught.value.path) == ("not_a_file", uri)
+
+
+def test_a_file_that_is_too_large_is_not_opened(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(bytes(LARGEST + 1))
+    with pytest.raises(ImageError) as caught, opened(f"file://{tmp_path}/a.jpg", LARGEST):
+        pass
+    assert (caught.value.kind, caught.value.got) == ("too_large", "1,001 bytes")
+
+
 def test_a_name_that_is_no_text_costs_nothing(folder: Path) -> None:
     with open(os.fsencode(folder) + b"/caf\xe9.jpg", "wb") as file:
         file.write(b"odd name")
@@ -161,7 +196,7 @@ def test_a_file_that_is_not_there_says_so_when_it_is_read(folder: Path) -> None:
     uri = f"file://{folder}/missing.jpg"
     assert list(find_stored(uri)) == [Stored(uri, None)]
     assert stored_state(uri) is None
-    with pytest.raises(ImageError) as caught, opened(uri):
+    with pytest.raises(ImageError) as caught, opened(uri, LARGEST):
         pass
     assert (caught.value.kind, caught.value.path) == ("not_found", uri)
 
@@ -202,7 +237,7 @@ def test_names_with_two_colons_are_read_where_a_uri_can_tell_them(tmp_path: Path
     (found,) = find_stored(f"file://{tmp_path}")
     assert isinstance(found, Stored)
     assert found.file is not None and found.file.size == 5
-    with opened(found.uri) as file:
+    with opened(found.uri, LARGEST) as file:
         assert file.read() == b"whole"
     system = fsspec.filesystem("memory")
     system.pipe("/odd/b::c.jpg", b"whole")

@@ -14,7 +14,7 @@ from facefake.errors import DatasetError
 from facefake.training.metrics import area_under_curve
 from facefake.training.real_scores import TAIL_FROM, effective_count, fit_real_scores, source_weights
 from facefake.training.scoring import Scorer, largest_of_each, measure, sharpness_of
-from facefake.training.views import TIERS, blurred, small, view, wear
+from facefake.training.views import TIERS, blurred, small, small_and_blurred, view, wear
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,6 +30,10 @@ _SIDE_STEP = 4  # pixels: the AUC does not tell sizes apart more finely
 
 BLURS = (0.0, 1.0, 1.5, 2.0, 3.0, 4.0)  # σ in pixels of the stored crop
 SOFT_FROM = 2.0  # of these: at weaker ones real faces score as they do when sharp
+# Of the real faces at that blur so many are soft. With 0.95 a quarter of all fakes is, too, and a tenth fewer are found;
+# with less, faces between sharp and soft are called fake too often (models/EXPERIMENTS.md, 56).
+SOFT_SHARE = 0.85
+SMALL_BLUR = 0.7  # σ in pixels of the smallest face that is judged: as much to it as 3 to one of 190 pixels
 PROBED_A_SOURCE = 60
 _LEAST_FACES = 20
 _LEAST_SLOPE = 1e-3  # of probability's log-odds against logits: a temperature is above 0
@@ -54,8 +58,9 @@ def calibrate(
 
     Every face counts as it is and as the web and a harder path leave it. The false-alarm rates hold on each of these
     alone, and on faces as small as are just judged; see `fit_real_scores`. Soft faces have rates of their own, which hold
-    on each blur from `SOFT_FROM` to the strongest that is judged. A network that fails at `SOFT_FROM` has no soft faces:
-    its rates hold on the strongest blur that is judged.
+    on each blur from `SOFT_FROM` to the strongest that is judged, and on the smallest faces out of focus. These views
+    count whole, with the few faces in them that fall into the other group: what is left of a view says too little. A
+    network that fails at `SOFT_FROM` has no soft faces: its rates hold on each blur that is judged.
 
     Args:
         scorer: the network.
@@ -77,13 +82,13 @@ def calibrate(
     worn: list[Wear] = [partial(small, face_side=limits.face_side)]
     soft = None
     if limits.blur < SOFT_FROM:
-        worn.append(partial(blurred, sigma=limits.blur))
+        worn += [partial(blurred, sigma=sigma) for sigma in BLURS if 0 < sigma <= limits.blur]
     else:
-        blurs = [sigma for sigma in BLURS if SOFT_FROM <= sigma <= limits.blur]
-        views = [
-            measure(scorer, store, numbers, side, margin, partial(blurred, sigma=sigma)).logits
-            for sigma in blurs
+        out_of_focus: list[Wear] = [
+            partial(blurred, sigma=sigma) for sigma in BLURS if SOFT_FROM <= sigma <= limits.blur
         ]
+        out_of_focus.append(partial(small_and_blurred, face_side=limits.face_side, sigma=SMALL_BLUR))
+        views = [measure(scorer, store, numbers, side, margin, each).logits for each in out_of_focus]
         soft = SoftFaces(below=limits.soft, **_fitted(np.stack(views), labels, sources))
     faint = [measure(scorer, store, reals, side, margin, each).logits for each in worn]
     return Calibration(
@@ -226,7 +231,7 @@ def _limits(scorer: Scorer, store: CropStore, numbers: Sequence[int], side: int,
         face_side=_smallest(by_side),
         sharpness=sharpness(strongest, 0.5 if unfit < len(BLURS) else 0.05),
         blur=BLURS[max(0, unfit - 1)],
-        soft=sharpness(SOFT_FROM, 0.95),
+        soft=sharpness(SOFT_FROM, SOFT_SHARE),
     )
 
 

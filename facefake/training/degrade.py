@@ -47,7 +47,7 @@ class Degradation:
         scale: the working size as a share of the original (0.25 to 1.5); the picture comes back to its own size.
         shrink_kernel: interpolation on the way to the working size.
         restore_kernel: interpolation on the way back.
-        blur: standard deviation of the Gaussian blur in pixels, 0 to 3.
+        blur: standard deviation of the Gaussian blur in pixels, 0 or more.
         noise: standard deviation of the Gaussian noise in 8-bit levels, 0 to 5.
         noise_seed: seed of that noise, so that both pictures of a pair get the same.
         save: the first lossy file, or None.

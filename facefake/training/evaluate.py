@@ -1,11 +1,13 @@
-"""How well a bundle tells real from fake: per source and kind, on three tiers, by face size, and how steadily."""
+"""How well a bundle tells real from fake: per source and kind, on three tiers, by face size and blur, and how
+steadily.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import count
+from itertools import count, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -23,7 +25,7 @@ from facefake.training.metrics import area_under_curve, calibration_error, detec
 from facefake.training.real_scores import left_out_alarms
 from facefake.training.scoring import first_of_each, halves, largest_of_each, measure, unseen
 from facefake.training.stability import VIEWS, stability
-from facefake.training.views import TIERS, Tier, blurred, small, wear
+from facefake.training.views import TIERS, Tier, small, small_and_blurred, wear
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,7 +40,11 @@ Progress = Callable[[str, int, int], None]
 _LABELS = ("real", "fake")
 _SIZE_TIERS: tuple[Tier, ...] = ("clean", "web")
 _STEADY_A_SOURCE = 25
-_VIEWS = len(TIERS) + len(FACE_SIDES) * len(_SIZE_TIERS) + len(BLURS) + VIEWS
+_BLURRED = (
+    *((FACE_SIDES[-1], sigma) for sigma in BLURS),
+    *product((64, 48), (0.5, 0.7, 1.0)),  # pixels: what 1.5, 2 and 3, or 2, 3 and 4, are to large faces
+)
+_VIEWS = len(TIERS) + len(FACE_SIDES) * len(_SIZE_TIERS) + len(_BLURRED) + VIEWS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -178,7 +184,12 @@ def evaluate_crops(
         for tier in _SIZE_TIERS
     ]
     blurs = [
-        BlurRow(blur=sigma, **_weakened(judged(large, partial(blurred, sigma=sigma)))) for sigma in BLURS
+        BlurRow(
+            face_side=side,
+            blur=sigma,
+            **_weakened(judged(large, partial(small_and_blurred, face_side=side, sigma=sigma))),
+        )
+        for side, sigma in _BLURRED
     ]
     mixed = np.random.default_rng(0).permutation(numbers).tolist()
     steady = stability(scorer, bundle, store, first_of_each(store, mixed, _STEADY_A_SOURCE), viewed)
@@ -311,6 +322,7 @@ def _weakened(judged: Judged) -> dict[str, float]:
     real = ~judged.fake
     return {
         **judged.ranking(real, ~real),
+        "called_fake": judged.mean(judged.called_fake, ~real),
         "false_alarms": judged.mean(judged.called_fake, real),
         **judged.verdicts(real, ~real),
     }

@@ -131,9 +131,10 @@ def _roc_curves(scored: Scored) -> list[Element]:
 
 
 def _scores(scored: Scored) -> list[Element]:
+    soft = "" if scored.bundle.calibration.soft is None else ", if it is not soft"
     told = (
         "Within each label all sources weigh the same. Dashed lines: from there on a face alone is called uncertain, "
-        "and fake, if it is not soft."
+        f"and fake{soft}."
     )
     return [tag("p", told), figures(draw.histograms(scored))]
 
@@ -162,10 +163,10 @@ def _false_alarms(scored: Scored) -> list[Element]:
     ]
     left_out = scored.evaluation.left_out()
     if left_out.rows:
+        soft = "" if scored.bundle.calibration.soft is None else ", and soft faces are judged as all others"
         told = (
             "What to expect of a new source: each is judged by a threshold that is made like the model's, but from all "
-            "other sources on this page, without the smallest faces that the model's own allows for, and soft faces are "
-            "judged as all others."
+            f"other sources on this page, without the smallest faces that the model's own allows for{soft}."
         )
         parts += [tag("h3", left_out.title), tag("p", told), table(left_out)]
     return parts
@@ -192,8 +193,8 @@ def _face_sizes(scored: Scored) -> list[Element]:
 
 def _blurs(scored: Scored) -> list[Element]:
     told = (
-        "Faces out of focus, by σ of the blur in pixels of the stored crop, of which a face has 190 at most; all fakes "
-        "against all real faces."
+        "Faces out of focus, by σ of the blur in pixels, as large as they are (224: 190 pixels at most) and small; all "
+        "fakes against all real faces."
     )
     if soft := scored.bundle.calibration.soft:
         told += f" A face with a sharpness below {soft.below:.2g} counts as soft, and is compared with soft real ones."

@@ -1,4 +1,6 @@
-"""The figures of an evaluation: per source, per kind, per tier and per face size, as JSON and as tables."""
+"""The figures of an evaluation: per source, per kind, per tier, per face size and per blur, as JSON and
+as tables.
+"""
 
 from __future__ import annotations
 
@@ -96,11 +98,13 @@ class WeakenedRow:
 
     Attributes:
         auc, detected_at_1_percent: of all fakes against all real faces.
+        called_fake: mean over the sources of fakes of the share called fake.
         false_alarms, balanced_accuracy, calibration_error: as in `TierRow`.
     """
 
     auc: float
     detected_at_1_percent: float
+    called_fake: float
     false_alarms: float
     balanced_accuracy: float
     calibration_error: float
@@ -125,9 +129,11 @@ class BlurRow(WeakenedRow):
     """What faces out of focus got.
 
     Attributes:
-        blur: σ of the Gaussian blur, pixels of the stored crop, of which a face has 190 at most.
+        face_side: side of the face's box, as in `SizeRow`.
+        blur: σ of the Gaussian blur, pixels of a face of that size.
     """
 
+    face_side: int
     blur: float
 
 
@@ -150,7 +156,7 @@ class Evaluation:
         kinds: one row a kind of fake and tier.
         tiers: one row a tier.
         sizes: one row a face size, as it is and on the web tier.
-        blurs: one row a blur.
+        blurs: one row a blur, of faces as large as they are and of small ones.
         stability: how verdicts change when pictures are resized and saved again, by kind; the first row is of all.
     """
 
@@ -259,8 +265,7 @@ class Evaluation:
 
     def by_size(self) -> Table:
         """One row a face size and tier."""
-        headers = ["face, pixels", "tier", "AUC", "found at 1 %", "false alarms", "balanced accuracy"]
-        headers += ["calibration error"]
+        headers = ["face, pixels", "tier", *_WEAKENED]
         rows = [
             [
                 str(row.face_side),
@@ -272,10 +277,9 @@ class Evaluation:
         return Table("By size of the face", headers, rows)
 
     def by_blur(self) -> Table:
-        """One row a blur."""
-        headers = ["blur, pixels", "AUC", "found at 1 %", "false alarms", "balanced accuracy"]
-        headers += ["calibration error"]
-        return Table("By blur", headers, [[f"{row.blur:g}", *_weakened(row)] for row in self.blurs])
+        """One row a size and blur."""
+        rows = [[str(row.face_side), f"{row.blur:g}", *_weakened(row)] for row in self.blurs]
+        return Table("By blur", ["face, pixels", "blur, pixels", *_WEAKENED], rows)
 
     def by_steadiness(self) -> Table:
         """One row a label and kind, after one of all."""
@@ -287,10 +291,17 @@ class Evaluation:
         return Table("Verdicts that change over 12 sizes and qualities", headers, rows)
 
 
+_WEAKENED = (
+    *("AUC", "found at 1 %", "fakes called fake", "false alarms"),
+    *("balanced accuracy", "calibration error"),
+)
+
+
 def _weakened(row: WeakenedRow) -> list[str]:
     return [
         _number(row.auc),
         _share(row.detected_at_1_percent, 0),
+        _share(row.called_fake),
         _share(row.false_alarms),
         _share(row.balanced_accuracy),
         _number(row.calibration_error),

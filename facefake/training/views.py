@@ -85,6 +85,11 @@ def blurred(pixels: NDArray[np.uint8], sigma: float) -> NDArray[np.uint8]:
     return apply(pixels, Degradation(blur=sigma))
 
 
+def small_and_blurred(pixels: NDArray[np.uint8], face_side: int, sigma: float) -> NDArray[np.uint8]:
+    """A stored crop shrunk as by `small`, then out of focus by σ pixels of what is left; uint8 (m, m, 3)."""
+    return blurred(small(pixels, face_side), sigma)
+
+
 def batches(
     store: CropStore, numbers: Sequence[int], side: int, margin: float, tier: Tier = "clean", size: int = 64
 ) -> Iterator[NDArray[np.uint8]]:

@@ -14,7 +14,7 @@ from facefake.training import calibrate as module
 from facefake.training.calibrate import auc_by_view, calibrate, check_enough, told_limits
 from facefake.training.real_scores import fit_real_scores, threshold
 from facefake.training.scoring import halves, measure, seen, told_left_out, unseen
-from facefake.training.views import blurred, small, view
+from facefake.training.views import blurred, small, small_and_blurred, view
 
 SIDE = 32
 
@@ -79,16 +79,19 @@ def test_the_calibration_can_be_kept(fitted):
     [
         *((view, None, "soft", "sharp") for view in ("small", "web", "hard")),
         *((blur, None, "sharp", "soft") for blur in (2.0, 3.0, 4.0)),
+        ("small_and_blurred", None, "sharp", "soft"),
         (3.0, 4.0, "sharp", "soft"),
-        (1.5, 2.0, None, "sharp"),
+        *((blur, 2.0, None, "sharp") for blur in (1.0, 1.5)),
     ],
 )
 def test_the_rates_hold_on_every_view(told_store, monkeypatch, harder, fails_at, weaker, stronger):
-    """Blurs where a network fails at 2 pixels are no soft faces: the strongest that is judged counts with the others."""
+    """Blurs where a network fails at 2 pixels are no soft faces: those that are judged count with the others."""
     plain = module.measure
 
     def harder_on_one(scorer, store, numbers, side, margin, worn):
-        own = "small" if worn.func is small else next(iter(worn.keywords.values()))
+        own = worn.func.__name__
+        if own in ("wear", "blurred"):
+            own = next(iter(worn.keywords.values()))
         found = plain(scorer, store, numbers, side, margin, worn)
         return found._replace(logits=found.logits + added * (own == harder))
 
@@ -115,7 +118,7 @@ def test_soft_faces_have_probabilities_of_their_own(told_store, monkeypatch):
     plain = module.measure
 
     def shifted(scorer, store, numbers, side, margin, worn):
-        is_soft = worn.func is blurred and worn.keywords["sigma"] >= module.SOFT_FROM
+        is_soft = worn.keywords.get("sigma", 0) >= module.SOFT_FROM or worn.func is small_and_blurred
         found = plain(scorer, store, numbers, side, margin, worn)
         return found._replace(logits=found.logits + 3 * is_soft)
 
@@ -126,7 +129,7 @@ def test_soft_faces_have_probabilities_of_their_own(told_store, monkeypatch):
         assert soft == pytest.approx(probability(logit, found), abs=0.03)
 
 
-def test_faces_as_blurred_as_soft_ones_are_nearly_all_soft(told_store, fitted):
+def test_faces_as_blurred_as_soft_ones_are_most_of_them_soft(told_store, fitted):
     real = [n for n, crop in enumerate(told_store.crops) if crop.example.label == "real"]
     shares = {
         sigma: np.mean(
@@ -135,7 +138,7 @@ def test_faces_as_blurred_as_soft_ones_are_nearly_all_soft(told_store, fitted):
         )
         for sigma in (0.0, 2.0)
     }
-    assert shares[2.0] == pytest.approx(0.95, abs=0.03)
+    assert shares[2.0] == pytest.approx(module.SOFT_SHARE, abs=0.08)  # it comes from 60 of a source
     assert shares[0.0] < 0.05
 
 
