@@ -59,7 +59,6 @@ half as spread as those of many pictures, in 0.3 %."""
 LEAST_DOUBT = 0.5
 """What is at least as probably fake as real is never called real, even where too many real faces look alike."""
 
-
 MEASURED_SIDE = 80
 """Pixels of a crop, of which a face takes 64 or so, at which its sharpness is measured at most."""
 

@@ -1,6 +1,4 @@
-"""How well a bundle tells real from fake: per source and kind, on three tiers, by face size and blur, and how
-steadily.
-"""
+"""How well a bundle tells real from fake: per source and kind, by tier, face size and blur, and how steadily."""
 
 from __future__ import annotations
 

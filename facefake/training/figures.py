@@ -1,6 +1,4 @@
-"""The figures of an evaluation: per source, per kind, per tier, per face size and per blur, as JSON and
-as tables.
-"""
+"""The figures of an evaluation: per source, kind, tier, face size and blur, as JSON and as tables."""
 
 from __future__ import annotations
 
@@ -135,6 +133,17 @@ class BlurRow(WeakenedRow):
 
     face_side: int
     blur: float
+
+
+# What `_weakened` gives.
+_WEAKENED = (
+    "AUC",
+    "found at 1 %",
+    "fakes called fake",
+    "false alarms",
+    "balanced accuracy",
+    "calibration error",
+)
 
 
 class Table(NamedTuple):
@@ -289,12 +298,6 @@ class Evaluation:
             for row in self.stability
         ]
         return Table("Verdicts that change over 12 sizes and qualities", headers, rows)
-
-
-_WEAKENED = (
-    *("AUC", "found at 1 %", "fakes called fake", "false alarms"),
-    *("balanced accuracy", "calibration error"),
-)
 
 
 def _weakened(row: WeakenedRow) -> list[str]:
