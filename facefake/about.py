@@ -47,7 +47,8 @@ def versions() -> dict[str, str]:
 def describe(bundle: Bundle) -> dict[str, Any]:
     """A bundle without its card, JSON-ready: its name, where it lies, its input, thresholds and weaknesses."""
     calibration = asdict(bundle.calibration)
-    for scores in filter(None, (calibration, calibration["soft"])):
+    among = calibration["neighbours"]
+    for scores in filter(None, (calibration, calibration["soft"], among, among and among["soft"])):
         del scores["real_scores"], scores["real_probabilities"]
     return {
         "name": bundle.name,

@@ -5,20 +5,26 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from facefake.calibration import (
     SMALLEST_RATE,
+    Adjusted,
     Calibration,
+    FaceScores,
     GeneralisedPareto,
+    adjusted,
     any_fake_probability,
-    corrected,
     false_alarm_rate,
     log_odds,
+    log_odds_of,
     probability,
+    probability_of,
+    rate_of,
 )
+from facefake.neighbours import FEWEST_COMPARED, among_neighbours
 from facefake.results import FaceResult, Verdict, percent, pixels
 
 if TYPE_CHECKING:
@@ -31,10 +37,11 @@ __all__ = [
     "LEAST_DOUBT",
     "SMALLEST_RATE",
     "Calibration",
+    "Chance",
     "Evidence",
     "GeneralisedPareto",
     "Judgement",
-    "corrected",
+    "chances",
     "false_alarm_rate",
     "judge",
     "probability",
@@ -47,9 +54,6 @@ __all__ = [
 LARGEST_OUTSIDE = 0.4
 """A face is cut off when more than this share of its crop lies outside the picture. A whole face that just
 fills its frame is judged: with a crop of 1.25 times its side, 1 − 1 / 1.25² = 36 % of that lies outside."""
-
-FEWEST_COMPARED = 4
-"""With fewer judged faces in a picture there is no telling which of them is the odd one."""
 
 LEAST_SPREAD = 0.5
 """A picture's faces count as spread at least this share of what real faces of many pictures are. Without such a
@@ -80,6 +84,18 @@ class Evidence:
     outside: float
     logit: float | None = None
     map: NDArray[np.float32] | None = None
+
+
+class Chance(NamedTuple):
+    """What the score of a judged face means beside those of the others of its picture.
+
+    Attributes:
+        rate: its false-alarm rate, above 0 and at most 1.
+        log_odds: of its being fake.
+    """
+
+    rate: float
+    log_odds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,14 +183,58 @@ def relative_scores(log_odds: Sequence[float], calibration: Calibration) -> list
     return [float(distance / spread) if spread > 0 else 0.0 for distance in distances]
 
 
+@dataclass(frozen=True, slots=True)
+class _Alike:
+    """Words for who looks as fake: real faces, or pictures with so many of them, in focus or all out of it."""
+
+    count: int
+    all_soft: bool
+
+    def told(self, rate: Adjusted, soft: bool = False) -> str:
+        """For `verdict_on`; of a face that is soft, if it alone is meant, soft real ones."""
+        which = "real faces"
+        if self.all_soft or (soft and rate.among == 1):
+            which += " out of focus"
+        if self.count == 1:
+            return f"{{}} of {which} look"
+        held = "one that looks" if rate.among == 1 else f"{rate.among} that look"
+        return f"up to {{}} of pictures with {self.count} {which} hold {held}"
+
+
+def chances(logits: Sequence[float], sharp: Sequence[float], calibration: Calibration) -> list[Chance]:
+    """What the judged faces of a picture are compared with, and what comes of it.
+
+    From `FEWEST_COMPARED` faces on that is real faces among neighbours, by `among_neighbours`, else lone ones; soft faces
+    are compared with soft ones.
+
+    Args:
+        logits: of the faces.
+        sharp: their sharpness.
+        calibration: has the scores of real faces.
+
+    Raises:
+        ModelError: a logit is not a finite number.
+    """
+    scores: Sequence[float] = logits
+    groups: list[FaceScores] = [calibration.of(each) for each in sharp]
+    if calibration.neighbours is not None and len(logits) >= FEWEST_COMPARED:
+        alone = [log_odds_of(logit, group) for logit, group in zip(logits, groups, strict=True)]
+        among = calibration.neighbours
+        scores = among_neighbours(alone, among.ordinary).tolist()
+        groups = [among.soft if among.soft and calibration.is_soft(each) else among for each in sharp]
+    return [
+        Chance(rate_of(score, group), log_odds_of(score, group))
+        for score, group in zip(scores, groups, strict=True)
+    ]
+
+
 def judge(faces: Sequence[Evidence], calibration: Calibration) -> Judgement:
     """Verdicts for every face and for the picture that they are in.
 
-    A face is fake when its false-alarm rate, which for a soft face is among soft ones, is at most the calibration's
-    alarm_rate after correction for the number of judged faces. So a picture is fake exactly when one of its faces
-    is, and real faces in it raise an alarm no more often than that, whatever their number. What is not fake is
-    uncertain up to the calibration's uncertain_rate, and also where its fake_probability is `LEAST_DOUBT` or more;
-    else it is real.
+    A face is fake when its false-alarm rate, as `chances` has it, is at most the calibration's alarm_rate once it is
+    `adjusted` for the other judged faces. So a picture is fake exactly when one of its faces is, and real faces in it
+    raise an alarm no more often than that, whatever their number. What is not fake is uncertain up to the calibration's
+    uncertain_rate, and also where its fake_probability is `LEAST_DOUBT` or more; else it is real.
 
     Args:
         faces: from left to right.
@@ -189,22 +249,24 @@ def judge(faces: Sequence[Evidence], calibration: Calibration) -> Judgement:
     if len(judged) < reasons.count(None):
         raise ValueError(f"expected {reasons.count(None)} logits, one a usable face, got {len(judged)}")
     sharp = [face.sharpness for face, logit in zip(faces, logits, strict=True) if logit is not None]
+    found = chances(judged, sharp, calibration)
+    rates = adjusted([each.rate for each in found])
     odds = [log_odds(logit, calibration, each) for logit, each in zip(judged, sharp, strict=True)]
-    relative = iter(relative_scores(odds, calibration))
+    relative = relative_scores(odds, calibration)
+    each_judged = iter(zip(found, rates, relative, strict=True))
+    alike = _Alike(len(judged), all(map(calibration.is_soft, sharp)))
     results = tuple(
         _not_judged(index, evidence.face, reason)
         if logit is None
-        else _judge_face(index, evidence, logit, next(relative), len(judged), calibration)
+        else _judge_face(index, evidence, logit, *next(each_judged), alike, calibration)
         for index, (evidence, logit, reason) in enumerate(zip(faces, logits, reasons, strict=True))
     )
     if not judged:
         return Judgement("not_applicable", None, None, _why_none([r for r in reasons if r]), results)
-    rates = [face.false_alarm_rate for face in results if face.false_alarm_rate is not None]
-    rate = corrected(min(rates), len(judged))
-    fake_probability = any_fake_probability(odds)
-    alike = _alike(len(judged), all(map(calibration.is_soft, sharp)))
-    verdict, reason = verdict_on(rate, fake_probability, alike, calibration)
-    return Judgement(verdict, fake_probability, rate, reason, results)
+    fake_probability = any_fake_probability([each.log_odds for each in found])
+    lowest = min(rates)
+    verdict, reason = verdict_on(lowest.rate, fake_probability, alike.told(lowest), calibration)
+    return Judgement(verdict, fake_probability, lowest.rate, reason, results)
 
 
 def _not_judged(index: int, face: Face, reason: str | None) -> FaceResult:
@@ -212,12 +274,18 @@ def _not_judged(index: int, face: Face, reason: str | None) -> FaceResult:
 
 
 def _judge_face(
-    index: int, evidence: Evidence, logit: float, relative: float | None, count: int, calibration: Calibration
+    index: int,
+    evidence: Evidence,
+    logit: float,
+    chance: Chance,
+    rate: Adjusted,
+    relative: float | None,
+    alike: _Alike,
+    calibration: Calibration,
 ) -> FaceResult:
-    fake_probability = probability(logit, calibration, evidence.sharpness)
-    rate = false_alarm_rate(logit, calibration, evidence.sharpness)
-    alike = _alike(count, calibration.is_soft(evidence.sharpness))
-    verdict, reason = verdict_on(corrected(rate, count), fake_probability, alike, calibration)
+    fake_probability = probability_of(chance.log_odds)
+    told = alike.told(rate, calibration.is_soft(evidence.sharpness))
+    verdict, reason = verdict_on(rate.rate, fake_probability, told, calibration)
     return FaceResult(
         index=index,
         box=evidence.face.box,
@@ -225,7 +293,7 @@ def _judge_face(
         detection_score=evidence.face.score,
         verdict=verdict,
         fake_probability=fake_probability,
-        false_alarm_rate=rate,
+        false_alarm_rate=chance.rate,
         reason=reason,
         logit=logit,
         relative_score=relative,
@@ -237,7 +305,7 @@ def verdict_of(rate: float, fake_probability: float, calibration: Calibration) -
     """The verdict that a false-alarm rate and a probability make.
 
     Args:
-        rate: corrected for how many chances of a false alarm there were.
+        rate: adjusted for how many chances of a false alarm there were.
         fake_probability: of what is judged.
         calibration: has the thresholds.
     """
@@ -290,13 +358,6 @@ def _apart(value: float, limits: Sequence[float], told: Callable[[float], str], 
             break
         text = f"{100 * value if unit else value:.{digits}g}{unit}"
     return text
-
-
-def _alike(count: int, soft: bool) -> str:
-    which = "real faces out of focus" if soft else "real faces"
-    return "{} of " + (
-        f"{which} look" if count == 1 else f"pictures with {count} {which} hold one that looks"
-    )
 
 
 def _why_none(reasons: Sequence[str]) -> str:

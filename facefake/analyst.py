@@ -13,7 +13,8 @@ import numpy as np
 from facefake.errors import FaceFakeError, ImageError, ModelError, OutputError
 from facefake.records import LONGEST_LINE, line_of
 from facefake.results import ErrorResult, FileState, ImageResult
-from facefake.video import VideoResult, analyze_video, is_video, sheets, without_crops
+from facefake.sources import is_video
+from facefake.video import VideoResult, analyze_video, sheets, without_crops
 
 if TYPE_CHECKING:
     from facefake.frames import Sampling
@@ -76,11 +77,6 @@ class Analyst:
     ) -> None:
         from facefake.detector import FakeImageDetector
 
-        if detector["runtime"] == "keras":
-            from facefake.native import quiet
-
-            with quiet():  # TensorFlow chats when it is imported, whatever its log level
-                import keras  # noqa: F401
         self._detector = FakeImageDetector(**detector)
         self._annotate = annotate
         self._sampling = sampling

@@ -8,7 +8,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 from facefake.errors import ModelError
 
@@ -96,57 +96,97 @@ class RealScores:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SoftFaces(RealScores):
-    """How faces score that are soft: out of focus, but not too blurred to be judged.
+class FaceScores(RealScores):
+    """What turns the scores of one group of faces into rates and probabilities.
 
     Attributes:
-        temperature, bias: as in `Calibration`.
-        below: the `sharpness` from which on a face is not soft.
+        temperature: above 0; fake_probability = sigmoid(score / temperature + bias).
+        bias: in logits, after the temperature.
     """
 
     temperature: float
     bias: float
-    below: float
+
+    _WHERE: ClassVar[str] = ""  # what precedes their names where one is wrong
 
     def __post_init__(self) -> None:
         RealScores.__post_init__(self)
-        for name in ("temperature", "bias", "below"):
+        for name in ("temperature", "bias"):
             value = getattr(self, name)
-            _expect(f"soft.{name}", _is_finite(value), "finite", value)
-        _expect("soft.temperature", self.temperature > 0, "above 0", self.temperature)
-        _expect("soft.below", self.below >= 0, "at least 0", self.below)
+            _expect(self._WHERE + name, _is_finite(value), "finite", value)
+        _expect(self._WHERE + "temperature", self.temperature > 0, "above 0", self.temperature)
+
+    def arguments(self) -> dict[str, Any]:
+        """The attributes by name, to make one of these that has more of them."""
+        return {item.name: getattr(self, item.name) for item in fields(FaceScores)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Calibration(RealScores):
-    """What turns a logit into numbers that can be defended; measured on faces that training never saw.
-
-    Its temperature, its bias and the real faces' scores that it has as `RealScores` are for faces that are not soft.
+class SoftFaces(FaceScores):
+    """How faces score that are soft: out of focus, but not too blurred to be judged.
 
     Attributes:
-        temperature: above 0; fake_probability = sigmoid(logit / temperature + bias).
-        bias: in logits, after the temperature.
-        alarm_rate: a picture is fake when its corrected false-alarm rate is at most this.
+        below: the `sharpness` from which on a face is not soft.
+    """
+
+    below: float
+
+    _WHERE: ClassVar[str] = "soft."
+
+    def __post_init__(self) -> None:
+        FaceScores.__post_init__(self)
+        _expect("soft.below", _is_finite(self.below) and self.below >= 0, "at least 0", self.below)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AmongNeighbours(FaceScores):
+    """How faces score in pictures with several, by `neighbours.among_neighbours`; those that are not soft.
+
+    Attributes:
+        ordinary: log-odds, as that function takes them.
+        soft: the same of soft faces, or None: then no face counts as soft.
+    """
+
+    ordinary: float
+    soft: FaceScores | None
+
+    _WHERE: ClassVar[str] = "neighbours."
+
+    def __post_init__(self) -> None:
+        FaceScores.__post_init__(self)
+        _expect("neighbours.ordinary", _is_finite(self.ordinary), "finite", self.ordinary)
+        is_soft = self.soft is None or isinstance(self.soft, FaceScores)
+        _expect("neighbours.soft", is_soft, "FaceScores or None", self.soft)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration(FaceScores):
+    """What turns a logit into numbers that can be defended; measured on faces that training never saw.
+
+    Its temperature, its bias and the real faces' scores that it has as `RealScores` are for logits of faces that are not
+    soft and have few neighbours or none.
+
+    Attributes:
+        alarm_rate: a picture is fake when its adjusted false-alarm rate is at most this.
         uncertain_rate: it is uncertain when the rate is at most this, and real above it.
         min_face: the smallest side of a face's box, in pixels, that is judged.
         min_sharpness: the smallest `sharpness` that is judged.
         soft: the same of soft faces, or None: then no face counts as soft.
+        neighbours: the same of faces in pictures with several, or None: then all are judged as if they were alone.
     """
 
-    temperature: float
-    bias: float
     alarm_rate: float
     uncertain_rate: float
     min_face: float
     min_sharpness: float
     soft: SoftFaces | None = None
+    neighbours: AmongNeighbours | None = None
 
     def __post_init__(self) -> None:
-        RealScores.__post_init__(self)
-        for name in ("temperature", "bias", "alarm_rate", "uncertain_rate", "min_face", "min_sharpness"):
+        FaceScores.__post_init__(self)
+        for name in ("alarm_rate", "uncertain_rate", "min_face", "min_sharpness"):
             value = getattr(self, name)
             _expect(name, _is_finite(value), "finite", value)
-        _expect("temperature", self.temperature > 0, "above 0", self.temperature)
         _expect("alarm_rate", 0 < self.alarm_rate < 1, "between 0 and 1", self.alarm_rate)
         ordered = self.alarm_rate <= self.uncertain_rate <= 1
         _expect("uncertain_rate", ordered, f"{self.alarm_rate} (alarm_rate) to 1", self.uncertain_rate)
@@ -154,44 +194,56 @@ class Calibration(RealScores):
         _expect("min_sharpness", self.min_sharpness >= 0, "at least 0", self.min_sharpness)
         is_soft = self.soft is None or isinstance(self.soft, SoftFaces)
         _expect("soft", is_soft, "SoftFaces or None", self.soft)
+        among = self.neighbours
+        _expect(
+            "neighbours",
+            among is None or isinstance(among, AmongNeighbours),
+            "AmongNeighbours or None",
+            among,
+        )
+        if among is not None:
+            both = (self.soft is None) == (among.soft is None)
+            _expect("neighbours.soft", both, "there exactly where soft is", among.soft)
 
     def is_soft(self, sharpness: float) -> bool:
         """Whether a face of this `sharpness` counts as soft."""
         return self.of(sharpness) is not self
 
-    def of(self, sharpness: float) -> Calibration | SoftFaces:
-        """What tells of faces of this `sharpness`: `soft` or this."""
+    def of(self, sharpness: float) -> FaceScores:
+        """What tells of lone faces of this `sharpness`: `soft` or this."""
         return self if self.soft is None or sharpness >= self.soft.below else self.soft
 
     def to_dict(self) -> dict[str, Any]:
         """The calibration as JSON-ready values, from which `from_dict` makes an equal one."""
-        soft = None if self.soft is None else {**asdict(self.soft), **_lists(self.soft)}
-        return {**asdict(self), **_lists(self), "soft": soft}
+        values: dict[str, Any] = _listed(asdict(self))
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Calibration:
-        """A calibration from what `to_dict` wrote; one from before soft faces were told apart lacks `soft`.
+        """A calibration from what `to_dict` wrote; an older one lacks `neighbours`, or `soft` as well.
 
         Raises:
             ModelError: a field is missing, unknown, of another type, not finite, unsorted or out of range.
         """
         if isinstance(values, Mapping):
-            values = {"soft": None, **values}
+            values = {"soft": None, "neighbours": None, **values}
         values = _scores_from(cls, values, "calibration")
         if values["soft"] is not None:
             values["soft"] = SoftFaces(**_scores_from(SoftFaces, values["soft"], "soft"))
+        if values["neighbours"] is not None:
+            among = _scores_from(AmongNeighbours, values["neighbours"], "neighbours")
+            if among["soft"] is not None:
+                among["soft"] = FaceScores(**_scores_from(FaceScores, among["soft"], "neighbours.soft"))
+            values["neighbours"] = AmongNeighbours(**among)
         return cls(**values)
 
 
 def false_alarm_rate(logit: float, calibration: Calibration, sharpness: float = math.inf) -> float:
-    """Share of real faces that look at least as fake as this logit, in [`SMALLEST_RATE`, 1].
+    """Share of real faces that look at least as fake as a face with this logit, in [`SMALLEST_RATE`, 1].
 
-    (1 + real faces with a score at least as high) / (1 + real faces), a conformal p-value. Soft faces are compared with
-    faces out of focus, all others with faces that are not, in the manner of one for each category ("Mondrian", Vovk,
-    Gammerman & Shafer 2005, "Algorithmic Learning in a Random World"), but without its guarantee: the real faces were
-    measured in views of which most are of the category, not all. Above the tail's threshold the fitted law goes on from
-    there: it starts at the larger of the counted and the fitted share, so that the rate never rises with the logit and
-    is not too hopeful at the join.
+    Soft faces are compared with faces out of focus, all others with faces that are not, in the manner of one for each
+    category ("Mondrian", Vovk, Gammerman & Shafer 2005, "Algorithmic Learning in a Random World"), but without its
+    guarantee: the real faces were measured in views of which most are of the category, not all.
 
     Args:
         logit: of the face.
@@ -201,17 +253,66 @@ def false_alarm_rate(logit: float, calibration: Calibration, sharpness: float = 
     Raises:
         ModelError: the logit is not a finite number.
     """
-    if not math.isfinite(logit):
-        raise ModelError(f"expected the classifier to give a finite logit, got {logit!r}")
-    scores = calibration.of(sharpness)
+    return rate_of(logit, calibration.of(sharpness))
+
+
+def rate_of(score: float, scores: RealScores) -> float:
+    """Share of real faces with a score at least as high, in [`SMALLEST_RATE`, 1].
+
+    (1 + real faces with a score at least as high) / (1 + real faces), a conformal p-value. Above the tail's threshold the
+    fitted law goes on from there: it starts at the larger of the counted and the fitted share, so that the rate never rises
+    with the score and is not too hopeful at the join.
+
+    Raises:
+        ModelError: the score is not a finite number.
+    """
+    if not math.isfinite(score):
+        raise ModelError(f"expected the classifier to give a finite logit, got {score!r}")
     tail = scores.tail
     if tail is None:
-        return _counted_rate(bisect_left(scores.real_scores, logit), scores)
+        return _counted_rate(bisect_left(scores.real_scores, score), scores)
     above = bisect_right(scores.real_scores, tail.threshold)
     start = max(_counted_rate(above, scores), _share_to_rate(tail.exceedance, scores.real_count))
-    if logit > tail.threshold:
-        return max(SMALLEST_RATE, start * tail.survival(logit))
-    return max(start, _counted_rate(bisect_left(scores.real_scores, logit), scores))
+    if score > tail.threshold:
+        return max(SMALLEST_RATE, start * tail.survival(score))
+    return max(start, _counted_rate(bisect_left(scores.real_scores, score), scores))
+
+
+class Adjusted(NamedTuple):
+    """A false-alarm rate that allows for how many there are of what it is about.
+
+    Attributes:
+        rate: `among` of as many real ones score as high as these do at most this often.
+        among: of how many, of which the one meant is one.
+    """
+
+    rate: float
+    among: int
+
+
+def adjusted(rates: Sequence[float]) -> list[Adjusted]:
+    """False-alarm rates of faces, each alone, adjusted for their number.
+
+    By the step-up of Benjamini & Hochberg 1995, "Controlling the false discovery rate". Of pictures of real faces at most
+    a share of α holds one whose adjusted rate is at most α, where the faces are independent (Simes 1986) or look fake
+    together rather than instead of one another (Sarkar 1998, "Some probability inequalities for ordered MTP2 random
+    variables"), as faces that share a camera do. Each face has to be as rare as α, so in a picture in which everybody is
+    fake as many can be called so as of faces alone.
+
+    Returns:
+        One for each rate, at least as large: n × p / k, the smallest that this or a larger rate p of rank k gives.
+    """
+    count = len(rates)
+    order = sorted(range(count), key=lambda at: rates[at])
+    found: list[Adjusted] = [Adjusted(1.0, count)] * count
+    best = Adjusted(math.inf, count)
+    for rank in range(count, 0, -1):
+        at = order[rank - 1]
+        rate = rates[at] * count / rank if rank < count else rates[at]
+        if rate < best.rate:
+            best = Adjusted(rate, rank)
+        found[at] = best
+    return found
 
 
 def corrected(rate: float, count: int) -> float:
@@ -228,13 +329,24 @@ def probability(logit: float, calibration: Calibration, sharpness: float = math.
     Args:
         logit, calibration, sharpness: as for `false_alarm_rate`.
     """
-    return _sigmoid(log_odds(logit, calibration, sharpness))
+    return probability_of(log_odds(logit, calibration, sharpness))
+
+
+def probability_of(log_odds: float) -> float:
+    """The probability, 0 to 1, with these log-odds."""
+    if log_odds >= 0:
+        return 1 / (1 + math.exp(-log_odds))
+    return math.exp(log_odds) / (1 + math.exp(log_odds))
 
 
 def log_odds(logit: float, calibration: Calibration, sharpness: float = math.inf) -> float:
     """The logarithm of the odds, p / (1 − p), of that probability."""
-    scale = calibration.of(sharpness)
-    return logit / scale.temperature + scale.bias
+    return log_odds_of(logit, calibration.of(sharpness))
+
+
+def log_odds_of(score: float, scores: FaceScores) -> float:
+    """The logarithm of the odds, p / (1 − p), that a face of this group with this score is fake."""
+    return score / scores.temperature + scores.bias
 
 
 def any_fake_probability(log_odds: Sequence[float]) -> float:
@@ -248,7 +360,9 @@ def any_fake_probability(log_odds: Sequence[float]) -> float:
     """
     top = max(log_odds)
     # fsum is exact, so the order of the faces cannot change the last digit.
-    return _sigmoid(top + math.log(math.fsum(math.exp(value - top) for value in log_odds) / len(log_odds)))
+    return probability_of(
+        top + math.log(math.fsum(math.exp(value - top) for value in log_odds) / len(log_odds))
+    )
 
 
 def _counted_rate(below: int, scores: RealScores) -> float:
@@ -258,12 +372,6 @@ def _counted_rate(below: int, scores: RealScores) -> float:
 
 def _share_to_rate(share: float, count: int) -> float:
     return (1 + count * share) / (1 + count)
-
-
-def _sigmoid(value: float) -> float:
-    if value >= 0:
-        return 1 / (1 + math.exp(-value))
-    return math.exp(value) / (1 + math.exp(value))
 
 
 def _ascending(values: Sequence[float]) -> bool:
@@ -294,8 +402,11 @@ def _expect_fields(cls: type, values: object, name: str) -> dict[str, Any]:
     return dict(values)
 
 
-def _lists(scores: RealScores) -> dict[str, list[float]]:
-    return {name: list(getattr(scores, name)) for name in ("real_scores", "real_probabilities")}
+def _listed(values: Any) -> Any:
+    """The same with lists in the place of tuples, as JSON has them."""
+    if isinstance(values, dict):
+        return {name: _listed(value) for name, value in values.items()}
+    return list(values) if isinstance(values, tuple) else values
 
 
 def _scores_from(cls: type[RealScores], values: object, name: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -248,6 +249,9 @@ def _check_sizes(interpreter: Any) -> None:
 class _Keras:
     def __init__(self, bundle: Bundle) -> None:
         contents = {str(bundle.folder / name): checked_file(bundle, name) for name in bundle.keras_files}
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow reads it when it is imported
+        with quiet():  # and chats then, whatever its log level
+            import keras  # noqa: F401
         self._models = {name: load_keras(content, name) for name, content in contents.items()}
         self._mirror_share = bundle.mirror_share
         self._lock = threading.Lock()

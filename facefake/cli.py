@@ -214,9 +214,10 @@ def scan(**options: Any) -> None:
     'in/**/*.jpg' for what it matches, and - for the paths on standard input.
 
     Videos (.mp4 .mov .m4v .webm .mkv .avi) are judged person by person, from
-    frames of all the clip; --annotate gives each person a contact sheet. The
-    model was trained on still pictures: what it says of video is less sure,
-    and its false-alarm rates were not measured there.
+    frames of all the clip; --annotate gives each person, or the 40 who look
+    fakest, a contact sheet. The model was trained on still pictures: what it
+    says of video is less sure, and its false-alarm rates were not measured
+    there.
 
     \b
     Before you rely on it:

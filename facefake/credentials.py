@@ -162,6 +162,9 @@ def _statements(manifests: dict[str, Any], active: str) -> Iterator[Trace]:
                 kind = trace.kind if whole and action.get("action") in _WHOLE else _OF_A_PART.get(trace.kind)
                 if kind is not None:
                     yield replace(trace, kind=kind)
+            elif action.get("action") == "c2pa.created":
+                # Claims of version 1 need no source type, and those of Bing's Image Creator have none.
+                kind = "generated" if whole else "partly_generated"
             if name is not None and kind is not None and "generated" in kind and generator_named(name):
                 yield Trace(kind, name, place, name)
             elif name is not None and whole:

@@ -120,11 +120,13 @@ class FakeImageDetector:
         """Judge every face of a picture, and the picture.
 
         Args:
-            source: a path, bytes, a binary file, a PIL image, or uint8 (height, width, 3) RGB pixels.
+            source: a path, bytes, a binary file, a PIL image, which no other thread may use meanwhile, or uint8
+                (height, width, 3) RGB pixels.
 
         Raises:
             ImageError: the picture cannot be read.
-            MissingLibraryError: a system library is not installed.
+            MissingLibraryError, ModelError: a system library or a model file is missing.
+            ValueError: the detector was closed.
         """
         file = read_source(source, self._limits)
         picture = load_picture(file, self._limits)

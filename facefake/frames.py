@@ -48,8 +48,11 @@ LARGEST_FILE = 1 << 36  # bytes
 _LONGEST = 12 * 3600  # seconds
 _MOST_GRABS = 12 * 3600 * 60  # frames: as many as there are in so many seconds
 _MOST_ELEMENTS = 4 * _MOST_GRABS  # of a Matroska file: sound and texts have theirs, too
+_UNKNOWN = 1 << 30  # frames: what FFmpeg writes into an AVI file at first, and cannot mend in a stream
 _FASTEST = 1000  # frames a second: WebM counts milliseconds, and some writers say so
 _SEEK_FROM = 4.0  # seconds to the next wanted frame: nearer ones are reached sooner by decoding those between
+_ASPECTS = (0.25, 4.0)  # widths of a pixel by its height that are believed
+_NEAR_END = 30.0  # seconds of a clip that are gone through only to see whether it goes on
 _LATE = 1.0  # second by which a search may lead too far
 _opening = threading.Lock()
 
@@ -107,10 +110,12 @@ class VideoFile:
 
     Attributes:
         path: as text.
-        width, height: of its frames, upright, in pixels.
+        width, height: of its frames, upright, in pixels, and as they are shown: where a pixel is no square, as on many
+            discs and in many broadcasts, frames are made wider or higher.
         rate: its frames a second, as the file says.
         duration: its seconds, as the file says, or counted where it says nothing.
         ended: whether `frames` came to the last one.
+        overran: whether `frames` gave as many as it may, and the clip goes on after the duration that it tells.
 
     Raises:
         ImageError: it cannot be read; its `kind` is one of `images.ERROR_KINDS`.
@@ -120,7 +125,7 @@ class VideoFile:
     def __init__(self, path: str | os.PathLike[str], limits: ImageLimits | None = None) -> None:
         self.path = os.fsdecode(path)
         self._file = -1
-        self.ended = False
+        self.ended = self.overran = False
         try:
             with self._named():
                 self._open(limits or ImageLimits())
@@ -144,6 +149,7 @@ class VideoFile:
         with self._named():
             for _ in range(_MOST_GRABS):
                 if count == sampling.max_frames:
+                    self.overran = self.duration - time < _NEAR_END and self._reaches(wanted + interval, time)
                     return
                 grabbed = self._capture.grab()
                 position = self._position() if grabbed else 0.0
@@ -178,6 +184,8 @@ class VideoFile:
                 decoded, pixels = self._capture.retrieve()
                 if not decoded:
                     raise Refusal("corrupt", "frames that can be decoded", f"none at {time:.1f} seconds")
+                if pixels.shape[:2] != (self.height, self.width):
+                    pixels = cv2.resize(pixels, (self.width, self.height), interpolation=cv2.INTER_LINEAR)
                 yield Frame(max(0.0, time), cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
                 count, last = count + 1, time
                 wanted = interval * (math.floor((time + 0.5 / self.rate) / interval + 1e-6) + 1)
@@ -237,14 +245,26 @@ class VideoFile:
             raise Refusal("corrupt", "a video that FFmpeg can open", told)
         self.width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
         self.height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        aspect = self._pixel_aspect()
+        self.width, self.height = round(self.width * max(1, aspect)), round(self.height / min(1, aspect))
         check_size(self.width, self.height, limits)
         self.rate = float(self._capture.get(cv2.CAP_PROP_FPS))
         if not 0 < self.rate <= _FASTEST:
             raise Refusal("corrupt", f"up to {_FASTEST} frames a second", f"{self.rate:g}")
         count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        self.duration = count / self.rate if count > 0 else self._counted()
+        self.duration = count / self.rate if 0 < count < _UNKNOWN else self._counted()
         if not 0 < self.duration <= _LONGEST:
             raise Refusal("too_large", f"at most {_LONGEST:,} seconds", f"{self.duration:,.0f}")
+
+    def _pixel_aspect(self) -> float:
+        """How wide a pixel of the upright frames is shown by its height; 1 where that is hardly seen, or absurd."""
+        import cv2
+
+        across, down = (self._capture.get(kind) for kind in (cv2.CAP_PROP_SAR_NUM, cv2.CAP_PROP_SAR_DEN))
+        if self._capture.get(cv2.CAP_PROP_ORIENTATION_META) % 180:
+            across, down = down, across
+        aspect = across / down if across > 0 and down > 0 else 1.0
+        return aspect if _ASPECTS[0] <= aspect <= _ASPECTS[1] and abs(aspect - 1) > 0.02 else 1.0
 
     def _is_whole(self) -> bool:
         """Whether an end that comes early is the file's own. The last picture may be held for long: MP4 and QuickTime
@@ -292,6 +312,12 @@ class VideoFile:
             at += max(1, len(piece) - len(_CLUSTER) + 1)
         return False
 
+    def _reaches(self, end: float, time: float) -> bool:
+        """Whether there is a frame then or later. A fragmented file may tell the length of its first fragment only."""
+        while time < end and self._capture.grab():
+            time = self._time(time)
+        return time >= end
+
     def _reopen(self) -> None:
         """Back to the beginning: not every video can be wound back."""
         self._capture.release()
@@ -304,6 +330,8 @@ class VideoFile:
             if not self._capture.grab():
                 break
             time = self._time(time)
+        if time < 0:
+            raise Refusal("corrupt", "at least one frame", "none that can be decoded")
         self._reopen()
         return float(time + 1 / self.rate)
 

@@ -116,6 +116,12 @@ class _Placer:
         self.scale = Scale.of(width, height)
         self.frames = [outline(face, width, height) for face in faces]
         self.labels: dict[int, Label] = {}
+        # A detected face ends at the brow: of several free places, one that spares the others' hair is best.
+        hair = [(left, top - (bottom - top) // 3, right, top) for left, top, right, bottom in self.frames]
+        self._hair = np.array(hair, np.int64).reshape(-1, 4)
+        # By face, its frame and its label; that is empty until it has one.
+        self._taken = np.zeros((2, len(faces), 4), np.int64)
+        self._taken[0] = np.array(self.frames, np.int64).reshape(-1, 4)
 
     def number(self, index: int) -> tuple[str, int]:
         """The shortest text of a face, and its size."""
@@ -133,10 +139,8 @@ class _Placer:
     def place(self, index: int, options: Sequence[tuple[str, int]]) -> None:
         """Give a face the first option that has a free place; else keep its label, or squeeze one in."""
         frame = self.frames[index]
-        obstacles = [other for i, other in enumerate(self.frames) if i != index]
-        # A detected face ends at the brow: of several free places, one that spares the others' hair is best.
-        hair = [(left, top - (bottom - top) // 3, right, top) for left, top, right, bottom in obstacles]
-        obstacles += [label.box for i, label in self.labels.items() if i != index]
+        hair = np.delete(self._hair, index, axis=0)
+        obstacles = np.delete(self._taken, index, axis=1).reshape(-1, 4)
         for text, size in options:
             extent = label_extent(text, size)
             if extent[0] > self.width and (text, size) != options[-1]:
@@ -146,13 +150,17 @@ class _Placer:
                 places += _inside(frame, extent)
             free = [places[at] for at in np.flatnonzero(_overlaps(places, obstacles) == 0)]
             if free:
-                self.labels[index] = Label(text, size, free[int(np.argmin(_overlaps(free, hair)))])
+                self._put(index, Label(text, size, free[int(np.argmin(_overlaps(free, hair)))]))
                 return
         if index not in self.labels:
             text, size = options[-1]
             extent = label_extent(text, size)
             places = [self._shifted(place) for place in _inside(frame, extent)] + self._beside(frame, extent)
-            self.labels[index] = Label(text, size, places[int(np.argmin(_overlaps(places, obstacles)))])
+            self._put(index, Label(text, size, places[int(np.argmin(_overlaps(places, obstacles)))]))
+
+    def _put(self, index: int, label: Label) -> None:
+        self.labels[index] = label
+        self._taken[1, index] = label.box
 
     def _beside(self, frame: Rectangle, extent: tuple[int, int]) -> list[Rectangle]:
         """Places that touch a frame from outside and lie within the picture, best first."""
@@ -163,7 +171,7 @@ class _Placer:
         corners = [(x, y) for y in (top - high, bottom) for x in columns]
         corners += [(x, y) for x in (right, left - wide) for y in rows]
         shifted = [self._shifted((x, y, x + wide, y + high)) for x, y in corners]
-        return [place for place in shifted if _overlaps([place], [frame])[0] == 0]
+        return [shifted[at] for at in np.flatnonzero(_overlaps(shifted, [frame]) == 0)]
 
     def _shifted(self, place: Rectangle) -> Rectangle:
         left, top, right, bottom = place
@@ -209,10 +217,16 @@ def _inside(frame: Rectangle, extent: tuple[int, int]) -> list[Rectangle]:
     return [(x, y, x + wide, y + high) for y in (bottom - high, top) for x in (left, right - wide)]
 
 
-def _overlaps(places: Sequence[Rectangle], obstacles: Sequence[Rectangle]) -> NDArray[np.int64]:
+def _overlaps(
+    places: Sequence[Rectangle], obstacles: Sequence[Rectangle] | NDArray[np.int64]
+) -> NDArray[np.int64]:
     """For each place, how many pixels of it the obstacles cover."""
     ours = np.array(places, np.int64).reshape(-1, 1, 4)
-    theirs = np.array(obstacles, np.int64).reshape(1, -1, 4)
+    theirs = np.asarray(obstacles, np.int64).reshape(-1, 4)
+    if places:  # among a thousand faces few are near
+        (left, top), (right, bottom) = ours[:, 0, :2].min(0), ours[:, 0, 2:].max(0)
+        across = (theirs[:, 0] < right) & (theirs[:, 2] > left)
+        theirs = theirs[across & (theirs[:, 1] < bottom) & (theirs[:, 3] > top)]
     wide = np.minimum(ours[..., 2], theirs[..., 2]) - np.maximum(ours[..., 0], theirs[..., 0])
     high = np.minimum(ours[..., 3], theirs[..., 3]) - np.maximum(ours[..., 1], theirs[..., 1])
     covered: NDArray[np.int64] = (np.clip(wide, 0, None) * np.clip(high, 0, None)).sum(axis=1)

@@ -268,7 +268,9 @@ def _packets(image: ImageFile.ImageFile) -> Iterator[bytes]:
 def _properties(packet: bytes) -> Iterator[tuple[str, str]]:
     from defusedxml.ElementTree import fromstring
 
-    packet = packet.strip(b"\0 \n\r\t")
+    bare = packet.strip(b"\0 \n\r\t")
+    if b"\0" not in bare[:4]:  # in UTF-16 it would have lost the half of a character
+        packet = bare
     if not packet:
         return
     root: Element = fromstring(packet, forbid_dtd=True)

@@ -149,11 +149,14 @@ def _chart(draw: ImageDraw.ImageDraw, result: VideoResult, person: PersonResult,
         label = f"{share:.0%}".replace("%", " %")
         at = (left - 8 - text_width(label, _SMALL), up(share) - capital_height(_SMALL) // 2)
         _write(draw, label, at, _SMALL, _DIM)
+    free = left
     for seconds in _ticks(length):
         draw.line((across(seconds), bottom, across(seconds), bottom + 5), _RULE)
         label = clock(seconds, tenths=True)
-        at = (min(across(seconds), right - text_width(label, _SMALL)), bottom + 9)
-        _write(draw, label, at, _SMALL, _DIM)
+        x = min(across(seconds), right - text_width(label, _SMALL))
+        if x >= free:  # the last one may stand too near to the one before it
+            _write(draw, label, (x, bottom + 9), _SMALL, _DIM)
+            free = x + text_width(label, _SMALL) + 8
     colour = STYLES[person.verdict].colour
     if person.fake_probability is not None:
         y = up(person.fake_probability)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from facefake.aggregator import verdict_on
 from facefake.calibration import (
+    Adjusted,
     Calibration,
+    adjusted,
     any_fake_probability,
     corrected,
 )
@@ -151,7 +153,7 @@ def judge_persons(
     picture, a real person gets there with at most m / k times, that is less than twice, that rate (Rüger 1978, "Das
     maximale Signifikanzniveau des Tests «Lehne H₀ ab, wenn k unter n gegebenen Tests zur Ablehnung führen»",
     Metrika 25; Vovk & Wang 2020, "Combining p-values via averaging", Biometrika 107). This bound is the person's
-    false-alarm rate. The clip's is corrected for the number of judged people, as a picture's is for its faces, and
+    false-alarm rate. It is `adjusted` for the number of judged people, as faces' are for that of a picture's faces, and
     verdicts follow from it as they do there. A clip of one frame is judged like a picture of the same faces.
 
     Spans are found in the same way from `WINDOW` judged faces in a row, corrected for how many such windows the clip
@@ -168,8 +170,11 @@ def judge_persons(
     judged = [sum(sighting.logit is not None for sighting in track) for track in tracks]
     count = sum(faces >= least for faces in judged)
     windows = sum(max(1, faces - WINDOW + 1) for faces in judged if faces >= least)
+    majorities = [majority(track) for track, faces in zip(tracks, judged, strict=True) if faces >= least]
+    rates = adjusted([each.rate for each in majorities])
+    each_judged = iter(zip(majorities, rates, strict=True))
     persons = tuple(
-        _judge_person(index, track, count, windows, calibration)
+        _judge_person(index, track, *next(each_judged), count, windows, calibration)
         if faces >= least
         else PersonResult(
             index, "not_applicable", None, None, _why_not(track, faces, least), None, (), tuple(track)
@@ -182,34 +187,54 @@ def judge_persons(
         return ClipJudgement(
             "not_applicable", None, None, persons[0].reason if len(persons) == 1 else reason, persons
         )
-    rate = corrected(min(p.false_alarm_rate for p in persons if p.false_alarm_rate is not None), count)
+    lowest = min(rates)
     chance = any_fake_probability([math.log(p) - math.log1p(-p) for p in map(_bounded, chances)])
-    verdict, why = verdict_on(rate, chance, _alike(count), calibration, at_most)
+    verdict, why = verdict_on(lowest.rate, chance, _alike(lowest, count), calibration, at_most)
     in_part = [person for person in persons if person.spans]
     if verdict == "real" and in_part:
         verdict, why = "uncertain", f"person {in_part[0].number}: {in_part[0].reason}"
-    return ClipJudgement(verdict, chance, rate, why, persons)
+    return ClipJudgement(verdict, chance, lowest.rate, why, persons)
 
 
 def _judge_person(
-    index: int, track: Sequence[Sighting], count: int, windows: int, calibration: Calibration
+    index: int,
+    track: Sequence[Sighting],
+    most: Majority,
+    rate: Adjusted,
+    count: int,
+    windows: int,
+    calibration: Calibration,
 ) -> PersonResult:
-    score, chance, rate = majority(track)
-    verdict, reason = verdict_on(corrected(rate, count), chance, _alike(count), calibration, at_most)
+    verdict, reason = verdict_on(rate.rate, most.fake_probability, _alike(rate, count), calibration, at_most)
     spans = _spans(track, count if verdict == "fake" else windows, calibration)
     if spans and verdict == "real":
         verdict, reason = "uncertain", "looks fake for a part of the time only"
-    return PersonResult(index, verdict, chance, rate, reason, score, spans, tuple(track))
+    return PersonResult(
+        index, verdict, most.fake_probability, most.rate, reason, most.logit, spans, tuple(track)
+    )
 
 
-def majority(sightings: Sequence[Sighting]) -> tuple[float, float, float]:
-    """What more than half of the judged faces, one at least, have: a logit and a probability that they reach, and the
-    bound on the false-alarm rate that follows from theirs."""
+class Majority(NamedTuple):
+    """What more than half of a person's judged faces, one at least, have.
+
+    Attributes:
+        logit: that they reach.
+        fake_probability: likewise.
+        rate: the bound on the person's false-alarm rate that follows from theirs.
+    """
+
+    logit: float
+    fake_probability: float
+    rate: float
+
+
+def majority(sightings: Sequence[Sighting]) -> Majority:
+    """What more than half of the judged faces have, of which there is one at least."""
     logits = sorted((s.logit for s in sightings if s.logit is not None), reverse=True)
     chances = sorted((s.fake_probability for s in sightings if s.fake_probability is not None), reverse=True)
     rates = sorted(s.false_alarm_rate for s in sightings if s.false_alarm_rate is not None)
     least = len(logits) // 2 + 1
-    return logits[least - 1], chances[least - 1], min(1.0, rates[least - 1] * len(rates) / least)
+    return Majority(logits[least - 1], chances[least - 1], min(1.0, rates[least - 1] * len(rates) / least))
 
 
 def _bounded(chance: float) -> float:
@@ -222,7 +247,7 @@ def _spans(track: Sequence[Sighting], chances: int, calibration: Calibration) ->
     spans: list[Span] = []
     for first in range(len(judged) - WINDOW + 1):
         window = judged[first : first + WINDOW]
-        if corrected(majority(window)[2], chances) > calibration.alarm_rate:
+        if corrected(majority(window).rate, chances) > calibration.alarm_rate:
             continue
         start, end = window[0].time, window[-1].time
         if spans and start <= spans[-1].end:
@@ -241,10 +266,11 @@ def _why_not(track: Sequence[Sighting], judged: int, least: int) -> str:
     return f"seen too briefly: judged in {judged} frames, at least {least} are needed"
 
 
-def _alike(count: int) -> str:
+def _alike(rate: Adjusted, count: int) -> str:
     if count == 1:
         return "up to {} of real people may look"
-    return f"up to {{}} of clips with {count} real people may show one who looks"
+    shown = "one who looks" if rate.among == 1 else f"{rate.among} who look"
+    return f"up to {{}} of clips with {count} real people may show {shown}"
 
 
 def sentence(verdict: Verdict, persons: Sequence[PersonResult], rate: float | None) -> str:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
+from facefake.sources import is_video
 from facefake.terminal import SIGNS, WORDS
-from facefake.video import is_video
 
 BINS = 20
 """Of the histogram, from 0 to 100 %."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from facefake.provenance import Provenance
     from facefake.settings import Settings
 
-SCHEMA_VERSION = "1.3"
+SCHEMA_VERSION = "1.4"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPE = re.compile(r"\\ud[89a-f][0-9a-f]{2}")
 Verdict = Literal["real", "fake", "uncertain", "not_applicable"]
@@ -64,14 +64,15 @@ class FaceResult:
         verdict: "not_applicable" when the face cannot be judged.
         fake_probability: calibrated probability, 0 to 1, that the face is fake; None when it was not judged.
         false_alarm_rate: share of real faces, above 0 and at most 1, that look at least as fake as this one; where it
-            is out of focus, of real faces that are, too. Of this face alone, not corrected for the company it is in;
-            None when it was not judged.
+            is out of focus, of real faces that are, too. Not adjusted for how many faces there are. In a picture with 4
+            judged faces or more both numbers are of faces among neighbours, and allow for how real this one's look (see
+            `facefake.neighbours`). None when it was not judged.
         reason: why the face is uncertain or was not judged, in plain English; None otherwise. For a face that
             was not judged it is a short name of the fault, a colon and the numbers.
         logit: the network's raw score, positive for fake; None when the face was not judged.
         relative_score: by how many robust standard deviations the log-odds of being fake are above the median of the
-            judged faces of the same picture, which share its camera and its compression; None with fewer than 4 of them.
-            It is told beside the verdict and does not change it.
+            judged faces of the same picture, which share its camera and its compression, each taken alone; None with
+            fewer than 4 of them. It is told beside the verdict and does not change it.
         evidence: float32 (h, w), the logit by place of the aligned crop, row by row from its top left:
             ``evidence.mean()`` plus the bundle's bias is the logit, exactly but for rounding. None when the face
             was not judged.

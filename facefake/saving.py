@@ -11,12 +11,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from glob import escape
 from hashlib import blake2b
 from itertools import count, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from facefake.errors import OutputError
+from facefake.sources import is_video
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -40,11 +42,13 @@ class CopyName(NamedTuple):
         name: of the file, without its suffix.
         mark: a digest of the way from the folder of copies to the picture, by which its copies are known again.
         replace: whether a copy of the same picture as it was before goes; other files of that name never do.
+        video: whether it is of a video.
     """
 
     name: str
     mark: str
     replace: bool = False
+    video: bool = False
 
 
 class CopyNames:
@@ -69,26 +73,28 @@ class CopyNames:
     def name(self, path: str) -> CopyName:
         """The name for the copy of the picture at that path; also to be asked for pictures that are left out."""
         name, own, mark = self._names(path)
+        video = is_video(path)
         first = _key(path) not in self._taken
         if not self._resume:
             self._taken.add(_key(path))
-            return CopyName(name if first else own, mark)
-        short = self._holds(name, mark)
-        if first and not short and not copies_of(self._folder, name):
-            short = not self._holds(own, mark)
+            return CopyName(name if first else own, mark, video=video)
+        short = self._holds(name, mark, video)
+        if first and not short and not any(copies_of(self._folder, name, video)):
+            short = not self._holds(own, mark, video)
         self._holds.cache_clear()
         if short:
             self._taken.add(_key(path))
-            return CopyName(name, mark, replace=True)
-        return CopyName(own, mark, replace=True)
+            return CopyName(name, mark, True, video)
+        return CopyName(own, mark, True, video)
 
     def has_copy(self, path: str) -> bool:
         """Whether there is a copy of the picture at that path, of a scan to this folder."""
         name, own, mark = self._names(path)
-        return self._holds(name, mark) or self._holds(own, mark)
+        video = is_video(path)
+        return self._holds(name, mark, video) or self._holds(own, mark, video)
 
-    def _look(self, name: str, mark: str) -> bool:
-        return any(_has_mark(path, mark) for path in copies_of(self._folder, name))
+    def _look(self, name: str, mark: str, video: bool) -> bool:
+        return any(_has_mark(path, mark) for path in copies_of(self._folder, name, video))
 
     def _names(self, path: str) -> tuple[str, str, str]:
         """The short name, the one that is certainly no other picture's, and the mark."""
@@ -96,7 +102,10 @@ class CopyNames:
         # Not the whole path: folders of pictures and copies may be moved together, or mounted elsewhere; nor as it is
         # spelled: a link may lead there.
         folder, own = os.path.split(path)
-        way = os.path.relpath(os.path.join(self._parent(folder), own), self._folder)
+        try:
+            way = os.path.relpath(os.path.join(self._parent(folder), own), self._folder)
+        except (OSError, ValueError):  # as of a NUL, or where the current folder is gone: no file is there
+            way = path
         mark = blake2b(os.fsencode(way), digest_size=5).hexdigest()
         return name, f"{name}-{mark}", mark
 
@@ -114,11 +123,16 @@ def _stem(path: str) -> str:
     return stem
 
 
-def copies_of(folder: Path, name: str) -> list[Path]:
-    """The files in a folder that hold a copy of that name: of a picture, or of a video's people, numbered from 1."""
-    found = [path for suffix in (".jpg", ".png") if os.path.lexists(path := folder / f"{name}{suffix}")]
-    sheets = (folder / f"{name}-person-{number}.jpg" for number in count(1))
-    return [*found, *takewhile(os.path.lexists, sheets)]
+def copies_of(folder: Path, name: str, video: bool) -> Iterator[Path]:
+    """The files in a folder that hold a copy of that name: of a picture, or of a video's people, numbered from 1.
+
+    Of a crowd not all have sheets, and the first ones may have none. So for a video the whole folder is gone through,
+    after the names that can be guessed; some files may come twice.
+    """
+    yield from (path for suffix in (".jpg", ".png") if os.path.lexists(path := folder / f"{name}{suffix}"))
+    yield from takewhile(os.path.lexists, (folder / f"{name}-person-{number}.jpg" for number in count(1)))
+    if video:
+        yield from folder.glob(f"{escape(name)}-person-*.jpg")
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -194,7 +208,7 @@ class AnnotatedFolder:
         Raises:
             OutputError: a file cannot be removed.
         """
-        for path in copies_of(self.folder, copy.name) if copy.replace else []:
+        for path in copies_of(self.folder, copy.name, copy.video) if copy.replace else ():
             if path not in but and _has_mark(path, copy.mark):
                 try:
                     path.unlink(missing_ok=True)

@@ -29,8 +29,7 @@ from facefake.settings import (
     read_settings,
     whole_number,
 )
-from facefake.sources import Pause, file_state, find_pictures
-from facefake.video import is_video
+from facefake.sources import Pause, file_state, find_pictures, is_video
 from facefake.workers import Bounds, Failure, run
 
 if TYPE_CHECKING:

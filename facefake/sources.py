@@ -79,7 +79,7 @@ def find_pictures(
 
     Yields:
         A path, or the record of a folder that cannot be listed, be it given or met on the way of a pattern, or that
-        holds no picture, or of a pattern without match; and each `Pause`.
+        holds no picture, of a pattern without match, or of a path that no file can have; and each `Pause`.
     """
     # os.path throughout: pathlib raises where a parent folder may not be searched, and takes "" for ".".
     folders: set[tuple[int, int]] = set()
@@ -89,6 +89,9 @@ def find_pictures(
             yield given
             continue
         path = os.fsdecode(given)
+        if (fault := nameless(path)) is not None:
+            yield fault
+            continue
         is_pattern = isinstance(given, str) and not os.path.lexists(path)
         told, told_of = False, ""
         for match in _matches(path, copies) if is_pattern else [path]:
@@ -112,6 +115,11 @@ def find_pictures(
                 elif _digest(found) not in named and not _was_inside(found, folders):
                     named.add(_digest(found))
                     yield found
+
+
+def is_video(path: str | os.PathLike[str]) -> bool:
+    """Whether a path ends like a video's."""
+    return os.path.splitext(os.fsdecode(path))[1].lower() in VIDEO_SUFFIXES
 
 
 def listed_paths(stream: io.BufferedIOBase, null: bool = False) -> Iterator[bytes | Pause]:
@@ -146,6 +154,15 @@ def _is_ready(stream: io.BufferedIOBase) -> bool:
         return bool(select.select([stream], [], [], _MOMENT)[0])
     except (OSError, ValueError):  # not of the system's, such as bytes in memory
         return True
+
+
+def nameless(path: str) -> ErrorResult | None:
+    """The record of a path with characters that the system's names cannot have; None of any other."""
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError as error:
+        return _error(path, "unreadable", "a readable file", str(error))
+    return None
 
 
 def file_state(path: str) -> FileState | None:
@@ -309,7 +326,7 @@ def _identity(folder: str | os.PathLike[str]) -> tuple[int, int]:
 def _digest(path: str) -> bytes:
     """By what a file is known again, through whatever links to its folder it is reached."""
     folder, name = os.path.split(path)
-    with suppress(ValueError):  # of a NUL
+    with suppress(OSError, ValueError):  # as of a NUL, or where the current folder is gone
         path = os.path.join(os.path.realpath(folder), name)
     return blake2b(os.fsencode(path), digest_size=16).digest()
 

@@ -15,7 +15,7 @@ from facefake.errors import ImageError, MissingLibraryError
 from facefake.reading import image_error, opened_file
 from facefake.refusal import Refusal, faults
 from facefake.results import ErrorResult, FileState, message_text
-from facefake.sources import file_state, find_pictures, is_picture, no_pictures
+from facefake.sources import file_state, find_pictures, is_picture, nameless, no_pictures
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem
@@ -58,6 +58,9 @@ def find_stored(uri: str) -> Iterator[Stored | ErrorResult]:
     Raises:
         MissingLibraryError: the library for such stores is not installed.
     """
+    if (no_uri := nameless(uri)) is not None:
+        yield no_uri
+        return
     if (local := _local_path(uri)) is not None:
         yield from _find_local(uri, local)
         return

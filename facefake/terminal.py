@@ -91,7 +91,8 @@ def picture(result: ImageResult, heading: str, wide: bool) -> RenderableType:
             for face in result.faces:
                 if remark := _remark(face):
                     notes.add_row(Text(f"Face {face.number}:"), Text(printable(remark)))
-            parts.append(notes)
+            if notes.row_count:
+                parts.append(notes)
     sign, style = _LOOKS[result.verdict]
     parts.append(Text.assemble((sign, style), ": ", result.summary))
     if result.provenance is not None and not result.provenance.is_silent:

@@ -67,7 +67,7 @@ _GENERATORS = (
     ("InvokeAI", "invoke ?ai"),
     ("Fooocus", "fooocus"),
     ("Draw Things", "draw things"),
-    ("Microsoft", r"(?:bing image creator|image creator in bing)"),
+    ("Microsoft", r"(?:bing image creator|image creator (?:in bing|from (?:microsoft )?designer))"),
     ("Meta AI", "imagined with ai"),
     ("Ideogram", r"ideogram(?:\.ai)?"),
     ("Leonardo", r"leonardo\.?ai"),

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from facefake.tiles import Box
 
 LONGEST_GAP = 2.0
-"""Seconds, or one and a half intervals between frames if that is longer, for which a face may not be seen."""
+"""Seconds, or one and a half intervals between frames if that is longer, for which a face may not be seen. In the time
+between two frames, however long, what is in the first one is shown, and so seen."""
 
 _BUFFER = 0.5  # of a box's side, by which it is grown on all sides
 _LEAST_OVERLAP = 0.2  # intersection over union of two grown boxes
@@ -66,6 +67,7 @@ class Tracker(Generic[Detection]):
         self._gap = max(LONGEST_GAP, 1.5 * interval)
         self._live: list[Track[Detection]] = []
         self._look: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+        self._before = -np.inf  # when the last frame was
 
     def add(self, time: float, pixels: NDArray[np.uint8], detections: Sequence[Detection]) -> None:
         """Add the next frame.
@@ -78,7 +80,12 @@ class Tracker(Generic[Detection]):
         look = _look(pixels)
         cut = self._look is not None and _is_cut(self._look, look)
         self._look = look
-        self._live = [track for track in self._live if not cut and time - track.times[-1] <= self._gap]
+        self._live = [
+            track
+            for track in self._live
+            if not cut and (track.times[-1] == self._before or time - track.times[-1] <= self._gap)
+        ]
+        self._before = time
         pairs = sorted(
             (-likeness, number, place)
             for number, track in enumerate(self._live)

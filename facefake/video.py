@@ -21,7 +21,6 @@ from facefake.results import (
     six_digits,
     valid_unicode,
 )
-from facefake.sources import VIDEO_SUFFIXES
 from facefake.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ class VideoResult:
 
     Attributes:
         path: where it came from.
-        width, height: of its frames, upright, in pixels.
+        width, height: of its frames, upright and as they are shown, in pixels.
         duration: seconds, as the file says.
         frames: how many frames were looked at.
         interval: seconds between them.
@@ -117,11 +116,6 @@ class VideoResult:
         }
 
 
-def is_video(path: str | os.PathLike[str]) -> bool:
-    """Whether a path ends like a video's."""
-    return os.path.splitext(os.fsdecode(path))[1].lower() in VIDEO_SUFFIXES
-
-
 def analyze_video(
     detector: FakeImageDetector,
     path: str | os.PathLike[str],
@@ -172,7 +166,7 @@ def analyze_video(
             progress(count, max(count, expected))
         judgement = judge_persons([track.detections for track in tracker.tracks], count, detector.calibration)
         warnings: tuple[str, ...] = (STILLS,)
-        if not video.ended and video.duration - last > 2 * interval:
+        if video.overran or (not video.ended and video.duration - last > 2 * interval):
             warnings += (f"only the first {last:.0f} seconds were looked at",)
         if crowded:
             warnings += (
@@ -227,8 +221,9 @@ def sheets(result: VideoResult) -> Iterator[tuple[PersonResult, PIL.Image.Image]
     """
     from facefake.person_sheet import person_sheet
 
-    ranked = sorted(result.persons, key=lambda person: -(person.fake_probability or 0.0))[:MOST_SHEETS]
-    for person in sorted(ranked, key=lambda person: person.index):
+    # Before all others those who look fake for a part of the time, whatever they look like as a whole.
+    ranked = sorted(result.persons, key=lambda person: (not person.spans, -(person.fake_probability or 0.0)))
+    for person in sorted(ranked[:MOST_SHEETS], key=lambda person: person.index):
         yield person, person_sheet(result, person)
 
 

@@ -7,6 +7,7 @@ module again and so ask every script for a guard against that.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import signal
@@ -148,7 +149,10 @@ class _Worker(Generic[Task]):
 
     @staticmethod
     def _launch() -> tuple[subprocess.Popen[bytes], Connection]:
-        ours, theirs = socket.socketpair()
+        pair = socket.socketpair()
+        with pair[0], pair[1]:
+            # Where standard streams are closed here, not in their places: the worker has streams of its own there.
+            ours, theirs = (socket.socket(fileno=fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 3)) for end in pair)
         with ours, theirs:
             # The same modules as here, wherever they come from: Python, too, leaves out what is no text among these.
             # Standard input may be the caller's list of paths.

@@ -15,13 +15,13 @@ from jsonschema import Draft202012Validator
 from PIL import Image, ImageFilter
 
 from facefake.aggregator import (
-    FEWEST_COMPARED,
     LARGEST_OUTSIDE,
     LEAST_DOUBT,
     Calibration,
     Evidence,
     GeneralisedPareto,
-    corrected,
+    Judgement,
+    chances,
     false_alarm_rate,
     judge,
     probability,
@@ -31,9 +31,10 @@ from facefake.aggregator import (
     verdict_of,
     verdict_on,
 )
-from facefake.calibration import SoftFaces, log_odds
+from facefake.calibration import AmongNeighbours, FaceScores, SoftFaces, adjusted, log_odds, rate_of
 from facefake.detection import Face
 from facefake.errors import ModelError
+from facefake.neighbours import FEWEST_COMPARED, among_neighbours
 from facefake.results import OUTLIER, ImageResult, schema
 
 VALIDATOR = Draft202012Validator(schema())
@@ -60,6 +61,26 @@ CALIBRATION = Calibration(
         tail=GeneralisedPareto(threshold=4.5, scale=0.4, shape=0.05, exceedance=0.06),
     ),
 )  # soft real faces look faker
+AMONG = replace(
+    CALIBRATION,
+    neighbours=AmongNeighbours(
+        temperature=1.2,
+        bias=-0.25,
+        ordinary=-1.0,
+        real_scores=tuple(score / 1.5 for score in SCORES),
+        real_probabilities=CALIBRATION.real_probabilities,
+        real_count=2000,
+        tail=GeneralisedPareto(threshold=2.3, scale=0.4, shape=0.05, exceedance=0.06),
+        soft=FaceScores(
+            temperature=1.4,
+            bias=-0.5,
+            real_scores=tuple(score / 1.5 + 0.3 for score in SCORES),
+            real_probabilities=CALIBRATION.real_probabilities,
+            real_count=2000,
+            tail=GeneralisedPareto(threshold=2.6, scale=0.4, shape=0.05, exceedance=0.06),
+        ),
+    ),
+)
 LOGITS = st.floats(-8, 15)
 
 
@@ -79,10 +100,12 @@ def any_evidence(draw: st.DrawFn) -> Evidence:
     return evidence(draw(LOGITS), side=draw(st.sampled_from([9.0, 100.0])), sharp=sharp, outside=outside)
 
 
-@given(st.lists(any_evidence(), max_size=12))
-@example([evidence(logit) for logit in (2.2, *[-3.0] * 9)])  # a real crowd with one uncertain face
-def test_every_judgement_makes_a_valid_record(faces: list[Evidence]) -> None:
-    judgement = judge(faces, CALIBRATION)
+@given(st.lists(any_evidence(), max_size=12), st.sampled_from([CALIBRATION, AMONG]))
+@example(
+    [evidence(logit) for logit in (2.2, *[-3.0] * 9)], CALIBRATION
+)  # a real crowd with one uncertain face
+def test_every_judgement_makes_a_valid_record(faces: list[Evidence], calibration: Calibration) -> None:
+    judgement = judge(faces, calibration)
     result = ImageResult(
         path=None,
         width=200,
@@ -98,9 +121,9 @@ def test_every_judgement_makes_a_valid_record(faces: list[Evidence]) -> None:
     VALIDATOR.validate(result.to_dict())
 
 
-@given(st.lists(any_evidence(), max_size=12))
-def test_a_picture_is_what_its_faces_are(faces: list[Evidence]) -> None:
-    judgement = judge(faces, CALIBRATION)
+@given(st.lists(any_evidence(), max_size=12), st.sampled_from([CALIBRATION, AMONG]))
+def test_a_picture_is_what_its_faces_are(faces: list[Evidence], calibration: Calibration) -> None:
+    judgement = judge(faces, calibration)
     verdicts = {result.verdict for result in judgement.faces}
     assert (judgement.verdict == "fake") == ("fake" in verdicts)
     assert (judgement.verdict == "not_applicable") == (verdicts <= {"not_applicable"})
@@ -129,10 +152,12 @@ def test_a_face_that_is_rather_fake_is_uncertain_even_where_many_real_faces_look
 
 
 @given(st.lists(LOGITS, min_size=1, max_size=12))
-def test_the_picture_is_judged_by_its_most_suspicious_face(logits: list[float]) -> None:
+def test_the_picture_is_judged_by_its_most_suspicious_faces(logits: list[float]) -> None:
     judgement = judge([evidence(logit) for logit in logits], CALIBRATION)
-    smallest = min(false_alarm_rate(logit, CALIBRATION) for logit in logits)
-    assert judgement.false_alarm_rate == corrected(smallest, len(logits))
+    rates = [false_alarm_rate(logit, CALIBRATION) for logit in logits]
+    assert [face.false_alarm_rate for face in judgement.faces] == rates
+    assert judgement.false_alarm_rate == min(adjusted(rates)).rate
+    assert min(rates) <= judgement.false_alarm_rate <= min(max(rates), len(rates) * min(rates))
     chances = [probability(logit, CALIBRATION) for logit in logits]
     assert judgement.fake_probability is not None
     assert min(chances) - 1e-9 <= judgement.fake_probability <= max(chances) + 1e-9
@@ -140,19 +165,94 @@ def test_the_picture_is_judged_by_its_most_suspicious_face(logits: list[float]) 
 
 @given(st.lists(LOGITS, min_size=1, max_size=12), st.lists(st.floats(-8, 0), min_size=1, max_size=30))
 def test_more_real_looking_faces_never_make_the_rate_smaller(few: list[float], more: list[float]) -> None:
-    suspicious = max(few)
+    """But for what neighbours say, which this calibration does not know."""
+    fewest = min(few)
     before = judge([evidence(logit) for logit in few], CALIBRATION).false_alarm_rate
-    after = judge([evidence(min(suspicious, logit)) for logit in few + more], CALIBRATION).false_alarm_rate
+    after = judge([evidence(min(fewest, logit)) for logit in more] + [*map(evidence, few)], CALIBRATION)
     assert before is not None
-    assert after is not None
-    assert after >= before
+    assert after.false_alarm_rate is not None
+    assert after.false_alarm_rate >= before or after.false_alarm_rate > CALIBRATION.uncertain_rate
 
 
-@given(st.lists(any_evidence(), min_size=1, max_size=10), st.randoms(use_true_random=False))
-def test_the_order_of_the_faces_changes_nothing(faces: list[Evidence], random: Random) -> None:
+@given(st.lists(any_evidence(), max_size=12), st.sampled_from([CALIBRATION, AMONG]))
+def test_a_face_is_compared_with_those_of_its_kind(faces: list[Evidence], calibration: Calibration) -> None:
+    judged = [each for each in faces if usability(each, calibration) is None]
+    odds = [log_odds(each.logit, calibration, each.sharpness) for each in judged]
+    among = calibration.neighbours
+    if among is None or len(judged) < FEWEST_COMPARED:
+        expected = [false_alarm_rate(each.logit, calibration, each.sharpness) for each in judged]
+    else:
+        scores = among_neighbours(odds, among.ordinary).tolist()
+        groups = [among.soft if each.sharpness < 0.2 else among for each in judged]
+        expected = [rate_of(score, group) for score, group in zip(scores, groups, strict=True)]
+        odds = [score / group.temperature + group.bias for score, group in zip(scores, groups, strict=True)]
+    results = [face for face in judge(faces, calibration).faces if face.verdict != "not_applicable"]
+    assert [face.false_alarm_rate for face in results] == expected
+    assert [face.fake_probability for face in results] == pytest.approx(
+        [1 / (1 + math.exp(-x)) for x in odds]
+    )
+
+
+def test_a_face_is_more_suspicious_the_more_real_its_neighbours_look() -> None:
+    suspect = 4.1
+    verdicts = {
+        others: judge([evidence(suspect), *[evidence(others)] * 5], AMONG).faces[0].verdict
+        for others in (-6.0, -3.0, 0.5, suspect)
+    }
+    assert verdicts == {-6.0: "fake", -3.0: "uncertain", 0.5: "uncertain", suspect: "uncertain"}
+    rates = [
+        judge([evidence(suspect), *[evidence(x)] * 5], AMONG).faces[0].false_alarm_rate
+        for x in (-6, -3, 0.5, 5)
+    ]
+    assert rates[0] < rates[1] < rates[2] == rates[3]
+    # Three faces are too few to tell how the others look.
+    assert judge([evidence(suspect), *[evidence(-6.0)] * 2], AMONG).faces[0].verdict == "uncertain"
+
+
+@pytest.mark.parametrize("count", [4, 12, 60])
+def test_where_everybody_is_fake_all_are_called_so(count: int) -> None:
+    for calibration in (CALIBRATION, AMONG):
+
+        def four(logit: float, calibration: Calibration = calibration) -> Judgement:
+            return judge([evidence(logit)] * 4, calibration)
+
+        logit = next(x / 100 for x in range(2000) if (four(x / 100).faces[0].false_alarm_rate or 1) <= 0.01)
+        judgement = judge([evidence(logit)] * count, calibration)
+        assert judgement.verdict == "fake"
+        assert {face.verdict for face in judgement.faces} == {"fake"}
+        assert judge([evidence(logit - 0.01)] * count, calibration).verdict == "uncertain"
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("count", [2, 5, 20])
+def test_pictures_of_real_faces_are_called_fake_as_seldom_as_promised(count: int, alike: float) -> None:
+    """Also where the faces of a picture look fake together."""
+    counted = replace(CALIBRATION, tail=None)
+    rng = np.random.default_rng(count)
+    shared, own = rng.normal(size=(2000, 1)), rng.normal(size=(2000, count))
+    mixed = math.sqrt(alike) * shared + math.sqrt(1 - alike) * own
+    places = np.vectorize(lambda x: 0.5 * math.erfc(-x / math.sqrt(2)))(mixed)
+    logits = np.interp(places, counted.real_probabilities, counted.real_scores)
+    found = [chances(row, [1.0] * count, counted) for row in logits.tolist()]
+    rates = np.array([min(adjusted([each.rate for each in faces])).rate for faces in found])
+    for promised in (0.2, 0.1):
+        share = (rates <= promised).mean()
+        assert share <= promised + 3 * math.sqrt(promised / 2000)
+        if not alike:
+            assert share > 0.8 * promised
+
+
+@given(
+    st.lists(any_evidence(), min_size=1, max_size=10),
+    st.randoms(use_true_random=False),
+    st.sampled_from([CALIBRATION, AMONG]),
+)
+def test_the_order_of_the_faces_changes_nothing(
+    faces: list[Evidence], random: Random, calibration: Calibration
+) -> None:
     order = list(range(len(faces)))
     random.shuffle(order)
-    straight, mixed = judge(faces, CALIBRATION), judge([faces[at] for at in order], CALIBRATION)
+    straight, mixed = judge(faces, calibration), judge([faces[at] for at in order], calibration)
     back = tuple(replace(mixed.faces[order.index(at)], index=at) for at in range(len(faces)))
     assert replace(mixed, faces=back) == straight
 
@@ -260,10 +360,14 @@ def test_the_rarer_face_decides_where_a_soft_one_has_the_higher_logit() -> None:
     judgement = judge([evidence(logit), evidence(logit + 0.1, sharp=0.1)], CALIBRATION)
     assert [face.verdict for face in judgement.faces] == ["fake", "uncertain"]
     assert judgement.verdict == "fake"
-    assert judgement.false_alarm_rate == corrected(false_alarm_rate(logit, CALIBRATION), 2)
-    both = judge([evidence(logit, sharp=0.1)] * 2, CALIBRATION)
+    assert judgement.false_alarm_rate == 2 * false_alarm_rate(logit, CALIBRATION)
+    both = judge([evidence(logit, sharp=0.1), evidence(-2.0, sharp=0.1)], CALIBRATION)
     assert both.reason is not None
-    assert "pictures with 2 real faces out of focus hold one" in both.reason
+    assert both.reason.startswith("up to 7.9 %")
+    assert "of pictures with 2 real faces out of focus hold one that looks at least as fake" in both.reason
+    alike = judge([evidence(logit, sharp=0.1)] * 2, CALIBRATION)
+    assert alike.reason is not None
+    assert "of pictures with 2 real faces out of focus hold 2 that look at least as fake" in alike.reason
 
 
 def test_a_crowd_does_not_inflate_the_probability() -> None:

@@ -14,11 +14,19 @@ from facefake.aggregator import (
     SMALLEST_RATE,
     Calibration,
     GeneralisedPareto,
-    corrected,
     false_alarm_rate,
     probability,
 )
-from facefake.calibration import RealScores, SoftFaces, any_fake_probability, log_odds
+from facefake.calibration import (
+    AmongNeighbours,
+    FaceScores,
+    RealScores,
+    SoftFaces,
+    adjusted,
+    any_fake_probability,
+    corrected,
+    log_odds,
+)
 from facefake.errors import ModelError
 
 LOGITS = st.floats(-30, 30)
@@ -42,6 +50,14 @@ def calibrations(draw: st.DrawFn) -> Calibration:
         temperature=draw(st.floats(0.1, 10)),
         bias=0.5,
     )
+    soft = draw(st.sampled_from([None, soft]))
+    neighbours = AmongNeighbours(
+        **draw(real_scores()).arguments(),
+        temperature=2.0,
+        bias=draw(st.floats(-5, 5)),
+        ordinary=draw(st.floats(-5, 5)),
+        soft=soft and FaceScores(**draw(real_scores()).arguments(), temperature=3.0, bias=-0.5),
+    )
     return Calibration(
         temperature=draw(st.floats(0.1, 10)),
         bias=draw(st.floats(-5, 5)),
@@ -50,7 +66,8 @@ def calibrations(draw: st.DrawFn) -> Calibration:
         uncertain_rate=0.1,
         min_face=24.0,
         min_sharpness=0.02,
-        soft=draw(st.sampled_from([None, soft])),
+        soft=soft,
+        neighbours=draw(st.sampled_from([None, neighbours])),
     )
 
 
@@ -93,6 +110,8 @@ SOFT = {
     "bias": 0.5,
     "below": 0.05,
 }
+SOFT_AMONG = {name: value for name, value in SOFT.items() if name != "below"}
+NEIGHBOURS = {**SOFT_AMONG, "ordinary": -1.0, "soft": None}
 
 
 @given(calibrations(), LOGITS, LOGITS)
@@ -106,6 +125,7 @@ def test_a_soft_face_is_compared_with_soft_ones(
     calibration: Calibration, others: RealScores, below: float, logit: float
 ) -> None:
     soft_faces = SoftFaces(**others.arguments(), below=below, temperature=3.0, bias=-0.25)
+    calibration = replace(calibration, neighbours=None)
     told_apart = replace(calibration, soft=soft_faces)
     sharp = false_alarm_rate(logit, calibration)
     assert false_alarm_rate(logit, told_apart) == false_alarm_rate(logit, told_apart, below) == sharp
@@ -220,6 +240,30 @@ def test_more_faces_never_make_a_rate_smaller(rate: float, a: int, b: int) -> No
     assert corrected(rate, 1) == pytest.approx(rate, rel=1e-12)
 
 
+@given(st.lists(st.floats(1e-6, 1), min_size=1, max_size=30))
+def test_adjusted_rates_are_the_step_up_of_benjamini_and_hochberg(rates: list[float]) -> None:
+    found = adjusted(rates)
+    count = len(rates)
+    for rate, (value, among) in zip(rates, found, strict=True):
+        # As many as at most so rare, at each rate that is no smaller; the smallest of those ratios.
+        ratios = [other * count / sum(each <= other for each in rates) for other in rates if other >= rate]
+        assert value == pytest.approx(min(ratios))
+        assert rate <= value <= max(rates)
+        assert sum(each <= value * among / count * (1 + 1e-12) for each in rates) >= among
+    for alarm in (0.01, 0.1, 0.5):
+        called = sum(value <= alarm for value, _ in found)
+        assert called == max(
+            (k for k in range(count + 1) if sum(each <= alarm * k / count for each in rates) >= k), default=0
+        )
+
+
+def test_one_among_many_is_told_from_many() -> None:
+    assert adjusted([0.01]) == [(0.01, 1)]
+    assert [found.among for found in adjusted([0.001, 0.5, 0.7, 0.9])] == [1, 4, 4, 4]
+    assert adjusted([0.02, 0.03, 0.01, 0.9]) == [(pytest.approx(0.04), 3)] * 3 + [(0.9, 4)]
+    assert adjusted([]) == []
+
+
 @given(calibrations(), LOGITS)
 def test_probability_is_the_calibrated_sigmoid(calibration: Calibration, logit: float) -> None:
     expected = 1 / (1 + math.exp(-(logit / calibration.temperature + calibration.bias)))
@@ -296,6 +340,18 @@ def test_to_dict_and_back_through_json(calibration: Calibration) -> None:
         ({"soft": {**SOFT, "bias": math.nan}}, "soft.bias"),
         ({"soft": {**SOFT, "real_scores": [1.0, 0.0]}}, "ascending"),
         ({"soft": {**SOFT, "tail": {}}}, "tail"),
+        ({"neighbours": 3}, "neighbours"),
+        ({"neighbours": {**NEIGHBOURS, "surprise": 1}}, "surprise"),
+        ({"neighbours": {**NEIGHBOURS, "temperature": 0.0}}, "neighbours.temperature"),
+        ({"neighbours": {**NEIGHBOURS, "ordinary": None}}, "neighbours.ordinary"),
+        ({"neighbours": {**NEIGHBOURS, "real_scores": [1.0, 0.0]}}, "ascending"),
+        ({"neighbours": {**NEIGHBOURS, "soft": 3}}, "neighbours.soft"),
+        # Where no face counts as soft there are none among neighbours either, and the other way round.
+        (
+            {"neighbours": {**NEIGHBOURS, "soft": SOFT_AMONG}},
+            "neighbours.soft to be there exactly where soft is",
+        ),
+        ({"soft": SOFT, "neighbours": NEIGHBOURS}, "neighbours.soft to be there exactly where soft is"),
     ],
 )
 def test_a_damaged_calibration_is_a_model_error_that_names_the_field(
@@ -304,12 +360,15 @@ def test_a_damaged_calibration_is_a_model_error_that_names_the_field(
     values = measured([0.0, 1.0]).to_dict()
     assert Calibration.from_dict(values) == measured([0.0, 1.0])
     assert Calibration.from_dict({**values, "soft": SOFT}).soft is not None
+    assert Calibration.from_dict({**values, "neighbours": NEIGHBOURS}).neighbours is not None
     with pytest.raises(ModelError, match=message):
         Calibration.from_dict({**values, **change})
 
 
-def test_a_calibration_from_before_soft_faces_were_told_apart_is_read() -> None:
+def test_a_calibration_from_before_soft_faces_or_neighbours_were_told_apart_is_read() -> None:
     values = measured([0.0, 1.0]).to_dict()
+    del values["neighbours"]
+    assert Calibration.from_dict(values) == measured([0.0, 1.0])
     del values["soft"]
     assert Calibration.from_dict(values) == measured([0.0, 1.0])
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import os
 import resource
 import shutil
 import subprocess
@@ -53,6 +54,24 @@ def put(folder: Path, name: str, content: bytes) -> None:
     """Swaps a network file and the checksum with it, as somebody with bad intent would."""
     (folder / name).write_bytes(content)
     edit(folder, lambda values: values["sha256"].update({name: hashlib.sha256(content).hexdigest()}))
+
+
+def test_keras_is_opened_without_a_word(tiny_bundle: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from facefake.classifier import Classifier\n"
+        "Classifier(Path(sys.argv[1]), 'keras')"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    finished = subprocess.run(
+        [sys.executable, "-c", code, str(tiny_bundle)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert (finished.returncode, finished.stdout, finished.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize("runtime", ["litert", "keras"])

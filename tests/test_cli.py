@@ -234,6 +234,9 @@ def test_narrow_terminals_get_the_reasons_below_the_table(
     lines = run("scan", "fake-uncertain.png").stdout.splitlines()
     assert "Reason" not in lines[1]
     assert any(re.match(r"Face 2: neither nor *$", line) for line in lines)
+    pictures("real.png")
+    without = run("scan", "real.png").stdout.splitlines()
+    assert without[4].startswith("○ real: ")  # right below the table
 
 
 def test_a_picture_without_faces_gets_a_sentence_only(pictures: Callable[..., Path]) -> None:
@@ -1034,6 +1037,13 @@ def test_evaluate_renders_what_it_is_given(tmp_path: Path, evaluated: list[Any])
     assert evaluated == [(Path("data"), None, True, {"split": "val"})]
     kept = str(tmp_path / "crops")
     assert json.loads(run("evaluate", "data", "--cache", kept, "--json").stdout) == {"model": "facefake 1"}
+
+
+def test_evaluate_breaks_no_number_in_a_file(evaluated: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [["a source of fakes with a long name", *["0.123"] * 14]]
+    wide = [("By source", ["source", *["calibration error"] * 14], rows)]
+    monkeypatch.setattr(Evaluation, "tables", lambda self: wide)
+    assert run("evaluate", "data").stdout.count("0.123") == 14
 
 
 def test_evaluate_writes_a_report_but_not_over_another(tmp_path: Path, evaluated: list[Any]) -> None:

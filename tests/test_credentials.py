@@ -90,8 +90,13 @@ def sign(signer_info: Any) -> Sign:
         parent: bytes | None = None,
         component: bytes | None = None,
         remote_url: str | None = None,
+        claim_version: int = 2,
     ) -> bytes:
-        manifest = {"claim_generator_info": [{"name": generator, "version": "1.0"}], "assertions": assertions}
+        manifest = {
+            "claim_version": claim_version,
+            "claim_generator_info": [{"name": generator, "version": "1.0"}],
+            "assertions": assertions,
+        }
         quiet = {"version": 1, "builder": {"thumbnail": {"enabled": False}}}
         quiet["verify"] = {"verify_after_sign": False, "remote_manifest_fetch": False}
         builder = c2pa.Builder(
@@ -188,6 +193,19 @@ def test_a_generator_is_told_by_its_name(sign: Sign) -> None:
     found = read_credentials(sign(created("trainedAlgorithmicMedia", "GPT-4o by OpenAI")))
     assert found is not None
     assert ("generated", "GPT-4o by OpenAI") in [(t.kind, t.name) for t in found.traces]
+
+
+@pytest.mark.parametrize(
+    ("agent", "claim"), [("Image Creator from Designer", "generated"), ("Test Editor", "nothing")]
+)
+def test_a_generator_need_not_tell_a_source_type(sign: Sign, agent: str, claim: str) -> None:
+    action = {"action": "c2pa.created", "softwareAgent": agent, "description": "AI Generated Image"}
+    made = sign({"label": "c2pa.actions", "data": {"actions": [action]}}, claim_version=1)
+    found = read_provenance(made)
+    assert found.content_credentials is not None
+    assert (found.content_credentials.state, found.claim) == ("valid", claim)
+    if claim == "generated":
+        assert read_provenance(sign(created("digitalCapture"), component=made)).claim == "partly_generated"
 
 
 def test_what_is_said_of_a_parent_and_of_a_component(sign: Sign) -> None:

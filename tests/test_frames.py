@@ -145,6 +145,23 @@ def test_rotation_is_applied(clip: Clip, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("wider", "width", "height"), [(2, 2 * WIDE, HIGH), (0.5, WIDE, 2 * HIGH), (1.01, WIDE, HIGH), (9, WIDE, HIGH)]
+)  # fmt: skip
+def test_frames_are_as_wide_as_they_are_shown(
+    clip: Clip, tmp_path: Path, wider: float, width: int, height: int
+) -> None:
+    data = bytearray(clip("a.mp4", "mp4v").read_bytes())
+    matrix = data.find(b"tkhd") + 4 + 40  # of version 0
+    data[matrix : matrix + 4] = struct.pack(">i", round(wider * (1 << 16)))
+    path = tmp_path / "wide.mp4"
+    path.write_bytes(data)
+    with VideoFile(path) as video:
+        assert (video.width, video.height) == (width, height)
+        assert next(video.frames(Sampling())).pixels.shape == (height, width, 3)
+    assert refused(path, ImageLimits(max_side=max(width, height) - 1)).kind == "too_large"
+
+
+@pytest.mark.parametrize(
     ("content", "kind", "told"),
     [
         (b"", "empty", "a video, got an empty file"),
@@ -218,6 +235,36 @@ def test_a_clip_that_does_not_say_how_long_it_is_is_counted(clip: Clip, tmp_path
     path.write_bytes(data)
     with VideoFile(path) as video:
         assert video.duration == pytest.approx(3, abs=0.11)
+        assert len(list(video.frames(Sampling()))) == 6
+
+
+def test_a_clip_that_goes_on_after_its_end_is_told_from_one_that_does_not(clip: Clip, tmp_path: Path) -> None:
+    data = bytearray(clip(frames=60).read_bytes())
+    at = data.find(b"strh") + 40  # the stream's length
+    assert data[at : at + 4] == struct.pack("<I", 60)
+    data[at : at + 4] = struct.pack("<I", 20)
+    path = tmp_path / "short.avi"
+    path.write_bytes(data)
+    for name, most, left in ((path, 3, True), (path, 300, False), (clip(frames=60), 3, False)):
+        with VideoFile(name) as video:
+            assert video.duration == (2 if name == path else 6)
+            list(video.frames(Sampling(2, most)))
+            assert (video.overran, video.ended) == (left, most == 300)
+
+
+def test_a_clip_without_frames_is_not_called_too_long(clip: Clip) -> None:
+    error = refused(clip(frames=0))
+    assert (error.kind, error.expected) == ("corrupt", "at least one frame")
+
+
+def test_an_avi_file_that_was_streamed_is_counted(clip: Clip, tmp_path: Path) -> None:
+    data = bytearray(clip().read_bytes())
+    at = data.find(b"strh") + 40  # the stream's length
+    data[at : at + 4] = struct.pack("<I", 1 << 30)
+    path = tmp_path / "streamed.avi"
+    path.write_bytes(data[: data.find(b"idx1")])
+    with VideoFile(path) as video:
+        assert video.duration == pytest.approx(3)
         assert len(list(video.frames(Sampling()))) == 6
 
 

@@ -729,6 +729,13 @@ def test_failures_and_pictures_without_a_face_are_listed(
     assert tab.locator("#videos").is_hidden()
 
 
+def test_notes_on_a_picture_without_a_face_are_listed(report: Callable[..., Path], window: Window) -> None:
+    noted = replace(picture("moving.gif"), warnings=("only the first was read",))
+    tab = window.open(report(noted))
+    tab.click("#faceless summary")
+    assert "only the first was read" in tab.locator("#faceless tbody").inner_text()
+
+
 def test_a_single_face_is_one(report: Callable[..., Path], tmp_path: Path, window: Window) -> None:
     tab = window.open(report(picture(tmp_path / "a.png", judged_face(0, "fake", 0.9))))
     assert tab.locator("#status").inner_text() == "1 face"
@@ -761,6 +768,36 @@ def test_cards_are_made_as_one_scrolls(report: Callable[..., Path], tmp_path: Pa
     tab.keyboard.press("End")
     assert tab.locator(".card").count() == 300
     assert names(tab)[-1] == "#300 of many.png"
+
+
+def test_paper_holds_every_face_and_says_how_many_were_left_out(
+    report: Callable[..., Path], tmp_path: Path, window: Window
+) -> None:
+    faces = [judged_face(index, "real", 0.2, box=(1.0, 1.0, 50.0, 50.0)) for index in range(200)]
+    tab = window.open(report(picture(tmp_path / "many.png", *faces), *four_kinds(tmp_path)))
+    tab.fill("#name", "many")
+    tab.press("#name", "Enter")
+    tab.locator("#status").get_by_text("200 of 205 faces", exact=True).wait_for()
+    tab.click("#evidence")
+    tab.emulate_media(media="print")
+    tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert tab.locator(".card").count() == tab.locator(".card canvas").count() == 200
+    assert tab.locator("#status").is_visible()
+    assert not tab.locator("#name").is_visible()
+
+
+def test_an_open_dialog_is_printed_whole_and_alone(
+    report: Callable[..., Path], tmp_path: Path, window: Window
+) -> None:
+    tab = window.open(report(*four_kinds(tmp_path)), viewport={"width": 700, "height": 300})
+    tab.locator(".card").first.click()
+    tab.emulate_media(media="print")
+    assert not tab.locator("header").is_visible()
+    assert not tab.locator("#gallery").is_visible()
+    style = "getComputedStyle(document.getElementById('detail'))"
+    assert tab.evaluate(f"[{style}.position, {style}.overflowY]") == ["absolute", "visible"]
+    top, bottom = tab.evaluate("((box) => [box.top + scrollY, box.bottom])(detail.getBoundingClientRect())")
+    assert top == 0 and bottom > 400
 
 
 @pytest.mark.parametrize("width", [320, 390])
@@ -820,6 +857,16 @@ def test_every_text_has_the_contrast_that_wcag_asks_for(
     assert [(round(ratio, 2), what) for ratio, what in found if ratio < 4.5] == []
 
 
+def test_forced_colours_show_what_is_switched_on(
+    report: Callable[..., Path], tmp_path: Path, window: Window
+) -> None:
+    tab = window.open(report(*four_kinds(tmp_path)), forced_colors="active")
+    background = "getComputedStyle(document.getElementById('evidence')).backgroundColor"
+    before = tab.evaluate(background)
+    tab.click("#evidence")
+    assert tab.evaluate(background) != before
+
+
 def test_the_page_can_be_read_by_its_structure(
     report: Callable[..., Path], tmp_path: Path, window: Window
 ) -> None:
@@ -831,6 +878,8 @@ def test_the_page_can_be_read_by_its_structure(
         "H2",
     ]
     tab.locator(".card").first.click()
+    # Who goes on to the next face stays on the button, and would not hear of it.
+    assert tab.locator("#detail-heading").get_attribute("aria-live") == "polite"
     unnamed = """() => [...document.querySelectorAll("button, input, select, img")]
       .filter((node) => node.checkVisibility() && !node.getAttribute("aria-label") && !node.textContent.trim())
       .filter((node) => !node.labels?.length && !node.hasAttribute("alt"))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from itertools import combinations
 
@@ -134,6 +135,18 @@ def test_a_face_that_fills_the_picture_has_its_label_inside() -> None:
     assert top >= 0
     assert right <= 600
     assert bottom <= 600
+
+
+def test_time_grows_with_the_faces_and_not_with_their_square() -> None:
+    def cost(columns: int) -> float:
+        boxes = grid(columns, columns, 60, 20)
+        faces = [face(box, VERDICTS[index % 4], index) for index, box in enumerate(boxes)]
+        started = time.process_time()
+        place_labels(faces, 80 * columns + 20, 80 * columns + 20)
+        return time.process_time() - started
+
+    cost(5)
+    assert cost(30) < 25 * min(cost(10), cost(10))  # nine times the faces
 
 
 @pytest.mark.parametrize("width", [400, 1600, 6000])

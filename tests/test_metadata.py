@@ -168,6 +168,12 @@ def test_every_way_in_which_xmp_writes_a_value(body, texts):
     assert [text for _, text in entries(saved("WEBP", xmp=xmp(body)))] == texts
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le", "utf-16-be"])
+def test_xmp_in_every_encoding_that_xml_readers_know(encoding):
+    packet = xmp("<photoshop:Credit>Zoë</photoshop:Credit>").decode().encode(encoding)
+    assert entries(saved("WEBP", xmp=packet)) == [("XMP Credit", "Zoë")]
+
+
 def test_iptc_and_a_jpeg_comment():
     data = with_iptc(saved("JPEG", comment=b"hello"), (2, 110, b"Made with Google AI"), (2, 105, b"headline"))
     assert entries(data) == [("comment", "hello"), ("IPTC Credit", "Made with Google AI")]

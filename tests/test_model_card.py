@@ -62,6 +62,15 @@ def test_every_blur_stands_there_as_it_was_measured(bundle: dict, rows: list[lis
         assert [*start, f"{row['auc']:.3f}", *shares] in rows
 
 
+def test_every_number_of_faces_stands_there_as_it_was_measured(bundle: dict, rows: list[list[str]]) -> None:
+    crowds = bundle["card"]["metrics"]["crowds"]
+    assert crowds
+    for row in crowds:
+        shares = [row["called_fake"], row["called_uncertain"], row["fakes_called_fake"], row["real_called_fake"]]
+        told = ["" if share is None else f"{share:.1%}" for share in shares]
+        assert [str(row["faces"]), str(row["fakes"]), row["tier"], *told] in rows
+
+
 def test_every_source_of_training_pictures_is_counted(bundle: dict, rows: list[list[str]]) -> None:
     for row in bundle["card"]["data"]:
         line = [row["label"], row["kind"], row["source"], str(row["trained"]), str(row["unseen"])]

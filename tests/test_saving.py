@@ -180,6 +180,18 @@ def test_the_sheets_of_an_interrupted_scan_are_taken_as_they_are(tmp_path: Path)
     assert not (tmp_path / "x-annotated-person-2.jpg").exists()
 
 
+def test_the_sheets_of_a_crowd_are_known_whatever_their_numbers(tmp_path: Path) -> None:
+    sheets = [(number, Image.new("RGB", (20, 20), (number, 0, 0))) for number in (3, 4, 7)]
+    folder = AnnotatedFolder(tmp_path)
+    folder.save_sheets(sheets, CopyNames(tmp_path).name("x.mp4"))
+    names = CopyNames(tmp_path, resume=True)
+    assert names.has_copy("x.mp4") and not names.has_copy("x.webm")
+    again = names.name("x.mp4")
+    assert again.name == "x-annotated"
+    assert folder.save_sheets(sheets[1:2], again) == (tmp_path / "x-annotated-person-4.jpg",)
+    assert [path.name for path in tmp_path.iterdir()] == ["x-annotated-person-4.jpg"]
+
+
 def test_what_a_replaced_copy_left_behind_goes(tmp_path: Path) -> None:
     others = ["x-annotated-5.jpg", "x-annotated-person-4.jpg", "xx-annotated.jpg"]
     for name in others:

@@ -61,14 +61,15 @@ def text(records: Iterator[Any]) -> list[str]:
 # In this process, with a stand-in
 
 
-@pytest.mark.parametrize("path", ["", "missing.jpg", "nul\0byte.jpg"])
+@pytest.mark.parametrize("annotate", [None, "copies"])
+@pytest.mark.parametrize("path", ["", "missing.jpg", "nul\0byte.jpg", "nul\0byte/a.jpg", "\ud800.jpg"])
 def test_paths_that_lead_nowhere_become_error_records(
-    path: str, tmp_path: Path, stand_in: Any, monkeypatch: pytest.MonkeyPatch
+    path: str, annotate: str | None, tmp_path: Path, stand_in: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     touched(tmp_path, "a.jpg")
     stand_in(load_picture)
-    (record,) = scan([path], workers=0)
+    (record,) = scan([path], workers=0, annotate=annotate)
     assert isinstance(record, ErrorResult)
     assert (record.path, record.file) == (path, None)
     assert record.kind in ("not_found", "unreadable")

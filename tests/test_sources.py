@@ -155,6 +155,23 @@ def test_a_path_with_a_nul_is_left_to_who_reads_it() -> None:
     assert list(find_pictures(["a\0b/c.jpg", "a\0b/c.jpg"])) == ["a\0b/c.jpg"]
 
 
+@pytest.mark.parametrize("path", ["\ud800.jpg", "\ud800/*.jpg"])
+def test_a_path_that_no_file_can_have_costs_only_itself(path: str, tmp_path: Path) -> None:
+    (picture,) = touched(tmp_path, "a.jpg")
+    fault, found = find_pictures([path, picture])
+    assert (error(fault).path, error(fault).kind, found) == (path, "unreadable", picture)
+
+
+def test_relative_paths_lead_nowhere_where_the_current_folder_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (picture,) = touched(tmp_path, "a.jpg")
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert list(find_pictures(["b.jpg", picture])) == ["b.jpg", picture]
+
+
 def test_patterns_are_what_the_shell_would_make_of_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -162,6 +162,13 @@ def test_a_name_that_is_no_text_costs_nothing(folder: Path) -> None:
     assert state is not None and state.size == 8
 
 
+@pytest.mark.parametrize("uri", ["file:///\ud800.jpg", "s3://bucket/\ud800.jpg"])
+def test_a_uri_that_is_no_unicode_becomes_one_record(uri: str) -> None:
+    (fault,) = find_stored(uri)
+    assert isinstance(fault, ErrorResult)
+    assert (fault.path, fault.kind) == (uri, "unreadable")
+
+
 def test_a_folder_that_cannot_be_listed_costs_only_itself(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

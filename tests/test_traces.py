@@ -48,6 +48,7 @@ def found(standard: str, name: str, text: str) -> list[tuple[str, str]]:
         ("XMP", "CreatorTool", "Draw Things", "Draw Things"),
         ("XMP", "CreatorTool", "Adobe Firefly", "Adobe Firefly"),
         ("XMP", "AISystemUsed", "DALL-E via Bing Image Creator", "OpenAI"),
+        ("XMP", "CreatorTool", "Image Creator from Microsoft Designer", "Microsoft"),
         ("XMP", "AISystemUsed", "Some Model of Ours", "Some Model of Ours"),
         ("XMP", "Credit", "Made with Google AI", "Google AI"),
         ("IPTC", "Credit", "Made with Google AI", "Google AI"),

@@ -60,6 +60,13 @@ def test_sparse_frames_bridge_nothing_but_the_next_one() -> None:
     assert people([[found("a", 100)], [found("a", 100)], [], [found("a", 100)]], interval=7) == ["aa", "a"]
 
 
+def test_who_is_in_a_frame_that_is_held_for_long_was_not_away() -> None:
+    tracker: Tracker[Found] = Tracker(0.5)
+    for time, faces in ((0, "a"), (5, "ab"), (12, "b"), (14.5, "ab")):
+        tracker.add(time, scene(0), [found(who, 100 if who == "a" else 300) for who in faces])
+    assert [track.times for track in tracker.tracks] == [[0, 5], [5, 12, 14.5], [14.5]]
+
+
 def test_a_cut_ends_every_track() -> None:
     frames = [[found("a", 100), found("b", 300)]] * 4
     assert people(frames, scenes=[0, 0, 0, 0]) == ["aaaa", "bbbb"]

@@ -4,8 +4,10 @@ import csv
 import io
 import json
 import pickle
+import re
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from facefake import terminal, video
 from facefake.detector import FakeImageDetector
 from facefake.errors import ImageError
 from facefake.frames import Sampling
+from facefake.labels import text_width
 from facefake.person_sheet import MOST_FACES, person_sheet
 from facefake.persons import Span
 from facefake.reading import ImageLimits
@@ -27,11 +30,11 @@ from facefake.report import CsvTable
 from facefake.results import schema
 from facefake.saving import AnnotatedFolder
 from facefake.scanning import scan
+from facefake.sources import is_video
 from facefake.video import (
     STILLS,
     VideoResult,
     analyze_video,
-    is_video,
     sheets,
     without_crops,
 )
@@ -113,6 +116,18 @@ def test_what_was_left_out_is_told(clip: Path) -> None:
     with FakeImageDetector(threads=1, max_faces=1) as one:
         result = analyze_video(one, clip)
     assert result.warnings[1:] == ("frames hold more faces than the 1 at most that were judged",)
+
+
+def test_a_rest_that_the_file_does_not_tell_of_is_told(
+    detector: FakeImageDetector, clip: Path, tmp_path: Path
+) -> None:
+    data = bytearray(clip.read_bytes())
+    at = data.find(b"strh") + 40  # the stream's length, in frames
+    data[at : at + 4] = (4).to_bytes(4, "little")
+    (tmp_path / "short.avi").write_bytes(data)
+    result = analyze_video(detector, tmp_path / "short.avi", Sampling(2, 4))
+    assert (result.duration, result.frames) == (1, 4)
+    assert result.warnings == (STILLS, "only the first 2 seconds were looked at")
 
 
 def test_no_more_frames_are_looked_at_than_there_are(detector: FakeImageDetector, clip: Path) -> None:
@@ -238,6 +253,24 @@ def test_a_sheet_tells_an_upper_bound_as_one(result: VideoResult, monkeypatch: p
     assert "Of real people, at most 100 % look as fake." in " ".join(lines)
 
 
+@pytest.mark.parametrize("duration", [3, 60, 660, 3600, 40_000])
+def test_no_two_times_below_a_chart_overlap(
+    result: VideoResult, monkeypatch: pytest.MonkeyPatch, duration: float
+) -> None:
+    written: list[tuple[int, int, str]] = []
+    monkeypatch.setattr(
+        "facefake.person_sheet._write", lambda draw, line, at, *_: written.append((at[1], at[0], line))
+    )
+    # Without faces, below which there are times as well.
+    person = replace(
+        result.persons[0], sightings=tuple(replace(s, crop=None) for s in result.persons[0].sightings)
+    )
+    person_sheet(replace(result, duration=float(duration)), person)
+    times = sorted(each for each in written if re.fullmatch(r"\d+(:\d\d)+(\.\d)?", each[2]))
+    assert len(times) > 5
+    assert all(x + text_width(line, 14) < after for (_, x, line), (_, after, _) in pairwise(times))
+
+
 def test_only_so_many_sheets_are_drawn_and_those_of_the_fakest(
     result: VideoResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,6 +280,9 @@ def test_only_so_many_sheets_are_drawn_and_those_of_the_fakest(
         for person, chance in zip(result.persons, (0.3, None, 0.9), strict=True)
     )
     assert [person.index for person, _ in sheets(replace(result, persons=people))] == [0, 2]
+    in_part = replace(people[0], fake_probability=0.1, spans=(Span(0, 2),))
+    crowd = (in_part, replace(people[1], fake_probability=0.5), people[2])
+    assert [person.index for person, _ in sheets(replace(result, persons=crowd))] == [0, 2]
 
 
 def test_the_terminal_shows_it(result: VideoResult) -> None:

@@ -361,3 +361,16 @@ def test_scripts_need_no_guard_and_standard_input_is_left_alone(tmp_path: Path) 
         [sys.executable, str(script)], input="one\ntwo\nthree\n", capture_output=True, text=True, timeout=60
     )
     assert (finished.stdout, finished.stderr) == ("3\n", "")
+
+
+@pytest.mark.parametrize("closed", [(0, 1), (2,), (0, 1, 2)])
+def test_a_caller_without_standard_streams_has_workers_all_the_same(closed: tuple[int, ...]) -> None:
+    code = textwrap.dedent(f"""
+        import os, sys; sys.path[:0] = {FOLDERS!r}
+        from test_workers import answers
+        for number in {closed!r}:
+            os.close(number)
+        found = answers(["one", "two"])
+        os._exit(not all(answer.startswith(task) for task, answer in found.items()))
+    """)
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

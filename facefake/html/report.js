@@ -209,6 +209,12 @@
     watcher.unobserve(at("sentinel"));
     watcher.observe(at("sentinel"));
   }
+  // Nobody scrolls on paper.
+  addEventListener("beforeprint", () => {
+    grow(order.length);
+    if (!gallery.classList.contains("with-evidence")) return;
+    order.forEach((face, place) => addEvidence(button(place).firstElementChild, face));
+  });
 
   // Sorting and filtering
 
@@ -532,7 +538,7 @@
   const name = (record) => made("bdi", {}, record.name);
   const counted = (kind, what) => `${what} (${config.totals[kind].toLocaleString("en")}${config.totals[kind] > lists[kind].length ? `, of which ${lists[kind].length.toLocaleString("en")} are listed` : ""})`;
   table("failures", counted("failure", "What could not be analysed"), ["File", "Kind", "Reason"], lists.failure, (r) => [name(r), r.error, r.message]);
-  table("faceless", counted("faceless", "Pictures without a face"), ["File", "What was found", "Origin"], lists.faceless, (r) => [name(r), r.summary, r.provenance]);
+  table("faceless", counted("faceless", "Pictures without a face"), ["File", "What was found", "Origin", "Notes"], lists.faceless, (r) => [name(r), r.summary, r.provenance, r.warnings.join("; ")]);
   table("videos", counted("video", "Videos"), ["File", "Verdict", "Fake probability", "Summary", "Notes"], lists.video, (r) => [name(r), badge(r.verdict), r.probability_text, r.summary, r.warnings.join("; ")]);
 
   arrange();

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from facefake.calibration import Calibration, SoftFaces
 from facefake.errors import DatasetError
+from facefake.training.companions import fit_neighbours
+from facefake.training.face_scores import fit_face_scores, log_odds_of
 from facefake.training.metrics import area_under_curve
-from facefake.training.real_scores import TAIL_FROM, effective_count, fit_real_scores, source_weights
+from facefake.training.real_scores import TAIL_FROM, effective_count, source_weights
 from facefake.training.scoring import Scorer, largest_of_each, measure, sharpness_of
 from facefake.training.views import TIERS, blurred, small, small_and_blurred, view, wear
 
@@ -36,7 +38,6 @@ SOFT_SHARE = 0.85
 SMALL_BLUR = 0.7  # σ in pixels of the smallest face that is judged: as much to it as 3 to one of 190 pixels
 PROBED_A_SOURCE = 60
 _LEAST_FACES = 20
-_LEAST_SLOPE = 1e-3  # of probability's log-odds against logits: a temperature is above 0
 
 
 class _Limits(NamedTuple):
@@ -62,6 +63,10 @@ def calibrate(
     count whole, with the few faces in them that fall into the other group: what is left of a view says too little. A
     network that fails at `SOFT_FROM` has no soft faces: its rates hold on each blur that is judged.
 
+    The same once more for faces among neighbours, for which faces of one source stand: each among such that look as it
+    does, and the small, blurred and soft ones also among clear ones. With fewer than 20 real faces in every source that is
+    left out, and all faces are judged as if they were alone.
+
     Args:
         scorer: the network.
         store: the crops.
@@ -80,7 +85,7 @@ def calibrate(
     limits = _limits(scorer, store, largest_of_each(store, numbers, PROBED_A_SOURCE), side, margin)
     reals = [number for number, fake in zip(numbers, labels, strict=True) if not fake]
     worn: list[Wear] = [partial(small, face_side=limits.face_side)]
-    soft = None
+    soft, soft_logits = None, None
     if limits.blur < SOFT_FROM:
         worn += [partial(blurred, sigma=sigma) for sigma in BLURS if 0 < sigma <= limits.blur]
     else:
@@ -88,29 +93,29 @@ def calibrate(
             partial(blurred, sigma=sigma) for sigma in BLURS if SOFT_FROM <= sigma <= limits.blur
         ]
         out_of_focus.append(partial(small_and_blurred, face_side=limits.face_side, sigma=SMALL_BLUR))
-        views = [measure(scorer, store, numbers, side, margin, each).logits for each in out_of_focus]
-        soft = SoftFaces(below=limits.soft, **_fitted(np.stack(views), labels, sources))
+        soft_logits = np.stack(
+            [measure(scorer, store, numbers, side, margin, each).logits for each in out_of_focus]
+        )
+        soft = SoftFaces(below=limits.soft, **fit_face_scores(soft_logits, labels, sources).arguments())
     faint = [measure(scorer, store, reals, side, margin, each).logits for each in worn]
+    scores = fit_face_scores(logits, labels, sources, faint)
+    neighbours = fit_neighbours(
+        log_odds_of(logits, scores),
+        [log_odds_of(each, scores) for each in faint],
+        None if soft is None or soft_logits is None else log_odds_of(soft_logits, soft),
+        labels,
+        sources,
+        np.array([store.crops[n].example.source for n in numbers]),
+    )
     return Calibration(
-        **_fitted(logits, labels, sources, faint),
+        **scores.arguments(),
+        neighbours=neighbours,
         alarm_rate=ALARM_RATE,
         uncertain_rate=UNCERTAIN_RATE,
         min_face=float(limits.face_side),
         min_sharpness=limits.sharpness,
         soft=soft,
     )
-
-
-def _fitted(
-    logits: NDArray[np.float32],
-    labels: NDArray[np.bool_],
-    sources: NDArray[np.str_],
-    faint: Sequence[NDArray[np.float32]] = (),
-) -> dict[str, Any]:
-    """Temperature, bias and the real faces' scores, from logits in some views, (views, n), and of the real in more."""
-    temperature, bias = _fit_probability(logits, labels, sources)
-    real = fit_real_scores(np.stack([*logits[:, ~labels], *faint]), sources[~labels])
-    return {"temperature": temperature, "bias": bias, **real.arguments()}
 
 
 def _sources(store: CropStore, numbers: Sequence[int]) -> NDArray[np.str_]:
@@ -139,58 +144,20 @@ def told_limits(store: CropStore, numbers: Sequence[int]) -> str | None:
     count = effective_count(source_weights(sources))
     if count >= TAIL_FROM:
         return None
-    # With no tail fitted no rate is below this; so many faces raise it to ALARM_RATE.
-    faces = int(math.log1p(-ALARM_RATE) / math.log1p(-1 / (count + 1)))
+    # With no tail fitted no rate is below 1 / (count + 1); among so many faces that is ALARM_RATE.
+    faces = int(ALARM_RATE * (count + 1) + 1e-9)
     if faces == 0:
         bound = f"no face can be called fake at a false-alarm rate of {ALARM_RATE:.0%}, only uncertain"
     elif faces == 1:
-        bound = "only a face that is alone in its picture can be called fake"
+        bound = "the only fake of a picture cannot be called so beside other faces"
     else:
-        bound = f"faces can be called fake only in pictures of at most {faces}"
+        bound = f"the only fake of a picture can be called so in pictures of at most {faces} faces"
     several = len(set(sources.tolist()))
     of = f" of {several} sources, where the faces of small ones weigh more," if several > 1 else ""
     return (
         f"{sources.size:,} real faces{of} to calibrate on count as much as {count:,} of one source, so {bound}; "
         f"with {TAIL_FROM} there is no such bound."
     )
-
-
-def _fit_probability(
-    logits: NDArray[np.float32], labels: NDArray[np.bool_], sources: NDArray[np.str_]
-) -> tuple[float, float]:
-    """Temperature and bias by weighted logistic regression (Platt 1999) with Newton's method.
-
-    Both labels weigh the same, and within a label every source does by the square root of its size.
-    """
-    weights = np.empty(labels.size)
-    for label in (False, True):
-        weights[labels == label] = source_weights(sources[labels == label])
-    x = logits.astype(np.float64).ravel()
-    y, w = np.tile(labels, len(logits)).astype(np.float64), np.tile(weights, len(logits))
-    design = np.column_stack([x, np.ones_like(x)])
-    prior = np.array([1.0, 0.0])
-
-    def loss(parameters: NDArray[np.float64]) -> float:
-        margins = design @ parameters
-        fit = float(w @ (np.logaddexp(0, margins) - y * margins))
-        return fit + 0.5e-4 * float(((parameters - prior) ** 2).sum())
-
-    parameters = prior
-    for _ in range(50):
-        stated = 1 / (1 + np.exp(-np.clip(design @ parameters, -50, 50)))
-        gradient = design.T @ (w * (stated - y)) + 1e-4 * (parameters - prior)
-        hessian = (design * (w * stated * (1 - stated))[:, None]).T @ design + 1e-4 * np.eye(2)
-        step = np.linalg.solve(hessian, gradient)
-        # Where the logits are far too sure the curvature is all but 0, and a full step would leap beyond the minimum.
-        while loss(parameters - step) > loss(parameters) and np.abs(step).max() >= 1e-9:
-            step = step / 2
-        parameters = parameters - step
-        if np.abs(step).max() < 1e-9:
-            break
-    slope, bias = map(float, parameters)
-    if slope < _LEAST_SLOPE:  # no better than chance: every face is as probably fake as not
-        return 1 / _LEAST_SLOPE, 0.0
-    return 1 / slope, bias
 
 
 def auc_by_view(

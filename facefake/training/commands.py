@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from facefake.training.evaluate import Split
     from facefake.training.leave_out import LeaveOneOut, LeftOutRow
 
+_FILE_WIDTH = 200  # columns: more than any table needs
+
 
 @click.command(
     epilog=examples(
@@ -62,7 +64,7 @@ def train(
 ) -> None:
     """Train a model on your own pictures.
 
-    DATA is a folder with real/ and fake/, or a manifest.csv. A run that was interrupted goes on where it was
+    DATA is a folder with real/ and fake/, or with a manifest.csv. A run that was interrupted goes on where it was
     when it is started again with the same --out.
     """
     from facefake import terminal
@@ -169,7 +171,7 @@ def evaluate(
 ) -> None:
     """Measure how well a model tells real from fake.
 
-    DATA is a folder with real/ and fake/, or a manifest.csv. Every face is scored on three tiers: clean, web (at most
+    DATA is a folder with real/ and fake/, or with a manifest.csv. Every face is scored on three tiers: clean, web (at most
     768 px, JPEG quality 60) and hard (at most 512 px, quality 40). Of each source and label 60 are also scored at eight
     sizes, clean and web, and at twelve blurs, large and small, and 25 in twelve further sizes and qualities, to see
     whether their verdicts hold.
@@ -210,6 +212,8 @@ def evaluate(
         click.echo(json.dumps(result.to_dict(), indent=2))
         return
     printed = terminal.console()
+    if not printed.is_terminal:  # nothing else has an edge to break numbers at
+        printed.width = max(printed.width, _FILE_WIDTH)
     for title, headers, rows in result.tables():
         numbers = [
             place for place in range(len(headers)) if any(re.match(r"[\d.]+%?$", row[place]) for row in rows)

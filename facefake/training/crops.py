@@ -18,6 +18,7 @@ from facefake.detection import FaceDetector
 from facefake.errors import DatasetError, ImageError
 from facefake.images import load_picture
 from facefake.training.dataset import Example
+from facefake.training.files import make_folder
 from facefake.training.landmarks import LANDMARK_COUNT, FaceMesh
 
 if TYPE_CHECKING:
@@ -116,13 +117,14 @@ def make_crops(
         progress: called with the number of pictures done and their total.
 
     Raises:
-        DatasetError: no face was found in any picture.
+        DatasetError: no face was found in any picture, or `folder` holds something else.
+        OutputError: `folder` cannot be written to.
     """
     fingerprint = fingerprint_of(examples)
     index = folder / "index.json"
-    if index.is_file() and json.loads(index.read_text(encoding="utf-8"))["fingerprint"] == fingerprint:
+    if index.is_file() and _kept_fingerprint(index) == fingerprint:
         return CropStore(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     index.unlink(missing_ok=True)
     for made_of_others in folder.glob("thumbnails-*.npy"):
         made_of_others.unlink()
@@ -162,6 +164,14 @@ def make_crops(
     with _whole(index) as file:  # last, so that a run that is cut short here leaves no index
         file.write(json.dumps({"fingerprint": fingerprint, "crops": rows, "skipped": skipped}).encode())
     return CropStore(folder)
+
+
+def _kept_fingerprint(index: Path) -> str:
+    """Of the crops in a folder; another program's index is not to be replaced."""
+    try:
+        return str(json.loads(index.read_text(encoding="utf-8"))["fingerprint"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{index}: expected the index of face crops, got another file") from error
 
 
 @contextmanager

@@ -13,8 +13,7 @@ import numpy as np
 
 from facefake.errors import DatasetError
 from facefake.results import ErrorResult
-from facefake.sources import find_pictures
-from facefake.video import is_video
+from facefake.sources import find_pictures, is_video
 
 Label = Literal["real", "fake"]
 Split = Literal["train", "val"]
@@ -64,7 +63,7 @@ def read_dataset(folder: Path) -> list[Example]:
     if manifest.is_file():
         try:
             examples = _read_manifest(manifest)
-        except (UnicodeDecodeError, csv.Error) as error:
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise DatasetError(f"expected CSV in UTF-8 at {manifest}, got: {error}") from error
     elif (folder / "real").is_dir() and (folder / "fake").is_dir():
         examples = _read_folders(folder)
@@ -95,7 +94,7 @@ def _read_manifest(manifest: Path) -> list[Example]:
             if row["split"] not in ("train", "val"):
                 raise DatasetError(f"{where}: expected the split train or val, got {row['split']!r}")
             path = manifest.parent / row["path"]
-            if not path.is_file():
+            if not os.path.isfile(path):  # Path's own raises OSError where a name is too long
                 raise DatasetError(f"{where}: expected a picture at {path}, found none")
             if (first := lines.setdefault(os.path.normpath(path), rows.line_num)) != rows.line_num:
                 raise DatasetError(f"{where}: expected each picture once, got {path} of line {first} again")

@@ -1,4 +1,4 @@
-"""How well a bundle tells real from fake: per source and kind, by tier, face size and blur, and how steadily."""
+"""How well a bundle tells real from fake: per source and kind, by tier, size, blur and crowd, and how steadily."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from facefake.classifier import Classifier
 from facefake.errors import DatasetError, ModelError
 from facefake.training.calibrate import BLURS, FACE_SIDES, PROBED_A_SOURCE
 from facefake.training.crops import CropStore, make_crops
+from facefake.training.crowds import crowd_rows
 from facefake.training.dataset import read_dataset
 from facefake.training.figures import BlurRow, Evaluation, KindRow, SizeRow, SourceRow, TierRow
 from facefake.training.metrics import area_under_curve, calibration_error, detection_rate
@@ -53,6 +54,7 @@ class Judged:
         fake: whether it is one, bool (n,).
         kind, source: of each, str (n,).
         logits: float32 (n,).
+        sharpness: float64 (n,).
         stated: fake_probability, float64 (n,).
         called_fake, called_uncertain: whether its verdict is that, bool (n,).
     """
@@ -61,6 +63,7 @@ class Judged:
     kind: NDArray[np.str_]
     source: NDArray[np.str_]
     logits: NDArray[np.float32]
+    sharpness: NDArray[np.float64]
     stated: NDArray[np.float64]
     called_fake: NDArray[np.bool_]
     called_uncertain: NDArray[np.bool_]
@@ -135,6 +138,7 @@ def evaluate(
     Raises:
         DatasetError: the dataset is not as described, or the split holds only one label.
         ModelError: the bundle is damaged.
+        OutputError: `cache` cannot be written to.
     """
     classifier = Classifier(bundle, threads=2)
     store = make_crops(read_dataset(data), cache, partial(progress, "pictures cut out"))
@@ -200,6 +204,7 @@ def evaluate_crops(
         tiers=tuple(_tier_rows(tiers, bundle)),
         sizes=tuple(sizes),
         blurs=tuple(blurs),
+        crowds=tuple(crowd_rows({tier: tiers[tier] for tier in _SIZE_TIERS}, bundle.calibration)),
         stability=tuple(steady),
     )
     return Scored(evaluation, bundle, store, numbers, tiers)
@@ -217,6 +222,7 @@ def _judge(bundle: Bundle, store: CropStore, numbers: Sequence[int], measured: M
         kind=np.array([example.kind for example in examples]),
         source=np.array([example.source for example in examples]),
         logits=measured.logits,
+        sharpness=measured.sharpness,
         stated=np.array(stated),
         called_fake=verdicts == "fake",
         called_uncertain=verdicts == "uncertain",

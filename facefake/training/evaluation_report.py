@@ -55,6 +55,7 @@ def evaluation_page(scored: Scored) -> str:
         ("Sources of fakes", _fake_sources(scored)),
         ("Face sizes", _face_sizes(scored)),
         ("Blur", _blurs(scored)),
+        *([("Several faces", _crowds(scored))] if scored.evaluation.crowds else []),
         ("Steadiness", _steadiness(scored)),
         ("Worst mistakes", _mistakes(scored)),
         ("All figures", _all_figures(scored)),
@@ -199,6 +200,14 @@ def _blurs(scored: Scored) -> list[Element]:
     if soft := scored.bundle.calibration.soft:
         told += f" A face with a sharpness below {soft.below:.2g} counts as soft, and is compared with soft real ones."
     return [tag("p", told), table(scored.evaluation.by_blur())]
+
+
+def _crowds(scored: Scored) -> list[Element]:
+    told = (
+        "Pictures put together from faces of this page: real ones of one source and, where there are some, fakes of one. "
+        "Real faces of one source stand for those of one photograph. Sources weigh the same."
+    )
+    return [tag("p", told), table(scored.evaluation.by_crowd())]
 
 
 def _steadiness(scored: Scored) -> list[Element]:

@@ -135,6 +135,27 @@ class BlurRow(WeakenedRow):
     blur: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrowdRow:
+    """What pictures got that were put together from so many faces of one source, or of one of fakes and one of real ones.
+
+    Sources of the fakes, or, where there is none, of the real faces, weigh the same.
+
+    Attributes:
+        faces, fakes, tier: which.
+        called_fake, called_uncertain: share of the pictures.
+        fakes_called_fake, real_called_fake: share of these faces in them; None where there are none.
+    """
+
+    faces: int
+    fakes: int
+    tier: Tier
+    called_fake: float
+    called_uncertain: float
+    fakes_called_fake: float | None
+    real_called_fake: float | None
+
+
 # What `_weakened` gives.
 _WEAKENED = (
     "AUC",
@@ -166,6 +187,7 @@ class Evaluation:
         tiers: one row a tier.
         sizes: one row a face size, as it is and on the web tier.
         blurs: one row a blur, of faces as large as they are and of small ones.
+        crowds: one row a number of faces, a number of fakes among them, and a tier.
         stability: how verdicts change when pictures are resized and saved again, by kind; the first row is of all.
     """
 
@@ -176,6 +198,7 @@ class Evaluation:
     tiers: tuple[TierRow, ...]
     sizes: tuple[SizeRow, ...]
     blurs: tuple[BlurRow, ...]
+    crowds: tuple[CrowdRow, ...]
     stability: tuple[StabilityRow, ...]
 
     @property
@@ -197,6 +220,7 @@ class Evaluation:
             self.left_out(),
             self.by_size(),
             self.by_blur(),
+            self.by_crowd(),
             self.by_steadiness(),
         ]
 
@@ -289,6 +313,24 @@ class Evaluation:
         """One row a size and blur."""
         rows = [[str(row.face_side), f"{row.blur:g}", *_weakened(row)] for row in self.blurs]
         return Table("By blur", ["face, pixels", "blur, pixels", *_WEAKENED], rows)
+
+    def by_crowd(self) -> Table:
+        """One row a number of faces, a number of fakes and a tier."""
+        headers = ["faces", "fakes", "tier", "pictures called fake", "uncertain", "fakes called fake"]
+        headers += ["real faces called fake"]
+        rows = [
+            [
+                str(row.faces),
+                str(row.fakes),
+                row.tier,
+                _share(row.called_fake),
+                _share(row.called_uncertain),
+                _share(row.fakes_called_fake),
+                _share(row.real_called_fake),
+            ]
+            for row in self.crowds
+        ]
+        return Table("By number of faces in a picture", headers, rows)
 
     def by_steadiness(self) -> Table:
         """One row a label and kind, after one of all."""

@@ -1,8 +1,9 @@
-"""Text files that are there whole or not at all."""
+"""Text files that are there whole or not at all, and folders to write to."""
 
 from __future__ import annotations
 
 import secrets
+import tempfile
 from pathlib import Path
 
 from facefake.errors import OutputError
@@ -23,3 +24,18 @@ def write_text(path: Path, text: str) -> None:
         raise OutputError(f"{path}: expected a file that can be written, got: {got}") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, unless it is there: what would fail after hours of work should fail before them.
+
+    Raises:
+        OutputError: it cannot be made, or nothing can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        got = error.strerror or str(error)
+        raise OutputError(f"{folder}: expected a folder that can be written to, got: {got}") from error

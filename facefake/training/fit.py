@@ -45,7 +45,8 @@ def fit(
 ) -> None:
     """Train a network in place; afterwards it holds the averaged weights.
 
-    When `folder` holds the checkpoint of an earlier run that was cut short, the run goes on from there.
+    When `folder` holds the checkpoint of an earlier run that was cut short, the run goes on from there. The checkpoint of
+    the last epoch stays: whoever has kept what came of the run removes it.
 
     Args:
         network: as `network.build` makes it.
@@ -117,8 +118,8 @@ def fit(
         ],
         verbose=0,
     )
-    checkpoint.unlink(missing_ok=True)
     if not np.isfinite(history.history.get("loss", [])).all():
+        checkpoint.unlink(missing_ok=True)
         raise ModelError(
             f"expected a finite loss, got {history.history['loss'][-1]}: a lower learning rate than "
             f"{recipe.learning_rate} may help"

@@ -18,8 +18,8 @@ from facefake.errors import DatasetError
 from facefake.training.crops import CropStore, make_crops
 from facefake.training.dataset import read_dataset
 from facefake.training.figures import Table
-from facefake.training.files import write_text
-from facefake.training.fit import fit
+from facefake.training.files import make_folder, write_text
+from facefake.training.fit import CHECKPOINT, fit
 from facefake.training.metrics import area_under_curve
 from facefake.training.network import build
 from facefake.training.recipe import Recipe
@@ -126,9 +126,11 @@ def leave_one_source_out(
         DatasetError: the dataset is not as described, a pattern fits no source of fakes, or nothing is left to train
             on or to compare with.
         ModelError: the backbone is not to be had, or the training diverged.
+        OutputError: `out` or `cache` cannot be written to.
     """
     examples = read_dataset(data)
     groups = _groups(sorted({e.source for e in examples if e.label == "fake"}), patterns)
+    make_folder(out)
     store = make_crops(
         examples, out / "crops" if cache is None else cache, partial(progress, "pictures cut out")
     )
@@ -156,6 +158,7 @@ def leave_one_source_out(
         if not (folder / _RESULT).exists():
             row = _run(store, name, sources, recipe, backbone, folder, progress, stepped)
             write_text(folder / _RESULT, json.dumps(asdict(row)) + "\n")
+            (folder / CHECKPOINT).unlink(missing_ok=True)
         rows.append(LeftOutRow(**json.loads((folder / _RESULT).read_text(encoding="utf-8"))))
         report(rows[-1])
     return LeaveOneOut(tuple(rows))

@@ -74,7 +74,7 @@ def fit_real_scores(logits: NDArray[np.float32], sources: NDArray[np.str_]) -> R
     weights = source_weights(sources)
     count = effective_count(weights)
     levels = (np.arange(count) + 0.5) / count
-    real = np.max([_quantiles(view, weights, levels) for view in logits], axis=0)
+    real = np.max([weighted_quantiles(view, weights, levels) for view in logits], axis=0)
     shares = np.linspace(0, 1, min(_QUANTILES, count) + 1)[1:]
     # A finer grid towards the high scores, where verdicts fall.
     shares = np.unique(np.concatenate([shares, 1 - np.geomspace(1 / count, 0.05, 60)]))
@@ -140,7 +140,10 @@ def left_out_alarms(
     for name in names:
         own = sources == name
         others = replace(
-            calibration, **fit_real_scores(logits[:, ~own], sources[~own]).arguments(), soft=None
+            calibration,
+            **fit_real_scores(logits[:, ~own], sources[~own]).arguments(),
+            soft=None,
+            neighbours=None,
         )
         alarms[:, own] = logits[:, own] >= threshold(others, calibration.alarm_rate)
     return [_left_out(view, sources, large) for view in alarms]
@@ -168,9 +171,10 @@ def _left_out(alarms: NDArray[np.bool_], sources: NDArray[np.str_], large: Seque
     return LeftOut(float(alarms.mean()), float(np.mean(list(shares.values()))), shares[worst], worst)
 
 
-def _quantiles(
+def weighted_quantiles(
     values: NDArray[np.float32], weights: NDArray[np.float64], levels: NDArray[np.float64]
 ) -> NDArray[np.float32]:
+    """Which of some values (n,), with weights that sum to 1, lie at some levels (m,) from 0 to 1; float32 (m,)."""
     order = np.argsort(values)
     below = np.cumsum(weights[order])
     return np.asarray(values[order][np.searchsorted(below, levels).clip(0, values.size - 1)], np.float32)

@@ -24,6 +24,7 @@ from facefake.training.export import (
     write_description,
     write_networks,
 )
+from facefake.training.files import make_folder
 from facefake.training.fit import CHECKPOINT
 from facefake.training.recipe import Recipe
 from facefake.training.scoring import halves, seen, told_left_out, unseen
@@ -80,6 +81,7 @@ def train(
             holds out sources that `start` was trained on.
         ModelError: a backbone or the bundle to start from is not to be had, two networks do not go together, or the
             training diverged.
+        OutputError: `out` or `cache` cannot be written to.
     """
     examples = read_dataset(data)
     begun = from_imagenet(recipe, backbone) if start is None else from_bundle(recipe, start)
@@ -87,6 +89,7 @@ def train(
     claim = {"recipe": recipe.to_dict(), "crops": fingerprint_of(examples), "from": begun.identity}
     # Before crops are cut: another dataset's would take the place of those that a run that was cut short goes on with.
     content = _claimed(out, claim)
+    make_folder(out)
     store = make_crops(
         examples, out / "crops" if cache is None else cache, partial(progress, "pictures cut out")
     )
@@ -106,7 +109,6 @@ def train(
     check_enough(store, calibration_half)
     if sentence := told_limits(store, calibration_half):
         tell(sentence)
-    out.mkdir(parents=True, exist_ok=True)
     (out / _CLAIM).write_text(content, encoding="utf-8")
     finished = trained_files(begun, out)
     try:
@@ -148,10 +150,10 @@ def train(
 def _told_unknown(recipe: Recipe, examples: Sequence[Example]) -> str | None:
     """A sentence about names in the recipe that the dataset does not know, for a person; None if it knows all."""
     sources, kinds = ({getattr(e, field) for e in examples} for field in ("source", "kind"))
-    named = [*recipe.held_out, *(name for pair in recipe.counterpart.items() for name in pair)]
+    named = list(recipe.held_out)
     named_kinds: list[str] = []
     for stage in recipe.stages():
-        named += stage.source_share
+        named += [*(name for pair in stage.counterpart.items() for name in pair), *stage.source_share]
         named_kinds += stage.kind_share
     unknown = [name for name in dict.fromkeys(named) if name not in sources]
     unknown += [name for name in dict.fromkeys(named_kinds) if name not in kinds]

@@ -15,7 +15,7 @@ from facefake.errors import DatasetError, ModelError
 from facefake.keras_archive import load_keras
 from facefake.training.crops import CropStore
 from facefake.training.evaluate import trained_sources
-from facefake.training.fit import fit
+from facefake.training.fit import CHECKPOINT, fit
 from facefake.training.network import build, fold_scale
 from facefake.training.recipe import Recipe
 from facefake.training.reconstruction import Reconstructions, make_reconstructions
@@ -149,17 +149,18 @@ def train_stages(
     files = trained_files(start, out)
     for number, ((which, stage), file) in enumerate(zip(start.plan, files, strict=True), 1):
         began = networks[which].get_weights()
+        folder = out if len(files) == 1 else out / f"stage-{number}"
         if not file.exists():
             network = _at_side(networks[which], stage.side, start.backbones[which], stage.dropout)
             network = _with_dropout(network, stage.dropout)
             made = reconstructions_for(stage, store, train, out if cache is None else cache, progress)
-            folder = out if len(files) == 1 else out / f"stage-{number}"
             folder.mkdir(exist_ok=True)
             fit(network, store, train, val, stage, folder, report, partial(progress, "steps trained"), made)
             fold_scale(network)
             partial_file = out / f"partial-{file.name}"
             network.save(partial_file)
             partial_file.replace(file)
+        (folder / CHECKPOINT).unlink(missing_ok=True)  # or the next run in this folder would go on from it
         own = [f for f, (owner, _) in zip(files[:number], start.plan, strict=False) if owner == which]
         networks[which] = _mean(own[-stage.averaged :])
         if share := stage.start_share:

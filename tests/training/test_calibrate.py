@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from facefake.aggregator import sharpness
-from facefake.calibration import Calibration, corrected, false_alarm_rate, probability
+from facefake.calibration import Calibration, adjusted, false_alarm_rate, probability
 from facefake.classifier import Scores
 from facefake.errors import DatasetError
 from facefake.training import calibrate as module
+from facefake.training import face_scores
 from facefake.training.calibrate import auc_by_view, calibrate, check_enough, told_limits
 from facefake.training.real_scores import fit_real_scores, threshold
 from facefake.training.scoring import halves, measure, seen, told_left_out, unseen
@@ -148,7 +149,7 @@ def test_sources_of_one_name_are_told_apart_by_kind(store_of, monkeypatch):
         return 1.0, 0.0
 
     found: set[str] = set()
-    monkeypatch.setattr(module, "_fit_probability", noted)
+    monkeypatch.setattr(face_scores, "_fit_probability", noted)
     crops = [
         (
             {"label": label, "kind": kind, "source": "clips", "group": f"{kind} {number}"},
@@ -241,7 +242,7 @@ def test_a_known_logistic_is_found_again(slope, offset):
     logits = rng.normal(0, 3 / slope, 40_000) - offset / slope
     labels = rng.random(logits.size) < 1 / (1 + np.exp(-(slope * logits + offset)))
     sources = np.where(labels, "gan/f", "photo/r")
-    temperature, bias = module._fit_probability(logits[None].astype(np.float32), labels, sources)
+    temperature, bias = face_scores._fit_probability(logits[None].astype(np.float32), labels, sources)
     # Both labels weigh the same in the fit, so that the offset moves by the log odds of their shares.
     prior = math.log(labels.mean() / (1 - labels.mean()))
     assert 1 / temperature == pytest.approx(slope, rel=0.05)
@@ -252,7 +253,7 @@ def test_a_network_that_is_worse_than_chance_still_gets_a_temperature():
     logits = np.array([[3.0] * 30 + [-3.0] * 30], np.float32)
     labels = np.array([False] * 30 + [True] * 30)
     for shift in (0, -6, 6):
-        temperature, bias = module._fit_probability(logits + shift, labels, np.where(labels, "f", "r"))
+        temperature, bias = face_scores._fit_probability(logits + shift, labels, np.where(labels, "f", "r"))
         assert temperature == pytest.approx(1000)
         assert bias == 0  # whatever it says of a face, it knows nothing of it
 
@@ -272,8 +273,8 @@ def test_too_few_faces_are_told(told_store):
             (98,),
             "98 real faces to calibrate on count as much as 98 of one source, so no face can be called fake",
         ),
-        ((99,), "only a face that is alone in its picture"),
-        ((199,), "only in pictures of at most 2;"),
+        ((99,), "the only fake of a picture cannot be called so beside other faces"),
+        ((199,), "can be called so in pictures of at most 2 faces;"),
         ((200,), None),
         ((100, 100), None),
         (
@@ -298,8 +299,9 @@ def test_what_few_real_faces_cannot_promise_is_told_and_true(store_of, sizes, to
         min_face=32.0,
         min_sharpness=0.0,
     )
-    called = [corrected(false_alarm_rate(1e6, calibration), faces) <= 0.01 for faces in (1, 2, 3)]
-    bounds = {"no face can be": 0, "alone": 1, "at most 2": 2}
+    highest, lowest = (false_alarm_rate(logit, calibration) for logit in (1e6, -1e6))
+    called = [adjusted([highest, *[lowest] * more])[0].rate <= 0.01 for more in range(3)]
+    bounds = {"no face can be": 0, "beside other faces": 1, "at most 2": 2}
     most = next((most for bound, most in bounds.items() if told and bound in found), None)
     if most is not None:
         assert called == [faces <= most for faces in (1, 2, 3)]

@@ -10,7 +10,7 @@ from PIL import Image
 
 from facefake.alignment import align, native_side
 from facefake.detection import FaceDetector
-from facefake.errors import DatasetError
+from facefake.errors import DatasetError, OutputError
 from facefake.training.crops import STORE_MARGIN, STORE_SIDE, CropStore, make_crops
 from facefake.training.dataset import Example
 
@@ -132,3 +132,18 @@ def test_a_picture_that_is_gone_is_left_out(data, tmp_path):
 def test_pictures_without_any_face_are_an_error_that_says_why(data, tmp_path):
     with pytest.raises(DatasetError, match="no face found"):
         make_crops(data[2:], tmp_path / "store")
+
+
+@pytest.mark.parametrize("content", ['{"name": "another"}', "[]", "{"])
+def test_another_program_s_index_is_left_alone(data, tmp_path, content):
+    (tmp_path / "index.json").write_text(content)
+    with pytest.raises(DatasetError, match=r"index\.json: expected the index of face crops"):
+        make_crops(data, tmp_path)
+    assert (tmp_path / "index.json").read_text() == content
+
+
+def test_a_folder_that_cannot_be_written_to_is_told(data, tmp_path, detections):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="file/crops: expected a folder that can be written to"):
+        make_crops(data, tmp_path / "file" / "crops")
+    assert detections == []

@@ -44,6 +44,7 @@ def test_further_columns_are_of_no_account(tmp_path):
         ([["a.jpg", "true", "x", "s", "g", "val"]], COLUMNS, "line 2: expected the label"),
         ([*ROWS, ["a.jpg", "real", "x", "s", "g", "test"]], COLUMNS, "line 4: expected the split"),
         ([*ROWS, ["c.jpg", "real", "x", "s", "g", "val"]], COLUMNS, r"c\.jpg, found none"),
+        ([*ROWS, ["c" * 300, "real", "x", "s", "g", "val"]], COLUMNS, "ccc, found none"),
         ([*ROWS, ["a.jpg", "real", "x"]], COLUMNS, "line 4: expected 6 values"),
         ([*ROWS, ["real", "val"]], ["label", "split", *COLUMNS[:1], *COLUMNS[2:5]], "expected the label"),
         ([["b.jpg", "real", "x", "s", "g1", "val"], ROWS[1]], COLUMNS, "group 'g1' in both"),

@@ -65,7 +65,16 @@ def test_a_run_learns_what_is_easy_and_logs_every_epoch(fresh, toy_store, tmp_pa
     assert losses[2] < 0.5
     assert reported[2]["auc"] > 0.9
     assert set(reported[2]["sources"]) == {"gans", "face-swaps"}
-    assert not (tmp_path / CHECKPOINT).exists()
+
+
+def test_a_run_that_ended_before_its_network_was_kept_is_not_repeated(fresh, toy_store, tmp_path):
+    recipe = replace(RECIPE, steps=8, steps_an_epoch=4)
+    whole, again, epochs = fresh(), fresh(seed=99), []
+    run(whole, toy_store, tmp_path, recipe=recipe)
+    run(again, toy_store, tmp_path, epochs.append, recipe)
+    assert epochs == []
+    for a, b in zip(whole.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from facefake.errors import DatasetError
+from facefake.errors import DatasetError, OutputError
 from facefake.training import leave_out as module
 from facefake.training import network
+from facefake.training.fit import CHECKPOINT
 from facefake.training.leave_out import LeaveOneOut, LeftOutRow, leave_one_source_out
 from facefake.training.recipe import Recipe
 
@@ -103,6 +104,24 @@ def test_a_run_that_was_cut_short_goes_on_in_its_folder(toy, pretended, tmp_path
             run(tmp_path, "gans")
     run(tmp_path, "gans")
     assert pretended[0] == pretended[1]
+
+
+def test_a_run_cut_short_while_it_is_scored_does_not_train_again(toy, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_auc", lambda *settings: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(tmp_path, "gans")
+    steps = []
+    (row,) = run(tmp_path, "gans", progress=lambda *what: steps.append(what)).rows
+    assert steps == []
+    assert row.auc["clean"] > 0.9
+    assert not list(tmp_path.rglob(CHECKPOINT))
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_first(toy, pretended, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="file/out: expected a folder that can be written to"):
+        run(tmp_path / "file" / "out")
 
 
 def test_other_settings_have_runs_of_their_own(toy, pretended, tmp_path, monkeypatch):

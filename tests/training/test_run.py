@@ -14,7 +14,7 @@ from facefake.bundle import DESCRIPTION, KERAS_FILE, LITERT_FILE, MIRROR_LITERT_
 from facefake.classifier import Classifier
 from facefake.detection import FaceDetector
 from facefake.detector import FakeImageDetector
-from facefake.errors import DatasetError, ModelError
+from facefake.errors import DatasetError, ModelError, OutputError
 from facefake.training import calibrate, network, reconstruction
 from facefake.training import run as module
 from facefake.training import stages as stage_module
@@ -166,6 +166,44 @@ def test_a_run_cut_short_in_its_export_does_not_train_again(data, tiny, tmp_path
     run(data, out)
     assert Classifier(out, "keras").bundle.label == "custom 1"
     assert {path.name for path in out.iterdir()} == {DESCRIPTION, KERAS_FILE, LITERT_FILE, "log.jsonl"}
+
+
+def test_a_run_cut_short_before_its_network_was_kept_does_not_train_again(data, tiny, tmp_path, monkeypatch):
+    import keras
+
+    def cut_short(*rest):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.Model, "save", cut_short)
+        with pytest.raises(KeyboardInterrupt):
+            run(data, tmp_path / "out")
+    steps = []
+    run(data, tmp_path / "out", progress=lambda *what: steps.append(what))
+    assert "steps trained" not in {what for what, *_ in steps}
+    assert not (tmp_path / "out" / CHECKPOINT).exists()
+
+
+def test_no_checkpoint_is_left_for_the_next_run(data, tiny, tmp_path, monkeypatch):
+    def cut_short(*rest, **more):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "export", cut_short)
+        with pytest.raises(KeyboardInterrupt):
+            run(data, tmp_path / "out")
+    (tmp_path / "out" / CHECKPOINT).touch()  # as if it had been cut short before that was removed
+    run(data, tmp_path / "out")
+    assert not (tmp_path / "out" / CHECKPOINT).exists()
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_before_the_crops_are_cut(
+    data, tiny, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(module, "make_crops", lambda *rest: pytest.fail("cut crops first"))
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="file/out: expected a folder that can be written to"):
+        run(data, tmp_path / "file" / "out")
 
 
 def test_a_bundle_in_the_folder_stays_whole_until_the_next_one_is(trained, data, tiny, tmp_path, monkeypatch):
@@ -429,12 +467,16 @@ def test_crops_that_were_not_cut_to_their_end_claim_nothing(data, tiny, tmp_path
 def test_what_a_person_should_know_is_told(data, tiny, tmp_path, monkeypatch):
     told = []
     recipe = replace(
-        RECIPE, held_out=["greys"], kind_share={"gan": 1.0, "gann": 1.0}, counterpart={"greens": "x"}
+        RECIPE,
+        held_out=["greys"],
+        kind_share={"gan": 1.0, "gann": 1.0},
+        counterpart={"greens": "x"},
+        stage=[{"steps": 2}, {"steps": 2, "counterpart": {"greens": "y"}}],
     )
     monkeypatch.setattr(module, "FACE_SIDES", (1,))
     train(data, tmp_path / "out", recipe, backbone="tiny", cache=data / "crops", tell=told.append)
     unknown, few, weak = told
-    assert unknown == "The recipe names what the data do not have: greys, x, gann."
+    assert unknown == "The recipe names what the data do not have: greys, x, y, gann."
     assert "no face can be called fake" in few
     assert "judges only faces of 1 pixels or more" in weak
 

@@ -1,0 +1,50 @@
+"""What a face's neighbours say of it.
+
+Pictures differ in how fake their real faces look, by camera, light and editing, and more so than the faces of one picture
+do. So a face is the more suspicious the more real its neighbours look. What looks fake among them is left out of that
+by taking a low quantile, and neighbours that look no more real than most say nothing, so that a picture in which everybody
+is fake exonerates nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FEWEST_COMPARED = 4
+"""With fewer judged faces in a picture there is no telling how its real faces look, nor which is the odd one."""
+
+# Chosen on the calibration half (models/EXPERIMENTS.md, 57): with a median a half of fakes hides itself, and with more
+# weight the faces of a wholly fake picture do.
+_QUANTILE = 0.3
+_WEIGHT = 0.5
+
+
+def among_neighbours(log_odds: Sequence[float] | NDArray[np.float64], ordinary: float) -> NDArray[np.float64]:
+    """Scores of faces that allow for how real the others of the same picture look.
+
+    Args:
+        log_odds: of being fake, of each face alone, (..., n), n from `FEWEST_COMPARED`.
+        ordinary: the log-odds of a real face that looks rather fake: what looks more fake than that says nothing.
+
+    Returns:
+        float64 (..., n): the log-odds, and half of what the 30 % quantile of the others' is below `ordinary`, if it is.
+    """
+    values = np.asarray(log_odds, np.float64)
+    count = values.shape[-1]
+    ordered = np.sort(values, axis=-1)
+    rank = np.argsort(np.argsort(values, axis=-1), axis=-1)
+    place = _QUANTILE * (count - 2)
+    low = int(place)
+
+    def other(number: int) -> NDArray[np.float64]:
+        """For each face, the value of this rank among the others."""
+        return np.take_along_axis(ordered, np.where(rank <= number, number + 1, number), axis=-1)
+
+    typical = other(low) + (place - low) * (other(low + 1) - other(low))
+    return np.asarray(values + _WEIGHT * np.maximum(0.0, ordinary - typical), np.float64)

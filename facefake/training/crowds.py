@@ -1,0 +1,105 @@
+"""Verdicts on pictures of several faces, put together from faces that were scored one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from facefake.aggregator import chances, verdict_of
+from facefake.calibration import adjusted, any_fake_probability, probability_of
+from facefake.training.companions import sources_with_companions
+from facefake.training.figures import CrowdRow
+from facefake.training.real_scores import LEAST_FACES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from facefake.calibration import Calibration
+    from facefake.results import Verdict
+    from facefake.training.evaluate import Judged
+    from facefake.training.views import Tier
+
+SIZES = (2, 4, 8, 16, 32)
+_PICTURES = 40  # of a source, a number of faces and a number of fakes
+
+
+def crowd_rows(tiers: Mapping[Tier, Judged], calibration: Calibration) -> list[CrowdRow]:
+    """Pictures of so many faces, of which none, one, half or all are fake.
+
+    The fakes of a picture are of one source, and so are its real faces: of the same where that has enough of them, else of
+    any. Only sources with `LEAST_FACES` faces take part.
+
+    Args:
+        tiers: the same faces, as they were judged on each tier.
+        calibration: judges the pictures.
+
+    Returns:
+        None where no source of real faces, or of fakes, is large enough.
+    """
+    judged = next(iter(tiers.values()))
+    rows = []
+    for faces in SIZES:
+        for fakes in sorted({0, 1, faces // 2, faces}):
+            pictures = list(_pictures(judged, faces, fakes))
+            if pictures:
+                rows += [_row(pictures, fakes, tier, seen, calibration) for tier, seen in tiers.items()]
+    return rows
+
+
+def _pictures(judged: Judged, faces: int, fakes: int) -> Iterator[NDArray[np.intp]]:
+    """Places of each picture's faces, the fakes first; as many pictures of each source."""
+    rng = np.random.default_rng(0)
+    fake = judged.fake
+    hosts = sources_with_companions(judged.source, fake)
+    names, counts = np.unique(judged.source[fake], return_counts=True)
+    of_fakes = [str(name) for name, count in zip(names, counts, strict=True) if count >= LEAST_FACES]
+    if not hosts or not of_fakes:
+        return
+    for source in of_fakes if fakes else hosts:
+        for _ in range(_PICTURES):
+            host = source if source in hosts else hosts[rng.integers(len(hosts))]
+            pools = ((source, True, fakes), (host, False, faces - fakes))
+            yield np.concatenate([_drawn(rng, judged, *pool) for pool in pools])
+
+
+def _drawn(rng: np.random.Generator, judged: Judged, source: str, fake: bool, count: int) -> NDArray[np.intp]:
+    places = np.flatnonzero((judged.source == source) & (judged.fake == fake))
+    return np.asarray(
+        rng.choice(places, count, replace=places.size < count) if count else places[:0], np.intp
+    )
+
+
+def _row(
+    pictures: list[NDArray[np.intp]], fakes: int, tier: Tier, judged: Judged, calibration: Calibration
+) -> CrowdRow:
+    verdicts = [_verdicts(judged, places, calibration) for places in pictures]
+    fake = np.array([[verdict == "fake" for verdict in faces] for faces, _ in verdicts])
+    whole = np.array([verdict for _, verdict in verdicts])
+    count = fake.shape[1]
+    return CrowdRow(
+        faces=count,
+        fakes=fakes,
+        tier=tier,
+        called_fake=float((whole == "fake").mean()),
+        called_uncertain=float((whole == "uncertain").mean()),
+        fakes_called_fake=float(fake[:, :fakes].mean()) if fakes else None,
+        real_called_fake=float(fake[:, fakes:].mean()) if fakes < count else None,
+    )
+
+
+def _verdicts(
+    judged: Judged, places: NDArray[np.intp], calibration: Calibration
+) -> tuple[list[Verdict], Verdict]:
+    """What the faces of a picture are called, and what it is."""
+    found = chances(judged.logits[places].tolist(), judged.sharpness[places].tolist(), calibration)
+    rates = adjusted([each.rate for each in found])
+    faces = [
+        verdict_of(rate.rate, probability_of(each.log_odds), calibration)
+        for rate, each in zip(rates, found, strict=True)
+    ]
+    whole = any_fake_probability([each.log_odds for each in found])
+    return faces, verdict_of(min(rates).rate, whole, calibration)

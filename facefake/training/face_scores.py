@@ -1,0 +1,78 @@
+"""From the scores of faces in several views to what they mean: probabilities, and rates of false alarms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from facefake.calibration import FaceScores
+from facefake.training.real_scores import fit_real_scores, source_weights
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_LEAST_SLOPE = 1e-3  # of probability's log-odds against scores: a temperature is above 0
+
+
+def fit_face_scores(
+    scores: NDArray[np.float32],
+    labels: NDArray[np.bool_],
+    sources: NDArray[np.str_],
+    faint: Sequence[NDArray[np.float32]] = (),
+) -> FaceScores:
+    """Temperature, bias and the real faces' scores.
+
+    Args:
+        scores: float32 (views, n), of the same faces.
+        labels: whether each is fake, bool (n,).
+        sources: of the faces, (n,): what weighs as one.
+        faint: scores of the real faces in more views, float32 (real faces,) each; only the rates hold on these.
+    """
+    temperature, bias = _fit_probability(scores, labels, sources)
+    real = fit_real_scores(np.stack([*scores[:, ~labels], *faint]), sources[~labels])
+    return FaceScores(temperature=temperature, bias=bias, **real.arguments())
+
+
+def log_odds_of(logits: NDArray[np.float32], scores: FaceScores) -> NDArray[np.float64]:
+    """Log-odds of being fake, float64, of logits of any shape."""
+    return np.asarray(logits.astype(np.float64) / scores.temperature + scores.bias, np.float64)
+
+
+def _fit_probability(
+    logits: NDArray[np.float32], labels: NDArray[np.bool_], sources: NDArray[np.str_]
+) -> tuple[float, float]:
+    """Temperature and bias by weighted logistic regression (Platt 1999) with Newton's method.
+
+    Both labels weigh the same, and within a label every source does by the square root of its size.
+    """
+    weights = np.empty(labels.size)
+    for label in (False, True):
+        weights[labels == label] = source_weights(sources[labels == label])
+    x = logits.astype(np.float64).ravel()
+    y, w = np.tile(labels, len(logits)).astype(np.float64), np.tile(weights, len(logits))
+    design = np.column_stack([x, np.ones_like(x)])
+    prior = np.array([1.0, 0.0])
+
+    def loss(parameters: NDArray[np.float64]) -> float:
+        margins = design @ parameters
+        fit = float(w @ (np.logaddexp(0, margins) - y * margins))
+        return fit + 0.5e-4 * float(((parameters - prior) ** 2).sum())
+
+    parameters = prior
+    for _ in range(50):
+        stated = 1 / (1 + np.exp(-np.clip(design @ parameters, -50, 50)))
+        gradient = design.T @ (w * (stated - y)) + 1e-4 * (parameters - prior)
+        hessian = (design * (w * stated * (1 - stated))[:, None]).T @ design + 1e-4 * np.eye(2)
+        step = np.linalg.solve(hessian, gradient)
+        # Where the logits are far too sure the curvature is all but 0, and a full step would leap beyond the minimum.
+        while loss(parameters - step) > loss(parameters) and np.abs(step).max() >= 1e-9:
+            step = step / 2
+        parameters = parameters - step
+        if np.abs(step).max() < 1e-9:
+            break
+    slope, bias = map(float, parameters)
+    if slope < _LEAST_SLOPE:  # no better than chance: every face is as probably fake as not
+        return 1 / _LEAST_SLOPE, 0.0
+    return 1 / slope, bias

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from facefake.calibration import rate_of
+from facefake.neighbours import among_neighbours
+from facefake.training.companions import companions, fit_neighbours, scored_among, sources_with_companions
+
+COLLECTIONS = np.array(["a"] * 30 + ["b"] * 25 + ["few"] * 5 + ["b"] * 20 + ["gan"] * 20 + ["lone"])
+FAKE = np.arange(len(COLLECTIONS)) >= 60
+
+
+def test_companions_are_of_one_source_and_of_the_label_asked_for() -> None:
+    assert sources_with_companions(COLLECTIONS, FAKE) == ["a", "b"]
+    for real in (True, False):
+        found = companions(np.random.default_rng(0), COLLECTIONS, FAKE, real=real)
+        assert found.shape == (len(COLLECTIONS), 15)
+        for at, others in enumerate(found):
+            assert FAKE[others].tolist() == [bool(FAKE[at]) and not real] * 15
+            assert len(set(COLLECTIONS[others])) == 1
+            assert at not in others or COLLECTIONS[at] == "lone"
+            if COLLECTIONS[at] in ("a", "b") or not (FAKE[at] and real):
+                assert COLLECTIONS[others[0]] == COLLECTIONS[at]
+        hosts = {COLLECTIONS[others[0]] for at, others in enumerate(found) if COLLECTIONS[at] == "gan"}
+        assert hosts == ({"a", "b"} if real else {"gan"})
+
+
+def test_faces_are_scored_among_few_and_among_many() -> None:
+    rng = np.random.default_rng(0)
+    found = companions(rng, COLLECTIONS, FAKE, real=True)
+    odds = rng.normal(-2, 2, len(COLLECTIONS))
+    scores = scored_among(rng, odds, odds, found, -1.0)
+    few, many = (
+        np.array(
+            [among_neighbours([odds[at], *odds[others[:count]]], -1.0)[0] for at, others in enumerate(found)]
+        )
+        for count in (3, 15)
+    )
+    assert ((scores == few) | (scores == many)).all()
+    assert 0.2 < (scores == few).mean() < 0.8
+
+
+@pytest.fixture(scope="module")
+def measured() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Log-odds of faces of twelve sources of real ones that differ more than their faces do, and of one of fakes."""
+    rng = np.random.default_rng(3)
+    sources = np.array([f"real {number}" for number in range(12) for _ in range(60)] + ["gan"] * 200)
+    middles = np.repeat(rng.normal(-4, 1.5, 12), 60)
+    odds = np.concatenate([middles + rng.normal(0, 1, 720), rng.normal(1.5, 1.5, 200)])
+    return odds, sources, np.arange(920) >= 720
+
+
+def test_the_rates_hold_among_neighbours_and_find_more_than_alone(measured) -> None:
+    odds, sources, fake = measured
+    fitted = fit_neighbours(odds[None], [], None, fake, sources, sources)
+    assert fitted is not None
+    assert fitted.soft is None
+    assert np.mean(odds[~fake] < fitted.ordinary) == pytest.approx(0.6, abs=0.01)
+    rng = np.random.default_rng(4)
+    alone = np.quantile(odds[~fake], 0.99)  # of what a face alone must have at a rate of 1 %
+    called = {"real": [], "fake": [], "fake, as if alone": []}
+    for _ in range(400):
+        real = rng.normal(-4, 1.5) + rng.normal(0, 1, 8)  # of a source that nobody has measured
+        suspect = rng.normal(1.5, 1.5)
+        for what, faces in (("real", real), ("fake", [suspect, *real[1:]])):
+            called[what].append(rate_of(float(among_neighbours(faces, fitted.ordinary)[0]), fitted) <= 0.01)
+        called["fake, as if alone"].append(suspect >= alone)
+    shares = {what: np.mean(found) for what, found in called.items()}
+    assert shares["real"] <= 0.01 + 3 * math.sqrt(0.01 / 400)
+    assert shares["fake"] > shares["fake, as if alone"] + 0.1
+
+
+def test_soft_and_small_faces_have_their_say(measured) -> None:
+    odds, sources, fake = measured
+    plain = fit_neighbours(odds[None], [], None, fake, sources, sources)
+    harder = fit_neighbours(odds[None], [odds[~fake] + 1], odds[None] + 2, fake, sources, sources)
+    assert plain is not None and harder is not None and harder.soft is not None
+    assert rate_of(3.0, plain) < rate_of(3.0, harder) < rate_of(3.0, harder.soft)
+
+
+def test_without_a_source_that_is_large_enough_there_are_no_neighbours() -> None:
+    few = np.array([f"s{number % 3}" for number in range(57)] + ["gan"] * 30)
+    assert fit_neighbours(np.zeros((1, 87)), [], None, np.arange(87) >= 57, few, few) is None
