@@ -22,7 +22,7 @@ FEWEST_COMPARED = 4
 # Chosen on the calibration half (models/EXPERIMENTS.md, 57): with a median a half of fakes hides itself, and with more
 # weight the faces of a wholly fake picture do.
 _QUANTILE = 0.3
-_WEIGHT = 0.5
+_WEIGHT = 0.6
 
 
 def among_neighbours(log_odds: Sequence[float] | NDArray[np.float64], ordinary: float) -> NDArray[np.float64]:
@@ -30,10 +30,10 @@ def among_neighbours(log_odds: Sequence[float] | NDArray[np.float64], ordinary: 
 
     Args:
         log_odds: of being fake, of each face alone, (..., n), n from `FEWEST_COMPARED`.
-        ordinary: the log-odds of a real face that looks rather fake: what looks more fake than that says nothing.
+        ordinary: the log-odds of an ordinary real face: neighbours that look more fake than that say nothing.
 
     Returns:
-        float64 (..., n): the log-odds, and half of what the 30 % quantile of the others' is below `ordinary`, if it is.
+        float64 (..., n): the log-odds, and 0.6 times what the 30 % quantile of the others' is below `ordinary`, if it is.
     """
     values = np.asarray(log_odds, np.float64)
     count = values.shape[-1]

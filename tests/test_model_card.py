@@ -66,7 +66,12 @@ def test_every_number_of_faces_stands_there_as_it_was_measured(bundle: dict, row
     crowds = bundle["card"]["metrics"]["crowds"]
     assert crowds
     for row in crowds:
-        shares = [row["called_fake"], row["called_uncertain"], row["fakes_called_fake"], row["real_called_fake"]]
+        shares = [
+            row["called_fake"],
+            row["called_uncertain"],
+            row["fakes_called_fake"],
+            row["real_called_fake"],
+        ]
         told = ["" if share is None else f"{share:.1%}" for share in shares]
         assert [str(row["faces"]), str(row["fakes"]), row["tier"], *told] in rows
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from facefake.calibration import AmongNeighbours
+from facefake.calibration import AmongNeighbours, FaceScores
 from facefake.neighbours import FEWEST_COMPARED, among_neighbours
 from facefake.training.face_scores import fit_face_scores
 from facefake.training.real_scores import LEAST_FACES, source_weights, weighted_quantiles
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _COMPANIONS = (FEWEST_COMPARED - 1, 15)  # few, which tell least, and many
-_ORDINARY = 0.6  # share of real faces that look more real than neighbours who say nothing of a face
+_DRAWS = 8  # of companions for each face: with one a rate would hang on chance
+_ORDINARY = 0.5  # share of real faces that look more real than an ordinary one
 
 
 def sources_with_companions(sources: NDArray[np.str_], fake: NDArray[np.bool_]) -> list[str]:
@@ -30,7 +31,7 @@ def sources_with_companions(sources: NDArray[np.str_], fake: NDArray[np.bool_]) 
 
 
 def companions(
-    rng: np.random.Generator, sources: NDArray[np.str_], fake: NDArray[np.bool_], *, real: bool
+    rng: np.random.Generator, sources: NDArray[np.str_], fake: NDArray[np.bool_], count: int, *, real: bool
 ) -> NDArray[np.intp]:
     """Some faces for each face to be in a picture with.
 
@@ -38,43 +39,36 @@ def companions(
         rng: draws them.
         sources: of the faces, (n,); one of them at least has companions.
         fake: whether each is one, bool (n,).
+        count: how many each gets.
         real: whether a fake gets real faces, of its own source if that has enough of them, else of any one source;
             otherwise fakes of its own. A real face always gets real ones of its own source.
 
     Returns:
-        Their places, (n, 15).
+        Their places, (n, count).
     """
     hosts = sources_with_companions(sources, fake)
-    found = np.empty((fake.size, _COMPANIONS[-1]), np.intp)
+    found = np.empty((fake.size, count), np.intp)
     for at, (source, is_fake) in enumerate(zip(sources.tolist(), fake.tolist(), strict=True)):
         host = hosts[rng.integers(len(hosts))] if is_fake and real and source not in hosts else source
         pool = np.flatnonzero((sources == host) & (fake == (is_fake and not real)))
         others = pool[pool != at] if pool.size > 1 else pool
-        found[at] = rng.choice(others, _COMPANIONS[-1], replace=others.size < _COMPANIONS[-1])
+        found[at] = rng.choice(others, count, replace=others.size < count)
     return found
 
 
 def scored_among(
-    rng: np.random.Generator,
-    own: NDArray[np.float64],
-    others: NDArray[np.float64],
-    found: NDArray[np.intp],
-    ordinary: float,
+    own: NDArray[np.float64], others: NDArray[np.float64], found: NDArray[np.intp], ordinary: float
 ) -> NDArray[np.float64]:
-    """Scores, by `among_neighbours`, of faces of which each is in a picture with few or many of its companions.
+    """Scores, by `among_neighbours`, of faces of which each is in a picture with its companions.
 
     Args:
-        rng: draws which.
-        own: log-odds of the faces as they are seen, (m,).
-        others: the same of all faces as they are seen where they are companions, (n,).
-        found: places of the companions, (m, 15).
+        own: log-odds of the faces as they are seen, (n,).
+        others: the same as they are seen where they are companions, (n,).
+        found: places of the companions, (n, count).
         ordinary: as for `among_neighbours`.
     """
-    scores = [
-        among_neighbours(np.concatenate([own[:, None], others[found[:, :count]]], axis=1), ordinary)[:, 0]
-        for count in _COMPANIONS
-    ]
-    return np.asarray(np.where(rng.random(own.size) < 0.5, *scores), np.float64)
+    together = np.concatenate([own[:, None], others[found]], axis=1)
+    return np.asarray(among_neighbours(together, ordinary)[:, 0], np.float64)
 
 
 def fit_neighbours(
@@ -98,36 +92,46 @@ def fit_neighbours(
     hosts = sources_with_companions(collections, labels)
     if not hosts:
         return None
-    reals = np.flatnonzero(~labels)
-    real_sources = sources[reals]
-    ordinary = float(
-        weighted_quantiles(
-            odds[0, reals].astype(np.float32), source_weights(real_sources), np.array([_ORDINARY])
-        )[0]
-    )
-    rng = np.random.default_rng(0)
+    weights = source_weights(sources[~labels])
+    levels = weighted_quantiles(odds[0, ~labels].astype(np.float32), weights, np.array([_ORDINARY]))
+    ordinary = float(levels[0])
     kept = labels | np.isin(collections, hosts)
-    real = kept & ~labels
+    fake, among = labels[kept], sources[kept]
+    rng = np.random.default_rng(0)
     # A fake may be the only one of its picture, or one of many.
-    found = [companions(rng, collections[kept], labels[kept], real=each) for each in (True, False)]
+    draws = [
+        [companions(rng, collections[kept], fake, count, real=real) for count in _COMPANIONS * (_DRAWS // 2)]
+        for real in (True, False)
+    ]
 
-    def among(own: NDArray[np.float64], others: NDArray[np.float64]) -> list[NDArray[np.float32]]:
-        return [
-            scored_among(rng, own[kept], others[kept], each, ordinary).astype(np.float32) for each in found
-        ]
+    def scored(own: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Scores in all draws, (2, draws × n)."""
+        return np.array(
+            [
+                np.concatenate([scored_among(own[kept], others[kept], found, ordinary) for found in same])
+                for same in draws
+            ],
+            np.float32,
+        )
 
-    def of_real(own: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float32]:
-        return among(own, others)[0][real[kept]]
+    def fitted(views: list[NDArray[np.float32]], seldom: list[NDArray[np.float32]]) -> FaceScores:
+        return fit_face_scores(
+            np.concatenate(views), np.tile(fake, _DRAWS), np.tile(among, _DRAWS), seldom, draws=_DRAWS
+        )
 
-    views = [view for tier in odds for view in among(tier, tier)]
     seldom = []
-    for each in faint:
+    for view in faint:
         whole = odds[0].copy()
-        whole[reals] = each
-        seldom += [of_real(whole, whole), of_real(whole, odds[0]), of_real(odds[0], whole)]
-    soft_scores = None
-    if soft is not None:
-        out_of_focus = [view for own in soft for others in (own, odds[0]) for view in among(own, others)]
-        soft_scores = fit_face_scores(np.stack(out_of_focus), labels[kept], sources[kept])
-    scores = fit_face_scores(np.stack(views), labels[kept], sources[kept], seldom)
-    return AmongNeighbours(**scores.arguments(), ordinary=ordinary, soft=soft_scores)
+        whole[~labels] = view
+        seldom += [
+            scored(own, others)[0, np.tile(~fake, _DRAWS)]
+            for own, others in ((whole, whole), (whole, odds[0]), (odds[0], whole))
+        ]
+    out_of_focus = (
+        [scored(own, others) for own in soft for others in (own, odds[0])] if soft is not None else []
+    )
+    return AmongNeighbours(
+        **fitted([scored(tier, tier) for tier in odds], seldom).arguments(),
+        ordinary=ordinary,
+        soft=fitted(out_of_focus, []) if out_of_focus else None,
+    )

@@ -21,6 +21,7 @@ def fit_face_scores(
     labels: NDArray[np.bool_],
     sources: NDArray[np.str_],
     faint: Sequence[NDArray[np.float32]] = (),
+    draws: int = 1,
 ) -> FaceScores:
     """Temperature, bias and the real faces' scores.
 
@@ -29,9 +30,10 @@ def fit_face_scores(
         labels: whether each is fake, bool (n,).
         sources: of the faces, (n,): what weighs as one.
         faint: scores of the real faces in more views, float32 (real faces,) each; only the rates hold on these.
+        draws: how often each face is there.
     """
     temperature, bias = _fit_probability(scores, labels, sources)
-    real = fit_real_scores(np.stack([*scores[:, ~labels], *faint]), sources[~labels])
+    real = fit_real_scores(np.stack([*scores[:, ~labels], *faint]), sources[~labels], draws)
     return FaceScores(temperature=temperature, bias=bias, **real.arguments())
 
 

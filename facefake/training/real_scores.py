@@ -61,7 +61,7 @@ def effective_count(weights: NDArray[np.float64]) -> int:
     return max(1, int(1 / (weights**2).sum() + 1e-6))
 
 
-def fit_real_scores(logits: NDArray[np.float32], sources: NDArray[np.str_]) -> RealScores:
+def fit_real_scores(logits: NDArray[np.float32], sources: NDArray[np.str_], draws: int = 1) -> RealScores:
     """The distribution of real faces' scores, from the worst of several views at every quantile.
 
     So a rate holds on each view of its own: a tenth of small faces that never look fake must not make up for large
@@ -70,9 +70,10 @@ def fit_real_scores(logits: NDArray[np.float32], sources: NDArray[np.str_]) -> R
     Args:
         logits: float32 (views, n), of the same faces.
         sources: of the faces, (n,).
+        draws: how often each face is there, with what else its score hangs on drawn anew; so many count as one.
     """
     weights = source_weights(sources)
-    count = effective_count(weights)
+    count = max(1, effective_count(weights) // draws)
     levels = (np.arange(count) + 0.5) / count
     real = np.max([weighted_quantiles(view, weights, levels) for view in logits], axis=0)
     shares = np.linspace(0, 1, min(_QUANTILES, count) + 1)[1:]
