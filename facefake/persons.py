@@ -157,7 +157,8 @@ def judge_persons(
     verdicts follow from it as they do there. A clip of one frame is judged like a picture of the same faces.
 
     Spans are found in the same way from `WINDOW` judged faces in a row, corrected for how many such windows the clip
-    has as well. In people who are called fake, whose spans only tell when, the correction is for the people alone.
+    has as well. In people who are called fake, whose spans only tell when, the correction is for the people alone, and
+    shared by as many as look alike.
     A person with spans who is not called fake is uncertain, and so is the clip, whatever the scores: a part may be
     faked.
 
@@ -206,7 +207,8 @@ def _judge_person(
     calibration: Calibration,
 ) -> PersonResult:
     verdict, reason = verdict_on(rate.rate, most.fake_probability, _alike(rate, count), calibration, at_most)
-    spans = _spans(track, count if verdict == "fake" else windows, calibration)
+    chances = math.ceil(count / rate.among) if verdict == "fake" else windows
+    spans = _spans(track, chances, calibration)
     if spans and verdict == "real":
         verdict, reason = "uncertain", "looks fake for a part of the time only"
     return PersonResult(
@@ -263,7 +265,8 @@ def _why_not(track: Sequence[Sighting], judged: int, least: int) -> str:
         faults = [reason.partition(":")[0] for reason in reasons]
         often = max(sorted(set(faults)), key=faults.count)
         return f"{often}: in {faults.count(often)} of {len(track)} frames"
-    return f"seen too briefly: judged in {judged} frames, at least {least} are needed"
+    frames = "1 frame" if judged == 1 else f"{judged} frames"
+    return f"seen too briefly: judged in {frames}, at least {least} are needed"
 
 
 def _alike(rate: Adjusted, count: int) -> str:

@@ -786,17 +786,18 @@ def test_paper_holds_every_face_and_says_how_many_were_left_out(
     assert not tab.locator("#name").is_visible()
 
 
+@pytest.mark.parametrize("width", [500, 700])
 def test_an_open_dialog_is_printed_whole_and_alone(
-    report: Callable[..., Path], tmp_path: Path, window: Window
+    report: Callable[..., Path], tmp_path: Path, window: Window, width: int
 ) -> None:
-    tab = window.open(report(*four_kinds(tmp_path)), viewport={"width": 700, "height": 300})
+    tab = window.open(report(*four_kinds(tmp_path)), viewport={"width": width, "height": 300})
     tab.locator(".card").first.click()
     tab.emulate_media(media="print")
     assert not tab.locator("header").is_visible()
     assert not tab.locator("#gallery").is_visible()
     style = "getComputedStyle(document.getElementById('detail'))"
     assert tab.evaluate(f"[{style}.position, {style}.overflowY]") == ["absolute", "visible"]
-    top, bottom = tab.evaluate("((box) => [box.top + scrollY, box.bottom])(detail.getBoundingClientRect())")
+    top, bottom = tab.evaluate("((box) => [box.top + scrollY, box.bottom + scrollY])(detail.getBoundingClientRect())")
     assert top == 0 and bottom > 400
 
 

@@ -181,7 +181,7 @@ def test_who_is_seen_briefly_or_badly_is_not_judged() -> None:
     brief, blurred, good = track(5.9), track(*[None] * 6, 5.9), track(-1.0, -1.0, -1.0)
     found = judged(brief, blurred, good)
     assert [person.verdict for person in found.persons] == ["not_applicable", "not_applicable", "real"]
-    assert found.persons[0].reason == "seen too briefly: judged in 1 frames, at least 3 are needed"
+    assert found.persons[0].reason == "seen too briefly: judged in 1 frame, at least 3 are needed"
     assert found.persons[1].reason == "too blurred: in 6 of 7 frames"
     assert found.false_alarm_rate == found.persons[2].false_alarm_rate  # they do not count
     # In a clip of one frame that one is all there is.
@@ -211,6 +211,10 @@ def test_two_parts_are_two_spans_and_a_fake_person_has_one_all_over() -> None:
     assert len(two.spans) == 2
     whole = judged(track(*[9.0] * 20)).persons[0]
     assert (whole.verdict, whole.spans) == ("fake", (Span(0.0, 9.5),))
+    # So it is with two who are fake only because both look so.
+    both = judged(*[track(*[4.8] * 20)] * 2)
+    assert judged(track(*[4.8] * 20), track(*[-3.0] * 20)).verdict == "uncertain"
+    assert [(person.verdict, person.spans) for person in both.persons] == [("fake", (Span(0.0, 9.5),))] * 2
     # Who is called fake is shown when, without a correction for the many windows.
     just = judged(track(*[4.8] * 20)).persons[0]
     assert (just.verdict, just.spans) == ("fake", (Span(0.0, 9.5),))
