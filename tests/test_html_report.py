@@ -797,7 +797,9 @@ def test_an_open_dialog_is_printed_whole_and_alone(
     assert not tab.locator("#gallery").is_visible()
     style = "getComputedStyle(document.getElementById('detail'))"
     assert tab.evaluate(f"[{style}.position, {style}.overflowY]") == ["absolute", "visible"]
-    top, bottom = tab.evaluate("((box) => [box.top + scrollY, box.bottom + scrollY])(detail.getBoundingClientRect())")
+    top, bottom = tab.evaluate(
+        "((box) => [box.top + scrollY, box.bottom + scrollY])(detail.getBoundingClientRect())"
+    )
     assert top == 0 and bottom > 400
 
 
