@@ -76,6 +76,12 @@ def test_every_number_of_faces_stands_there_as_it_was_measured(bundle: dict, row
         assert [str(row["faces"]), str(row["fakes"]), row["tier"], *told] in rows
 
 
+def test_the_limits_of_the_calibration_are_those_of_the_bundle(bundle: dict) -> None:
+    text, calibration = (MODELS / "README.md").read_text(), bundle["calibration"]
+    assert f"median of the other half's, {calibration['neighbours']['ordinary']:.2f})" in text
+    assert f"whose sharpness is below {calibration['soft']['below']:.2f}," in text
+
+
 def test_every_source_of_training_pictures_is_counted(bundle: dict, rows: list[list[str]]) -> None:
     for row in bundle["card"]["data"]:
         line = [row["label"], row["kind"], row["source"], str(row["trained"]), str(row["unseen"])]

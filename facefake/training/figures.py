@@ -1,4 +1,4 @@
-"""The figures of an evaluation: per source, kind, tier, face size and blur, as JSON and as tables."""
+"""The figures of an evaluation: per source, kind, tier, face size, blur and crowd, as JSON and as tables."""
 
 from __future__ import annotations
 
