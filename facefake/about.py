@@ -27,6 +27,7 @@ DEPENDENCIES = (
     "opencv-contrib-python",
     "Pillow",
     "pillow-heif",
+    "ray",
     "rich",
     "tensorflow",
 )

@@ -29,7 +29,7 @@ from facefake.workers import Bounds, Failure, run
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from facefake.journal import KnownFiles
+    from facefake.known_files import KnownFiles
     from facefake.reading import Source
     from facefake.settings import Settings
     from facefake.video import VideoResult

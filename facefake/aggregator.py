@@ -10,17 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from facefake.calibration import (
-    SMALLEST_RATE,
     Adjusted,
     Calibration,
     FaceScores,
-    GeneralisedPareto,
     adjusted,
     any_fake_probability,
-    false_alarm_rate,
     log_odds,
     log_odds_of,
-    probability,
     probability_of,
     rate_of,
 )
@@ -30,26 +26,7 @@ from facefake.results import FaceResult, Verdict, percent, pixels
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from facefake.detection import Face
-
-__all__ = [
-    "LARGEST_OUTSIDE",
-    "LEAST_DOUBT",
-    "SMALLEST_RATE",
-    "Calibration",
-    "Chance",
-    "Evidence",
-    "GeneralisedPareto",
-    "Judgement",
-    "chances",
-    "false_alarm_rate",
-    "judge",
-    "probability",
-    "sharpness",
-    "usability",
-    "verdict_of",
-    "verdict_on",
-]
+    from facefake.tiles import Face
 
 LARGEST_OUTSIDE = 0.4
 """A face is cut off when more than this share of its crop lies outside the picture. A whole face that just
@@ -62,6 +39,10 @@ half as spread as those of many pictures, in 0.3 %."""
 
 LEAST_DOUBT = 0.5
 """What is at least as probably fake as real is never called real, even where too many real faces look alike."""
+
+COMMON = 0.5
+"""Where more pictures of real faces than this share hold several that look at least as fake as some of a picture's, these
+are so ordinary that the reason for a verdict is told of one face instead."""
 
 MEASURED_SIDE = 80
 """Pixels of a crop, of which a face takes 64 or so, at which its sharpness is measured at most."""
@@ -76,7 +57,8 @@ class Evidence:
         sharpness: of its crop, from `sharpness`.
         outside: share, 0 to 1, of its crop that lies outside the picture.
         logit: the classifier's; None for a face that is not `usability`-fit and was never classified.
-        map: the classifier's evidence by place, float32 (h, w), whose mean is the logit; None where that is.
+        map: the classifier's evidence by place, float32 (h, w), whose mean plus the bundle's bias is the logit; None
+            where that is.
     """
 
     face: Face
@@ -265,8 +247,31 @@ def judge(faces: Sequence[Evidence], calibration: Calibration) -> Judgement:
         return Judgement("not_applicable", None, None, _why_none([r for r in reasons if r]), results)
     fake_probability = any_fake_probability([each.log_odds for each in found])
     lowest = min(rates)
-    verdict, reason = verdict_on(lowest.rate, fake_probability, alike.told(lowest), calibration)
+    shown = told_rate(min(each.rate for each in found), lowest, len(judged), calibration)
+    verdict, reason = verdict_on(shown.rate, fake_probability, alike.told(shown), calibration)
     return Judgement(verdict, fake_probability, lowest.rate, reason, results)
+
+
+def told_rate(alone: float, rate: Adjusted, count: int, calibration: Calibration) -> Adjusted:
+    """The adjusted rate that a reason tells, which makes the verdict that `rate` makes.
+
+    Beyond `COMMON` it is Bonferroni's for one face: that up to all pictures of forty-eight real faces hold forty-eight
+    that look at least as fake, as the least suspicious of them do, tells nobody anything.
+
+    Args:
+        alone: the rate of one face or person.
+        rate: the same, adjusted for how many there are.
+        count: how many.
+        calibration: has the limits of verdicts.
+    """
+    if rate.rate <= max(COMMON, calibration.uncertain_rate):
+        return rate
+    return Adjusted(min(1.0, count * alone), 1)
+
+
+def suspicious_alone(alone: float, calibration: Calibration) -> bool:
+    """Whether a face's or person's own rate is low enough for its number of companions to matter to its verdict."""
+    return alone <= calibration.uncertain_rate
 
 
 def _not_judged(index: int, face: Face, reason: str | None) -> FaceResult:
@@ -284,8 +289,11 @@ def _judge_face(
     calibration: Calibration,
 ) -> FaceResult:
     fake_probability = probability_of(chance.log_odds)
-    told = alike.told(rate, calibration.is_soft(evidence.sharpness))
-    verdict, reason = verdict_on(rate.rate, fake_probability, told, calibration)
+    soft = calibration.is_soft(evidence.sharpness)
+    shown = told_rate(chance.rate, rate, alike.count, calibration)
+    if not suspicious_alone(chance.rate, calibration):
+        shown, alike = Adjusted(chance.rate, 1), _Alike(1, soft)
+    verdict, reason = verdict_on(shown.rate, fake_probability, alike.told(shown, soft), calibration)
     return FaceResult(
         index=index,
         box=evidence.face.box,
@@ -333,10 +341,9 @@ def verdict_on(
     verdict = verdict_of(rate, fake_probability, calibration)
     if verdict != "uncertain":
         return verdict, None
-    if rate > calibration.uncertain_rate:
-        who = alike.format(told(rate))
-        return verdict, f"rather fake than real ({percent(fake_probability)}), but {who} at least as fake"
     who = alike.format(_apart(rate, [calibration.alarm_rate, calibration.uncertain_rate], told, " %"))
+    if rate > calibration.uncertain_rate:
+        return verdict, f"rather fake than real ({percent(fake_probability)}), but {who} at least as fake"
     return verdict, (
         f"{who} at least as fake: too many to call it fake (at most "
         f"{percent(calibration.alarm_rate)}), too few to call it real "

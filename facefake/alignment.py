@@ -14,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from facefake.detection import Face
+    from facefake.tiles import Face
 
 
 _MOST_MIRRORED = 16  # sides of the part of the picture that is seen

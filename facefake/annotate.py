@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -56,9 +57,10 @@ STYLES: dict[Verdict, _Style] = {
 _INK = (0, 0, 0)
 _PAPER = (255, 255, 255)
 _BAND = (24, 24, 24)
-_SMALLEST = 6
+_NARROWEST = 160  # pixels: what the longest words and labels take in the smallest letters that can be read
 _KEY = "% = how likely that is"
-_OUTLIER_KEY = [_Atom(word) for word in f"{OUTLIER_SIGN} = stands out from the others".split()]
+
+_OUTLIER_KEY = f"{OUTLIER_SIGN} = stands out from the others"
 
 
 def annotate(picture: Picture, result: ImageResult, evidence: bool = False) -> Image.Image:
@@ -73,20 +75,21 @@ def annotate(picture: Picture, result: ImageResult, evidence: bool = False) -> I
         evidence: whether the judged faces show their evidence, as of `facefake.evidence`, and the key its colours.
 
     Returns:
-        A new RGB image, as wide as the picture and higher by the band, pixel for pixel in the same place.
+        A new RGB image, higher than the picture by the band and as wide, but for a picture that is too narrow for
+        letters, with the picture at its top left, pixel for pixel.
         Of the original's metadata it has the colour profile alone, as ``info["icc_profile"]``.
     """
-    width, height = picture.width, picture.height
-    scale = Scale.of(width, height)
+    height, width = picture.height, max(picture.width, _NARROWEST)
+    scale = Scale.of(picture.width, height)
     pixels = picture.pixels
     if evidence and result.crop_margin is not None:
         pixels = laid_over(pixels, result.faces, result.crop_margin)
     band = _band(result, width, scale, evidence)
-    canvas = Image.new("RGB", (width, height + band.height))
+    canvas = Image.new("RGB", (width, height + band.height), _BAND)
     canvas.paste(Image.fromarray(pixels))
     draw = ImageDraw.Draw(canvas)
     for face in sorted(result.faces, key=lambda face: face.verdict == "fake"):
-        _draw_frame(draw, outline(face, width, height), face.verdict, line_width(face, scale))
+        _draw_frame(draw, outline(face, picture.width, height), face.verdict, line_width(face, scale))
     for face, label in zip(result.faces, place_labels(result.faces, width, height), strict=True):
         _draw_label(draw, label, STYLES[face.verdict].colour)
     canvas.paste(band, (0, height))
@@ -135,21 +138,20 @@ def _draw_label(draw: ImageDraw.ImageDraw, label: Label, colour: Colour) -> None
 
 def _band(result: ImageResult, width: int, scale: Scale, evidence: bool) -> Image.Image:
     """The strip that goes below the picture: the summary, then what the frames and figures in it mean."""
-    summary = [_Atom(word) for word in result.summary.split()]
+    summary = _atoms(result.summary)
     key = [_Atom(style.meaning, verdict) for verdict, style in STYLES.items() if result.counts[verdict]]
     if any(face.fake_probability is not None for face in result.faces):
-        key += [_Atom(word) for word in _KEY.split()]
+        key += _atoms(_KEY)
     outliers = any(face.stands_out for face in result.faces)
     legend = [_Atom(f"evidence: less fake -{FULL_SCALE:g}"), _COLOUR_BAR, _Atom(f"+{FULL_SCALE:g} more fake")]
     evidence = evidence and any(face.evidence is not None for face in result.faces)
-    keys = [key, _OUTLIER_KEY if outliers else [], legend if evidence else []]
+    keys = [key, _atoms(_OUTLIER_KEY) if outliers else [], legend if evidence else []]
     margin = 2 * padding(scale.large)
     room = width - 2 * margin
-    # Few lines in large letters, else more in small ones; smaller still only if a word is too long for them.
-    sizes = [scale.large, *range(scale.small, _SMALLEST - 1, -1)]
-    fitting = [size for size in sizes if max(_width(atom, size) for atom in sum(keys, summary)) <= room]
-    small = next((size for size in fitting if size <= scale.small), _SMALLEST)
-    large = scale.large if scale.large in fitting and len(_rows(summary, scale.large, room)) <= 2 else small
+    # Few lines in large letters, else more in small ones, in which every word has room.
+    small = scale.small
+    roomy = max(_width(atom, scale.large) for atom in summary) <= room
+    large = scale.large if roomy and len(_rows(summary, scale.large, room)) <= 2 else small
     blocks = [(_rows(summary, large, room), large)] + [(_rows(key, small, room), small) for key in keys]
 
     height = 2 * margin + sum(len(rows) * 2 * size for rows, size in blocks)
@@ -162,6 +164,11 @@ def _band(result: ImageResult, width: int, scale: Scale, evidence: bool) -> Imag
                 _draw_atom(draw, atom, (margin + x, top), size)
             top += 2 * size
     return band
+
+
+def _atoms(sentence: str) -> list[_Atom]:
+    """Its words; a number stays with its per cent sign, and a sign with the first word of its meaning."""
+    return [_Atom(text) for text in re.split(r"(?<! =) (?!%|= )", sentence)]
 
 
 def _rows(atoms: Sequence[_Atom], size: int, room: int) -> list[list[tuple[int, _Atom]]]:

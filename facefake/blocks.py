@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from facefake.journal import path_digest
+from facefake.known_files import path_digest
 from facefake.results import ErrorResult
 from facefake.scanning import AnyPath
 from facefake.sources import file_state, find_pictures

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import click
 
 from facefake import __version__
 from facefake.errors import FaceFakeError, OutputError
-from facefake.options import FILE, FOLDER, JSON, MODEL, Finite, examples
+from facefake.options import FILE, FOLDER, JSON, MODEL, OUTPUT, Finite, examples
 from facefake.settings import LONGEST_TIMEOUT, MAX_FACES, MOST_WORKER_MEMORY, TIMEOUT, WORKER_MEMORY
 from facefake.streams import lasting
 from facefake.training.commands import evaluate, train
@@ -38,6 +39,15 @@ class _Commands(click.Group):
             except OutputError as error:  # of what is printed before a command is invoked
                 click.echo(f"Error: {error}", err=True)
                 sys.exit(_NotDone.exit_code)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if self.get_command(ctx, args[0]) is None and os.path.lexists(args[0]):
+            from facefake.terminal import printable
+
+            ctx.fail(
+                f"expected a command, got a file or folder: facefake scan {printable(shlex.quote(args[0]))}"
+            )
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         from facefake.native import naming_missing_libraries
@@ -94,9 +104,9 @@ def main() -> None:
 )
 @JSON
 @click.option(
-    "--jsonl", type=FILE, metavar="FILE", help="Write one JSON record a picture and line, as they come."
+    "--jsonl", type=OUTPUT, metavar="FILE", help="Write one JSON record a picture and line, as they come."
 )
-@click.option("--csv", type=FILE, metavar="FILE", help="Write a table for spreadsheets, one row a face.")
+@click.option("--csv", type=OUTPUT, metavar="FILE", help="Write a table for spreadsheets, one row a face.")
 @click.option(
     "--engine",
     type=click.Choice(("local", "ray")),
@@ -221,8 +231,10 @@ def scan(**options: Any) -> None:
 
     \b
     Before you rely on it:
-    - A verdict is statistics, not proof. "real" means that no face looks
-      fake, not that the picture is authentic.
+    - A verdict is statistics, not proof. "fake" means that few real pictures
+      look like that (--alarm), "uncertain" that too many do, "real" that no
+      face looks fake, not that the picture is authentic. A fake probability
+      is right where a face is as likely to be fake as not beforehand.
     - Real pictures are called fake at the alarm rate, and more often if they
       are unlike those it was measured on. Fakes of unknown make are missed.
     - Small, blurred and cut-off faces are not judged. What the model is known
@@ -252,11 +264,11 @@ def scan(**options: Any) -> None:
 @click.argument("records", metavar="RESULTS.jsonl", type=FILE)
 @click.option(
     "--html",
-    type=FILE,
+    type=OUTPUT,
     metavar="FILE",
     help="Write one page to look through the faces, with small pictures.",
 )
-@click.option("--csv", type=FILE, metavar="FILE", help="Write a table for spreadsheets, one row a face.")
+@click.option("--csv", type=OUTPUT, metavar="FILE", help="Write a table for spreadsheets, one row a face.")
 @click.option("--force", is_flag=True, help="Write over files that are there already.")
 def report(records: Path, html: Path | None, csv: Path | None, force: bool) -> None:
     """Make a page or a table out of the records that facefake scan --jsonl wrote.

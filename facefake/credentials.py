@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
@@ -144,7 +145,8 @@ def _statements(manifests: dict[str, Any], active: str) -> Iterator[Trace]:
     # What is said of a picture's parent is said of it as well; what is said of a component, of a part of it only.
     # What else went in, such as the picture that a model was prompted with, says nothing; nor do credentials that did
     # not fit it when it went in, or everybody could have those of another picture told of his own by signing it.
-    waiting, seen = [(active, True)], set[str]()
+    # Parents come first: what is both a parent and a component is one picture's whole.
+    waiting, seen = deque([(active, True)]), set[str]()
     while waiting and len(seen) < _MOST_MANIFESTS:
         label, whole = waiting.pop()
         if label in seen:
@@ -172,7 +174,11 @@ def _statements(manifests: dict[str, Any], active: str) -> Iterator[Trace]:
         for ingredient in map(_mapping, _items(manifest.get("ingredients"))):
             relation = {"parentOf": whole, "componentOf": False}.get(str(ingredient.get("relationship")))
             if relation is not None and not _problems(ingredient):
-                waiting.append((str(ingredient.get("active_manifest")), relation))
+                later = (str(ingredient.get("active_manifest")), relation)
+                if relation:
+                    waiting.append(later)
+                else:
+                    waiting.appendleft(later)
 
 
 def _problems(report: dict[str, Any]) -> tuple[str, ...]:

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Union, Unpack
 
 from facefake.actors import NOT_FOUND
 from facefake.errors import FaceFakeError, MissingLibraryError, ModelError
-from facefake.journal import JsonLines, KnownFiles
+from facefake.journal import JsonLines
+from facefake.known_files import KnownFiles
 from facefake.native import quiet
 from facefake.scanning import AnyPath, check_bounds
 from facefake.settings import (
@@ -134,8 +135,13 @@ def scan(
     Raises:
         FaceFakeError: as `records` and `facefake.scan` do; `OutputError` where the records cannot be written.
         TypeError: there is no such option, or it is of another kind.
-        ValueError: an argument is out of range, or a dataset without paths is to be resumed.
+        ValueError: an argument is out of range, `force` and `resume` are both given, or a dataset without paths is to be
+            resumed.
     """
+    if force and resume:
+        raise ValueError(
+            "expected force or resume, got both: what is to be gone on with would be written over"
+        )
     job = _Job(options)
     verdicts: Counter[str] = Counter()
     with ExitStack() as stack:

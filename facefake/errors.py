@@ -51,4 +51,4 @@ class RecordError(FaceFakeError):
 
 
 class MissingLibraryError(FaceFakeError):
-    """A system library that a dependency needs is not installed; the message names the Debian package."""
+    """A system library, or a package of one of facefake's extras, is not installed; the message says what to install."""

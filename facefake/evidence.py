@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from facefake.alignment import crop_corners, crop_matrix
-from facefake.detection import Face
+from facefake.tiles import Face
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,7 +19,7 @@ FULL_SCALE = 6.0
 """The logit at which the colours end, on both sides of 0. It is the same for every face, so that one colour means one
 thing in all pictures."""
 
-OPACITY = 0.7
+OPACITY = 0.7  # of the colours of strong evidence, 0 to 1
 OPAQUE_FROM = 3.0  # logits, on both sides of 0; below it the colours fade with the evidence
 _FINE = (
     96  # pixels a side that a map is enlarged to before it is warped: a warp's own steps are 1/32 of a pixel

@@ -10,28 +10,20 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
-from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-import numpy as np
-
 from facefake.errors import OutputError, RecordError
+from facefake.known_files import KnownFiles, RecordIndex, path_digest
 from facefake.records import line_of, read_lines, read_records
-from facefake.results import FileState, valid_unicode
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from facefake.frames import Sampling
     from facefake.settings import Settings
-
-DIGEST = 16
-"""Bytes of a digest."""
-
-NONE = np.empty(0, f"S{DIGEST}")
-"""No digests."""
 
 
 class Recorded(Protocol):
@@ -141,59 +133,6 @@ def _locked(path: Path, flags: int) -> int:
         os.close(fd)
 
 
-class KnownFiles:
-    """The files that there are records of, each in its state.
-
-    Args:
-        states: of `state_digest`, sorted; 16 bytes a file.
-        judged: of `path_digest`, sorted, of those whose records are no failures.
-        failed: of `path_digest`, sorted, of those whose records are failures, to be tried again or not.
-        empty: of `path_digest`, sorted, of videos that show nobody.
-
-    Attributes:
-        resolved: of `path_digest`, of folders and patterns whose failures are out of date.
-    """
-
-    def __init__(
-        self,
-        states: NDArray[np.bytes_] = NONE,
-        judged: NDArray[np.bytes_] = NONE,
-        failed: NDArray[np.bytes_] = NONE,
-        empty: NDArray[np.bytes_] = NONE,
-    ) -> None:
-        self._states = states
-        self._judged = judged
-        self._failed = failed
-        self._empty = empty
-        self.resolved: list[bytes] = []
-
-    def holds(self, path: str, file: FileState) -> bool:
-        """Whether there is a record of that file in that state."""
-        return _among(self._states, state_digest(valid_unicode(path), asdict(file)))
-
-    def knows(self, path: str) -> bool:
-        """Whether the file at that path, in whatever state, has been judged."""
-        return _among(self._judged, path_digest(valid_unicode(path)))
-
-    def shows_nobody(self, path: str) -> bool:
-        """Whether the file at that path is a video without persons, so that there are no sheets of it."""
-        return _among(self._empty, path_digest(valid_unicode(path)))
-
-    def has_record(self, key: bytes) -> bool:
-        """Whether there is a record, a failure or not, with that `path_digest`."""
-        return _among(self._judged, key) or _among(self._failed, key)
-
-    def looked_into(self, path: str) -> None:
-        """Note that a folder or pattern, of which there may be the failure that it has no picture, has one."""
-        key = path_digest(valid_unicode(path))
-        if _among(self._failed, key):
-            self.resolved.append(key)
-
-    def current(self, paths: NDArray[np.bytes_], failed: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Which of these records have no later one of the same path, and are no failures that are resolved."""
-        return latest(paths) & ~(failed & np.isin(paths, np.array(self.resolved, f"S{DIGEST}")))
-
-
 class JsonLines(RecordFile):
     """A file with one record a line, each the JSON of its ``to_dict()``, in ASCII.
 
@@ -207,6 +146,9 @@ class JsonLines(RecordFile):
         resume: go on with an existing file, if its records have these settings; None for a new file.
         sampling: that videos' records must have for that; None for the usual one.
         retry_failures: when resuming, do not know the files of which there are failures; a new record replaces theirs.
+
+    Attributes:
+        known: the files that there were records of when this was opened, but for failures to try again.
 
     Raises:
         OutputError: the file exists, cannot be created or gone on with, or another process writes to it; or it holds
@@ -234,14 +176,6 @@ class JsonLines(RecordFile):
             self.close()
             raise
 
-    def holds(self, path: str, file: FileState) -> bool:
-        """Whether there was a record of that file in that state when this was opened, and no failure to try again."""
-        return self.known.holds(path, file)
-
-    def knows(self, path: str) -> bool:
-        """Whether the file at that path, in whatever state, had been judged when this was opened."""
-        return self.known.knows(path)
-
     def write(self, record: Recorded) -> None:
         """Add a record."""
         values = record.to_dict()
@@ -259,30 +193,22 @@ class JsonLines(RecordFile):
 
     def _tidy(self, expected: Mapping[str, Any], retry_failures: bool) -> None:
         """Mend the file's end, index it, and rewrite it if it holds records that were replaced by later ones."""
-        (paths, states, failures, empty), size, line = (bytearray() for _ in range(4)), 0, b"\n"
+        index, size, line = RecordIndex(), 0, b"\n"
         for number, (line, record) in enumerate(read_lines(self.path), 1):
             if record is None:
                 self._cut(size)
                 break
             size += len(line)
             check_conditions(f"{self.path}, line {number}", expected, record)
-            path, file = record["path"], record.get("file")
-            paths += path_digest(path, file)
-            states += state_digest(path, file)
-            failures.append(record["verdict"] == "error")
-            empty.append(record.get("persons") == [])
+            failed, empty = record["verdict"] == "error", record.get("persons") == []
+            index.add(record["path"], record.get("file"), failed=failed, empty=empty)
         else:
             if not line.endswith(b"\n"):
                 self._append(b"\n")
-        told, known = (np.frombuffer(bytes(kind), f"S{DIGEST}") for kind in (paths, states))
-        failed = np.frombuffer(failures, bool)
-        keep = self.known.current(told, failed)
+        keep = index.current(self.known.resolved)
         if not keep.all():
             self._rewrite(keep)
-        left_out = keep & ~failed if retry_failures else keep
-        nobody = keep & np.frombuffer(empty, bool)
-        kinds = known[left_out], told[keep & ~failed], told[keep & failed], told[nobody]
-        self.known = KnownFiles(*map(np.sort, kinds))
+        self.known = index.known(keep, retry_failures)
 
     def _rewrite(self, keep: NDArray[np.bool_]) -> None:
         target = Path(os.path.realpath(self.path))
@@ -312,7 +238,7 @@ def read_latest(
 ) -> Callable[[], Iterator[dict[str, Any]]]:
     """As `read_records`, without the records that have a later one of the same path.
 
-    A scan that is gone on with leaves such behind until it ends. Of a million records this takes 16 MB of memory.
+    A scan that is gone on with leaves such behind until it ends. Of a million records this takes 34 MB of memory.
 
     Args:
         path: the file, to which a scan may still be writing. It is read again and again, so it can be no pipe.
@@ -326,10 +252,10 @@ def read_latest(
     """
     if os.path.exists(path) and not os.path.isfile(path):
         raise RecordError(f"{path}: expected a file that can be read again, got a pipe or a device")
-    paths = bytearray()
+    index = RecordIndex()
     for record in read_records(path, warn):
-        paths += path_digest(record["path"], record.get("file"))
-    keep = latest(np.frombuffer(bytes(paths), f"S{DIGEST}"))
+        index.add(record["path"], record.get("file"))
+    keep = index.current()
 
     def read() -> Iterator[dict[str, Any]]:
         records = read_records(path, lambda message: None)
@@ -364,36 +290,6 @@ def check_conditions(where: str, expected: Mapping[str, Any], record: Mapping[st
                 f"{where}: expected a record made with {_told(value)}, got one made with {_told(record.get(field))}: "
                 "give the new records a place of their own"
             )
-
-
-def path_digest(path: str | None, file: Mapping[str, Any] | None = None) -> bytes:
-    """By what a picture is known again in whatever state; path and file are as in its record. None is like no other.
-
-    Of what came as bytes the path is but a name, which others may share: the content is known again, not the path.
-    """
-    if path is None:
-        return os.urandom(DIGEST)
-    return _digest(path, file["sha256"]) if file and "sha256" in file else _digest(path)
-
-
-def state_digest(path: str | None, file: Mapping[str, Any] | None) -> bytes:
-    """By what a file is known again in the state that its record tells."""
-    return _digest(path, file["size"], file["modified_ns"], file.get("sha256")) if file else bytes(DIGEST)
-
-
-def latest(paths: NDArray[np.bytes_]) -> NDArray[np.bool_]:
-    """Of digests of paths in the order of their records, which have none of the same path after them."""
-    _, last = np.unique(paths[::-1], return_index=True)
-    return np.isin(np.arange(len(paths)), len(paths) - 1 - last)
-
-
-def _digest(*key: object) -> bytes:
-    return blake2b(repr(key).encode("ascii", "backslashreplace"), digest_size=DIGEST).digest()
-
-
-def _among(digests: NDArray[np.bytes_], digest: bytes) -> bool:
-    place = int(np.searchsorted(digests, np.array(digest, digests.dtype)))
-    return digests[place : place + 1].tobytes() == digest
 
 
 def _told(settings: object) -> str:

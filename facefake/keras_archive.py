@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -108,6 +109,9 @@ def _check_configuration(configuration: Any) -> None:
         elif isinstance(value, str) and ">" in value:
             # "package>name": Keras would take what this process registered under that name.
             raise ValueError(f"the custom object {value[:80]}")
+        elif key == "inbound_nodes" and isinstance(value, list) and len(value) > 1:
+            # Of such a layer Keras tells the outputs of its first use alone.
+            raise ValueError("a layer that is used more than once")
         elif key not in _NO_SIZES and isinstance(value, (int, float)) and not abs(value) <= _LARGEST_NUMBER:
             raise ValueError(f"{str(key)[:80]} {str(value)[:40]}, above {_LARGEST_NUMBER:,}")
 
@@ -145,9 +149,13 @@ def _check_weights(content: bytes) -> None:
 
 
 def _check_outputs(model: Any) -> None:
+    import keras
+
     for layer in model.layers:
-        values = 1
-        for side in getattr(layer.output, "shape", ()):
-            values *= side or 1
-        if values > _LARGEST_OUTPUT:
-            raise ValueError(f"a layer that gives {tuple(layer.output.shape)}")
+        if hasattr(layer, "layers"):  # a network within the network
+            _check_outputs(layer)
+        for output in keras.tree.flatten(layer.output):
+            sides = tuple(output.shape)[1:]
+            # What is not told may be of any length, but for the number of crops.
+            if None in sides or math.prod(sides) > _LARGEST_OUTPUT:
+                raise ValueError(f"a layer that gives {tuple(output.shape)}")

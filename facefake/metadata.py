@@ -119,10 +119,10 @@ def read_entries(data: bytes) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
         ):
             with _noting(f"{standard} metadata", notes):
                 for name, text in read(image):
-                    entries.append(Entry(standard, printable(name, 60), text[:_LONGEST_TEXT]))
-                    if len(entries) >= _MOST_ENTRIES:
+                    if len(entries) == _MOST_ENTRIES:
                         raise Refusal("too_large", f"at most {_MOST_ENTRIES} entries", "more")
-    return tuple(entries[:_MOST_ENTRIES]), tuple(notes)
+                    entries.append(Entry(standard, printable(name, 60), text[:_LONGEST_TEXT]))
+    return tuple(entries), tuple(notes)
 
 
 def printable(text: str, longest: int) -> str:

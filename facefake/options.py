@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,22 @@ class _File(click.Path):
         return super().convert(value, param, ctx)
 
 
+class _Output(_File):
+    """A file to be written, which must not be named like a picture: ``--force --csv *.jpg`` means none of them."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path, or a `click.UsageError`."""
+        from facefake.sources import is_picture
+
+        path = super().convert(value, param, ctx)
+        if is_picture(os.fsdecode(path)):
+            self.fail(f"expected another name than a picture's, got {path}", param, ctx)
+        return path
+
+
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = _File(dir_okay=False, path_type=Path)
+OUTPUT = _Output(dir_okay=False, path_type=Path)
 MODEL = click.option(
     "--model",
     type=FOLDER,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
-from facefake.aggregator import verdict_on
+from facefake.aggregator import suspicious_alone, told_rate, verdict_on
 from facefake.calibration import (
     Adjusted,
     Calibration,
@@ -16,7 +16,7 @@ from facefake.calibration import (
     any_fake_probability,
     corrected,
 )
-from facefake.results import Verdict, at_most, six_digits
+from facefake.results import Verdict, at_most, none_looks_fake, six_digits
 
 if TYPE_CHECKING:
     import numpy as np
@@ -190,7 +190,8 @@ def judge_persons(
         )
     lowest = min(rates)
     chance = any_fake_probability([math.log(p) - math.log1p(-p) for p in map(_bounded, chances)])
-    verdict, why = verdict_on(lowest.rate, chance, _alike(lowest, count), calibration, at_most)
+    shown = told_rate(min(each.rate for each in majorities), lowest, count, calibration)
+    verdict, why = verdict_on(shown.rate, chance, _alike(shown, count), calibration, at_most)
     in_part = [person for person in persons if person.spans]
     if verdict == "real" and in_part:
         verdict, why = "uncertain", f"person {in_part[0].number}: {in_part[0].reason}"
@@ -206,7 +207,11 @@ def _judge_person(
     windows: int,
     calibration: Calibration,
 ) -> PersonResult:
-    verdict, reason = verdict_on(rate.rate, most.fake_probability, _alike(rate, count), calibration, at_most)
+    shown, among = told_rate(most.rate, rate, count, calibration), count
+    if not suspicious_alone(most.rate, calibration):
+        shown, among = Adjusted(most.rate, 1), 1
+    told = _alike(shown, among)
+    verdict, reason = verdict_on(shown.rate, most.fake_probability, told, calibration, at_most)
     chances = math.ceil(count / rate.among) if verdict == "fake" else windows
     spans = _spans(track, chances, calibration)
     if spans and verdict == "real":
@@ -288,19 +293,15 @@ def sentence(verdict: Verdict, persons: Sequence[PersonResult], rate: float | No
         )
     verdicts = [person.verdict for person in persons]
     counts = {each: verdicts.count(each) for each in get_args(Verdict)}
-    of = (
-        "The one person found"
-        if len(persons) == 1
-        else f"{counts['fake'] or 'None'} of {len(persons)} people"
-    )
+    of = "The one person found" if len(persons) == 1 else f"{counts['fake']} of {len(persons)} people"
     if counts["fake"]:
         looks = "look" if counts["fake"] > 1 else "looks"
         clauses = [f"{of} {looks} fake (false-alarm rate at most {at_most(rate or 1.0)})"]
     elif len(persons) == 1:
         clauses = [f"{of} is uncertain" if counts["uncertain"] else f"{of} does not look fake"]
     else:
-        clauses = [f"{of} looks fake"]
-    if len(persons) > 1 and counts["uncertain"]:
+        clauses = [none_looks_fake(counts, "person", "people")]
+    if len(persons) - counts["not_applicable"] > 1 and counts["uncertain"]:
         clauses.append(f"{counts['uncertain']} {'is' if counts['uncertain'] == 1 else 'are'} uncertain")
     if counts["not_applicable"]:
         clauses.append(f"{counts['not_applicable']} cannot be judged")

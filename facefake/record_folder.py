@@ -14,15 +14,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from facefake.errors import OutputError
-from facefake.journal import (
-    DIGEST,
-    KnownFiles,
-    Recorded,
-    check_conditions,
-    conditions,
-    path_digest,
-    state_digest,
-)
+from facefake.journal import Recorded, check_conditions, conditions
+from facefake.known_files import KnownFiles, RecordIndex
 from facefake.stores import resolved
 
 if TYPE_CHECKING:
@@ -185,19 +178,15 @@ class RecordFolder:
         import pyarrow.parquet as pq
 
         names = self._parts()
-        paths, states, failures, ends = bytearray(), bytearray(), bytearray(), []
+        index, ends = RecordIndex(), []
         for name in names:
             with self._system.open_input_file(name) as stream, pq.ParquetFile(stream) as file:
                 check_conditions(name, self._conditions, _conditions_in(file.schema_arrow.metadata or {}))
                 for row in file.read(["path", "verdict", *_STATE]).to_pylist():
                     state = {name: row[name] for name in _STATE if row.get(name) is not None}
-                    paths += path_digest(row["path"], state)
-                    states += state_digest(row["path"], state)
-                    failures.append(row["verdict"] == "error")
-            ends.append(len(failures))
-        told, known = (np.frombuffer(bytes(kind), f"S{DIGEST}") for kind in (paths, states))
-        failed = np.frombuffer(failures, bool)
-        keep = self.known.current(told, failed)
+                    index.add(row["path"], state, failed=row["verdict"] == "error")
+            ends.append(len(index))
+        keep = index.current(self.known.resolved)
         for name, kept in zip(names, np.split(keep, ends)[:-1], strict=True):
             if not kept.any():
                 self._system.delete_file(name)
@@ -205,8 +194,7 @@ class RecordFolder:
                 with self._system.open_input_file(name) as stream:
                     table = pq.read_table(stream)
                 self._put(table.filter(kept), name)
-        left_out = keep & ~failed if retry_failures else keep
-        return KnownFiles(*map(np.sort, (known[left_out], told[keep & ~failed], told[keep & failed])))
+        return index.known(keep, retry_failures)
 
     def _put(self, table: pa.Table, path: str) -> None:
         import pyarrow.parquet as pq

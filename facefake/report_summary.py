@@ -90,6 +90,8 @@ class Tally:
         for verdicts, noun in ((self.faces, "face"), (self.videos, "video")):
             if count := verdicts["uncertain"]:
                 told.append(f"{_counted(count, noun)} {'is' if count == 1 else 'are'} uncertain.")
+            if count := verdicts["not_applicable"]:
+                told.append(f"{_counted(count, noun)} could not be judged.")
         if count := self.others["failure"]:
             told.append(
                 f"{count:,} {'file or folder' if count == 1 else 'files or folders'} could not be analysed."

@@ -191,8 +191,8 @@ class ImageResult:
             )
             clauses.append(f"{counts['fake']} of {total} faces {looks} fake{rate}")
         else:
-            clauses.append(f"None of {total} faces looks fake")
-        if counts["uncertain"]:
+            clauses.append(none_looks_fake(counts, "face", "faces"))
+        if counts["uncertain"] and total - counts["not_applicable"] > 1:
             clauses.append(f"{counts['uncertain']} {'is' if counts['uncertain'] == 1 else 'are'} uncertain")
         if counts["not_applicable"]:
             clauses.append(f"{counts['not_applicable']} cannot be judged")
@@ -285,7 +285,7 @@ class ErrorResult:
 
 
 def schema() -> dict[str, Any]:
-    """The JSON schema (draft 2020-12) of what `ImageResult.to_dict` and `ErrorResult.to_dict` return."""
+    """The JSON schema (draft 2020-12) of what `to_dict` of `ImageResult`, `VideoResult` and `ErrorResult` returns."""
     text = resources.files("facefake").joinpath("result.schema.json").read_text(encoding="utf-8")
     loaded: dict[str, Any] = json.loads(text)
     return loaded
@@ -320,6 +320,19 @@ def clock(seconds: float, tenths: bool = False) -> str:
     hours, minutes = divmod(minutes, 60)
     text = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
     return f"{text}:{rest // 10:02d}" + (f".{rest % 10}" if tenths and rest % 10 else "")
+
+
+def none_looks_fake(counts: Mapping[Verdict, int], one: str, several: str) -> str:
+    """The clause that none of several looks fake; it speaks of those that were judged only.
+
+    Args:
+        counts: how many got which verdict.
+        one, several: what they are, such as "face" and "faces".
+    """
+    judged = sum(counts.values()) - counts["not_applicable"]
+    if judged == 1:
+        return f"The only {one} judged {'is uncertain' if counts['uncertain'] else 'does not look fake'}"
+    return f"None of {judged} {'judged ' if counts['not_applicable'] else ''}{several} looks fake"
 
 
 def _sentence_for_one(face: FaceResult) -> str:

@@ -8,7 +8,7 @@ import secrets
 import stat
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from glob import escape
@@ -287,6 +287,11 @@ def whole_file(path: Path, force: bool = False, through: bool = False) -> Iterat
         OutputError: the file exists, or cannot be written.
     """
     try:
+        with suppress(OSError):
+            os.lstat(path)
+    except ValueError as error:  # as of a NUL
+        raise OutputError(f"{path}: expected a file that can be written, got: {error}") from error
+    try:
         if not force and os.path.lexists(path):
             raise OutputError(f"{path}: expected a new file, found one of that name")
         if through and os.path.exists(end := os.path.realpath(path)):  # not so for a link to a pipe
@@ -302,6 +307,5 @@ def whole_file(path: Path, force: bool = False, through: bool = False) -> Iterat
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
-    except (OSError, ValueError) as error:
-        got = error.strerror if isinstance(error, OSError) else error
-        raise OutputError(f"{path}: expected a file that can be written, got: {got}") from error
+    except OSError as error:
+        raise _unwritten(path, error) from error

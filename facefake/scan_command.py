@@ -69,6 +69,8 @@ class Scan:
         told.end(self.fail_on_fake)
 
     def _check_use(self) -> None:
+        from facefake.sources import is_picture
+
         if self.jsonl and self.csv and same_file(self.jsonl, self.csv):
             raise click.UsageError(f"expected two files, got {self.jsonl} for both --jsonl and --csv")
         for target in filter(None, (self.jsonl, self.csv)):
@@ -80,6 +82,10 @@ class Scan:
             raise click.UsageError(
                 f"expected another folder for --annotate than one of those to scan, got {self.annotate}: "
                 "a later scan would take the copies for pictures"
+            )
+        if self.annotate and is_picture(os.fspath(self.annotate)) and not self.annotate.exists():
+            raise click.UsageError(
+                f"expected a folder for --annotate, got the name of a picture, {self.annotate}"
             )
         if self.evidence and not self.annotate:
             raise click.UsageError("expected --evidence together with --annotate")
@@ -211,8 +217,8 @@ class Scan:
                 **self._bounds,
                 annotate=AnnotatedFolder(self.annotate, self.force, self.evidence) if self.annotate else None,
                 ordered=tables is not None or self.as_json,
-                skip=journal.holds if journal else lambda path, file: False,
-                known=journal.knows if journal and self.resume else None,
+                skip=journal.known.holds if journal else lambda path, file: False,
+                known=journal.known.knows if journal and self.resume else None,
                 shows_nobody=journal.known.shows_nobody if journal else lambda path: False,
                 left_out=told.left_out,
                 looked_into=journal.known.looked_into if journal else lambda path: None,

@@ -34,13 +34,13 @@ class Tables:
         from facefake.video import VideoResult
 
         if isinstance(record, VideoResult):
-            self.out.print(terminal.video(record, self.place + record.path))
+            self.out.print(terminal.video(record, self.place + record.path), crop=False)
         elif isinstance(record, ImageResult):
             self._crowded = self._crowded or len(record.faces) > 1
             if record.faces and record.settings:  # where there are none, the summary says it
                 self._smallest = record.settings.min_face
             heading = self.place + (record.path or "")
-            self.out.print(terminal.picture(record, heading, wide=self.out.width >= _WIDE))
+            self.out.print(terminal.picture(record, heading, wide=self.out.width >= _WIDE), crop=False)
 
     def hint(self, err: Console, marked: bool, all_sizes: bool) -> None:
         """Tell how to see more, unless the faces were marked, or the smallest size was chosen."""

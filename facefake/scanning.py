@@ -126,16 +126,18 @@ def scan(
     settings = read_settings(model, **judging)
     given: Iterable[AnyPath | Pause] = [paths] if isinstance(paths, (str, bytes, os.PathLike)) else paths
     copies = None if annotate is None else annotate.folder
+    detector = {"model": model, "limits": limits, **judging}
+    # Made before anything is counted: it may complain.
+    analyst = Analyst(detector, annotate, sampling) if workers == 0 else None
     count = _Count(given, copies)
     names = None if copies is None else CopyNames(copies, resume=known is not None)
     jobs = _Jobs(given, copies, skip, names, known, shows_nobody, left_out, looked_into)
     most = usable_cores() if workers is None else workers
     if count.total is not None:
         most = min(most, max(1, count.total))
-    detector = {"model": model, "limits": limits, **judging}
     answers: Generator[tuple[Job, Done | Failure]]
-    if workers == 0:
-        answers = _alone(jobs, Analyst(detector, annotate, sampling))
+    if analyst is not None:
+        answers = _alone(jobs, analyst)
     else:
         spare = workers is None and count.total is not None  # fewer pictures than cores
         detector["threads"] = min(MOST_THREADS, max(1, usable_cores() // most)) if spare else 1

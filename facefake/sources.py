@@ -57,10 +57,9 @@ def find_pictures(
 ) -> Iterator[str | ErrorResult | Pause]:
     """The pictures among files and folders, each once, in the order of the paths and by name within a folder.
 
-    A folder stands for the files in it and in its sub-folders that end with one of `SUFFIXES` or
-    `VIDEO_SUFFIXES`, without hidden
-    ones (a name that begins with a dot). A path that is no folder is taken for a picture whatever its name,
-    even if it does not exist, so that analysing it says what is wrong. Links to folders are followed; a folder
+    A folder stands for the files in it and in its sub-folders that end with one of `SUFFIXES` or `VIDEO_SUFFIXES`,
+    without hidden ones (a name that begins with a dot). A path that is no folder is taken for a picture whatever its
+    name, even if it does not exist, so that analysing it says what is wrong. Links to folders are followed; a folder
     that is reached twice, as through a link to its own parent, is read once.
 
     A str that names nothing, and holds one of ``*?[``, is a pattern as the shell knows them, in which ``**``
@@ -306,7 +305,10 @@ def _was_inside(path: str, seen: set[tuple[int, int]]) -> bool:
 
 def _within(path: str, folder: str | os.PathLike[str]) -> bool:
     """Whether a path is a folder or lies in it, links resolved."""
-    inner, outer = os.path.realpath(path), os.path.realpath(folder)
+    try:
+        inner, outer = os.path.realpath(path), os.path.realpath(folder)
+    except (OSError, ValueError):  # as of a NUL, or where the current folder is gone
+        return False
     return inner == outer or inner.startswith(os.path.join(outer, ""))
 
 

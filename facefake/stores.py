@@ -102,11 +102,14 @@ def _find_local(uri: str, path: str) -> Iterator[Stored | ErrorResult]:
     is_pattern = _LOCAL_MAGIC.search(uri) is not None
     given = _unquoted_pattern(uri.removeprefix("file://")) if is_pattern else path
     # As it is spelled, however that be: a file's record is known by its URI.
-    fixed = _LOCAL_MAGIC.split(uri, maxsplit=1)[0].rpartition("/")[0] if is_pattern else uri.rstrip("/")
-    begin = unquote(fixed.removeprefix("file://"), errors="surrogateescape")
+    spelled = uri.removeprefix("file://")
+    fixed = (
+        _LOCAL_MAGIC.split(spelled, maxsplit=1)[0].rpartition("/")[0] if is_pattern else spelled.rstrip("/")
+    )
+    begin = unquote(fixed, errors="surrogateescape")
     for found in find_pictures([given if is_pattern else os.fsencode(given)]):
         name = found.path or "" if isinstance(found, ErrorResult) else found
-        place = uri if name == given else fixed + _quoted(name.removeprefix(begin))
+        place = uri if name == given else f"file://{fixed}{_quoted(name.removeprefix(begin))}"
         if isinstance(found, ErrorResult):
             yield ErrorResult(place, found.kind, place + found.message.removeprefix(message_text(name)))
         else:

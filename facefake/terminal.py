@@ -78,8 +78,7 @@ def picture(result: ImageResult, heading: str, wide: bool) -> RenderableType:
         heading: for one, the picture's path.
         wide: whether there is room for reasons in the table; else they go below it.
     """
-    size = Text(f"  {result.width} × {result.height} pixels", style="dim")
-    parts: list[RenderableType] = [Text.assemble((printable(heading), "bold"), size)]
+    parts: list[RenderableType] = [_heading(heading, f"{result.width} × {result.height} pixels")]
     if result.faces:
         headers = ["Face", "Size in px", "Verdict", "Fake probability", "False-alarm rate", "Reason"]
         rows = [_face_row(face) for face in result.faces]
@@ -104,8 +103,8 @@ def picture(result: ImageResult, heading: str, wide: bool) -> RenderableType:
 def video(result: VideoResult, heading: str) -> RenderableType:
     """A clip's heading, its people as a table, what is to be said of each, and the sentence on the whole."""
     frames = "1 frame" if result.frames == 1 else f"{result.frames} frames"
-    size = f"  {result.width} × {result.height} pixels, {clock(result.duration)}, {frames} looked at"
-    parts: list[RenderableType] = [Text.assemble((printable(heading), "bold"), Text(size, style="dim"))]
+    size = f"{result.width} × {result.height} pixels, {clock(result.duration)}, {frames} looked at"
+    parts: list[RenderableType] = [_heading(heading, size)]
     if result.persons:
         headers = ["Person", "Seen", "Judged in", "Verdict", "Fake probability", "False-alarm rate"]
         rows = [_person_row(person) for person in result.persons]
@@ -124,6 +123,13 @@ def video(result: VideoResult, heading: str) -> RenderableType:
     parts.append(Text.assemble((sign, style), ": ", result.summary))
     parts += [Text(f"Note: {printable(warning)}") for warning in result.warnings]
     return Group(*parts, Text())
+
+
+def _heading(path: str, size: str) -> Text:
+    """A line of its own, however long: a path that is broken into lines can be neither copied nor searched for."""
+    line = Text.assemble((printable(path), "bold"), Text(f"  {size}", style="dim"))
+    line.no_wrap, line.overflow = True, "ignore"
+    return line
 
 
 def _person_row(person: PersonResult) -> list[str | Text]:

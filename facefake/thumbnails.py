@@ -64,7 +64,7 @@ def make_thumbnails(
         margin: side of a crop as a multiple of the face box's longer side.
         room: how many bytes the whole picture may take.
     """
-    if record["path"] is None:
+    if record["path"] is None or "sha256" in (record.get("file") or {}):  # then the path is but a name
         return Thumbnails(gone="The picture was no file.")
     if is_uri(record["path"]):
         return Thumbnails(

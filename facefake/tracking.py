@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 import numpy as np
 
 from facefake.native import naming_missing_libraries
+from facefake.tiles import overlap
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -113,13 +114,11 @@ def _likeness(one: Box, other: Box) -> float:
     sides = [max(right - left, bottom - top) for left, top, right, bottom in (one, other)]
     if max(sides) > _LARGEST_RATIO * min(sides):
         return 0.0
-    (l1, t1, r1, b1), (l2, t2, r2, b2) = (
+    grown = [
         (left - _BUFFER * side, top - _BUFFER * side, right + _BUFFER * side, bottom + _BUFFER * side)
         for (left, top, right, bottom), side in zip((one, other), sides, strict=True)
-    )
-    shared = max(0.0, min(r1, r2) - max(l1, l2)) * max(0.0, min(b1, b2) - max(t1, t2))
-    union = (r1 - l1) * (b1 - t1) + (r2 - l2) * (b2 - t2) - shared
-    return shared / union if union > 0 else 0.0
+    ]
+    return overlap(*grown)[0]
 
 
 def _look(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -198,16 +198,10 @@ def _crop(pixels: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
     left, top, right, bottom = box
     half = max(1, round(_CROP_MARGIN * max(right - left, bottom - top) / 2))
     x, y = round((left + right) / 2) - half, round((top + bottom) / 2) - half
+    whole = np.zeros((2 * half, 2 * half, 3), np.uint8)
     part = pixels[max(0, y) : max(0, y + 2 * half), max(0, x) : max(0, x + 2 * half)]
     above, before = max(0, -y), max(0, -x)
-    whole = cv2.copyMakeBorder(
-        part,
-        above,
-        2 * half - above - part.shape[0],
-        before,
-        2 * half - before - part.shape[1],
-        cv2.BORDER_CONSTANT,
-    )
+    whole[above : above + part.shape[0], before : before + part.shape[1]] = part
     small = whole.shape[0] > _CROP_SIDE
     way = cv2.INTER_AREA if small else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(whole, (_CROP_SIDE, _CROP_SIDE), interpolation=way), np.uint8)

@@ -73,8 +73,8 @@ def run(
     Args:
         tasks: asked for one by one, when a worker is free. None comes in place of one that is not there yet: it is
             asked for again when those that are done have been answered.
-        start: is called once in each worker, and what it returns for each task there. Both must be picklable, by
-            names that a new interpreter can import; so must tasks and answers.
+        start: is called once in each worker, and what it returns for each task there, whose answer is never None. Both
+            must be picklable, by names that a new interpreter can import; so must tasks and answers.
         workers: how many at most, at least 1.
         bounds: of each task.
         patience: how many times the seconds of the bounds a task may take.

@@ -120,7 +120,7 @@ def _bundle(folder: Path, networks: list[Any]) -> Path:
     from facefake.calibration import Calibration
     from facefake.training.export import write_description, write_networks
 
-    write_networks(networks, folder, "float32")
+    write_networks(networks, folder)
     scores = tuple(-3 + 0.05 * step for step in range(101))
     write_description(
         folder,

@@ -17,25 +17,32 @@ from PIL import Image, ImageFilter
 from facefake.aggregator import (
     LARGEST_OUTSIDE,
     LEAST_DOUBT,
-    Calibration,
     Evidence,
-    GeneralisedPareto,
     Judgement,
     chances,
-    false_alarm_rate,
     judge,
-    probability,
     relative_scores,
     sharpness,
     usability,
     verdict_of,
     verdict_on,
 )
-from facefake.calibration import AmongNeighbours, FaceScores, SoftFaces, adjusted, log_odds, rate_of
+from facefake.calibration import (
+    AmongNeighbours,
+    Calibration,
+    FaceScores,
+    GeneralisedPareto,
+    SoftFaces,
+    adjusted,
+    false_alarm_rate,
+    log_odds,
+    probability,
+    rate_of,
+)
 from facefake.detection import Face
 from facefake.errors import ModelError
 from facefake.neighbours import FEWEST_COMPARED, among_neighbours
-from facefake.results import OUTLIER, ImageResult, schema
+from facefake.results import OUTLIER, ImageResult, percent, schema
 
 VALIDATOR = Draft202012Validator(schema())
 ROOT = Path(__file__).resolve().parents[1]
@@ -387,6 +394,48 @@ def test_uncertain_says_why_in_numbers() -> None:
     assert "more than 10 %" in alone.reason
     # Faces that are not judged are none of those that a picture like this holds.
     assert judge([evidence(logit), evidence(side=9.0)], CALIBRATION).reason == alone.reason
+
+
+def test_a_face_that_is_rather_fake_is_compared_with_real_faces_and_not_with_its_neighbours() -> None:
+    """That all of twelve real faces look as fake as the least suspicious here would be no reason."""
+    logit = next(x / 100 for x in range(-1000, 2000) if probability(x / 100, CALIBRATION) >= LEAST_DOUBT)
+    own = false_alarm_rate(logit, CALIBRATION)
+    assert own > CALIBRATION.uncertain_rate
+    judgement = judge([evidence(logit), *[evidence(-4.0)] * 2], CALIBRATION)
+    face = judgement.faces[0]
+    assert face.verdict == "uncertain"
+    assert face.reason is not None
+    assert face.reason.endswith(f", but {percent(own)} of real faces look at least as fake")
+
+
+def test_a_rate_just_above_a_limit_is_told_apart_from_it() -> None:
+    _, reason = verdict_on(0.1002, 0.7, "{} of real faces look", CALIBRATION)
+    assert reason == "rather fake than real (70 %), but 10.02 % of real faces look at least as fake"
+
+
+def test_a_common_rate_is_told_of_one_face() -> None:
+    logit = next(x / 100 for x in range(2000) if false_alarm_rate(x / 100, CALIBRATION) <= 0.09)
+    judgement = judge([evidence(logit), evidence(logit), evidence(-4.0)], CALIBRATION)
+    assert "up to 13 % of pictures with 3 real faces hold 2 that look" in str(judgement.faces[0].reason)
+    ordinary = judge([evidence(logit), *[evidence(-4.0)] * 29], CALIBRATION)
+    assert ordinary.false_alarm_rate is not None and ordinary.false_alarm_rate > 0.5
+    assert ordinary.faces[0].reason is not None
+    told = "up to 100 % of pictures with 30 real faces hold one that looks at least as fake"
+    assert ordinary.faces[0].reason.endswith(told)
+    assert ordinary.reason is None or ordinary.reason.endswith(told)
+
+
+@pytest.mark.parametrize("alarm_rate", [0.01, 0.3, 0.6, 0.9])
+def test_what_is_told_makes_the_same_verdict(alarm_rate: float) -> None:
+    calibration = replace(CALIBRATION, alarm_rate=alarm_rate, uncertain_rate=max(0.1, alarm_rate))
+    rng = np.random.default_rng(5)
+    for _ in range(100):
+        logits = rng.normal(0, 3, rng.integers(1, 20))
+        judgement = judge([evidence(logit) for logit in logits], calibration)
+        rates = adjusted([face.false_alarm_rate for face in judgement.faces if face.false_alarm_rate])
+        for face, rate in zip(judgement.faces, rates, strict=True):
+            assert face.fake_probability is not None
+            assert face.verdict == verdict_of(rate.rate, face.fake_probability, calibration)
 
 
 @pytest.mark.parametrize(

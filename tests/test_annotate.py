@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from facefake.annotate import STYLES, _runs, annotate
+from facefake.annotate import STYLES, _atoms, _runs, annotate
 from facefake.images import Picture
+from facefake.labels import place_labels
 from facefake.results import FaceResult, ImageResult, Verdict
 
 VERDICTS: tuple[Verdict, ...] = ("fake", "uncertain", "real", "not_applicable")
@@ -175,8 +176,44 @@ def test_any_picture_and_any_boxes_can_be_drawn(
     boxes = [(left, top, left + wide, top + high) for left, top, wide, high in corners]
     image = annotate(*analysed(width, height, faces_at(boxes, *verdicts)))
     assert image.mode == "RGB"
-    assert image.width == width
+    assert image.width == max(width, 160)
     assert image.height > height
+
+
+@pytest.mark.parametrize("width", [20, 40, 55, 100])
+def test_nothing_is_cut_off_below_a_narrow_picture(width: int) -> None:
+    """In the room beside it and below it nothing is within two pixels of the right edge."""
+    faces = tuple(
+        replace(face, relative_score=9.0, evidence=np.zeros((5, 5), np.float32))
+        for face in faces_at([(2, 2 + 30 * at, 18, 18 + 30 * at) for at in range(4)], *VERDICTS)
+    )
+    image = np.asarray(annotate(*analysed(width, 130, faces), evidence=True))
+    assert (image[:130, : width - 2].std(axis=(0, 1)) > 0).all()
+    assert (image[:, -2:] == image[-1, -1]).all()
+    assert image[130:].max() > 200
+
+
+def test_a_label_beside_a_narrow_picture_has_all_its_words() -> None:
+    picture, result = analysed(50, 50, faces_at([(1, 1, 49, 49)], "uncertain"))
+    [label] = place_labels(result.faces, 160, 50)
+    left, top, right, bottom = label.box
+    assert label.text == "fake? 80 %"
+    assert 0 <= left < right < 160
+    image = np.asarray(annotate(picture, result))
+    assert right <= image.shape[1]
+    assert (image[top + 1, left + 1 : right - 1] == STYLES["uncertain"].colour).all()
+    assert 0 <= top < bottom <= 50
+
+
+def test_numbers_and_signs_stay_with_what_they_belong_to() -> None:
+    assert [atom.text for atom in _atoms("fake (rate 0.2 %); 2 more")] == [
+        "fake",
+        "(rate",
+        "0.2 %);",
+        "2",
+        "more",
+    ]
+    assert [atom.text for atom in _atoms("% = how likely")] == ["% = how", "likely"]
 
 
 def test_text_grows_with_the_picture() -> None:

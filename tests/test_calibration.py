@@ -10,22 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facefake.aggregator import (
-    SMALLEST_RATE,
-    Calibration,
-    GeneralisedPareto,
-    false_alarm_rate,
-    probability,
-)
 from facefake.calibration import (
+    SMALLEST_RATE,
     AmongNeighbours,
+    Calibration,
     FaceScores,
+    GeneralisedPareto,
     RealScores,
     SoftFaces,
     adjusted,
     any_fake_probability,
     corrected,
+    false_alarm_rate,
     log_odds,
+    probability,
 )
 from facefake.errors import ModelError
 

@@ -209,7 +209,26 @@ def test_wrong_use_exits_with_2(arguments: list[str], pictures: Callable[..., Pa
     assert "Error: " in result.stderr
 
 
+def test_a_picture_in_a_commands_place_is_led_to_scan(pictures: Callable[..., Path]) -> None:
+    pictures("my real.png", "red\x1b[31m.png")
+    result = run("my real.png", "--annotate", "out")
+    assert result.exit_code == 2
+    assert "expected a command, got a file or folder: facefake scan 'my real.png'" in result.stderr
+    assert "\x1b" not in run("red\x1b[31m.png").stderr
+
+
 # Scan
+
+
+def test_a_path_is_never_broken_into_lines(
+    pictures: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    path = "a folder with a long name/and one with another/fake.png"
+    pictures(path)
+    lines = run("scan", path).stdout.splitlines()
+    assert lines[0] == f"{path}  64 × 48 pixels"
+    assert max(map(len, lines[1:])) <= 40
 
 
 def test_scan_shows_a_table_and_a_sentence(pictures: Callable[..., Path]) -> None:
@@ -878,9 +897,26 @@ def test_report_makes_a_page_and_a_table_and_keeps_what_is_there(pictures: Calla
         (["report", "r.jsonl"], "expected --html or --csv"),
         (["report", "r.jsonl", "--html", "x", "--csv", "x"], "expected two files"),
         (["scan", "x.png", "--evidence"], "expected --evidence together with --annotate"),
+        (
+            ["scan", "x.png", "--annotate", "out.jpg"],
+            "expected a folder for --annotate, got the name of a picture",
+        ),
         (["scan", "x.png", "--jsonl", "-"], "expected the name of a file, got -; ./- is"),
         (["scan", "x.png", "--csv", "-"], "expected the name of a file, got -; ./- is"),
         (["report", "-", "--csv", "x"], "expected the name of a file, got -; ./- is"),
+        (
+            ["scan", "photos", "--jsonl", "photos/x.JPG", "--force"],
+            "expected another name than a picture's",
+        ),
+        (["scan", "--force", "--csv", "x.png", "y.png"], "expected another name than a picture's"),
+        (
+            ["report", "x.jsonl", "--html", "clip.mp4", "--force"],
+            "expected another name than a picture's",
+        ),
+        (
+            ["evaluate", "data", "--report", "photo.jpg", "--force"],
+            "expected another name than a picture's",
+        ),
     ],
 )
 def test_options_that_lead_nowhere_are_wrong_use(arguments: list[str], expected: str) -> None:
@@ -908,7 +944,7 @@ def test_a_face_that_stands_out_is_told_in_the_table(
 def test_dependencies_are_those_of_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    needed = [*project["dependencies"], *extras["heif"], *extras["c2pa"]]
+    needed = [*project["dependencies"], *extras["heif"], *extras["c2pa"], *extras["ray"]]
     assert sorted(re.split(r"[^\w-]", need)[0] for need in needed) == sorted(about.DEPENDENCIES)
 
 
@@ -1098,11 +1134,11 @@ def test_evaluate_wants_the_options_of_one_task(flags: list[str], message: str) 
 
 
 def test_splits_are_those_of_the_evaluation() -> None:
-    from facefake.training.evaluate import SPLITS
+    from facefake.training.evaluate import Split
 
     (option,) = (option for option in main.commands["evaluate"].params if option.name == "split")
     assert isinstance(option.type, click.Choice)
-    assert tuple(option.type.choices) == SPLITS
+    assert tuple(option.type.choices) == get_args(Split)
 
 
 def test_library_errors_are_one_line(tmp_path: Path) -> None:

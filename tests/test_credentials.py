@@ -378,6 +378,15 @@ def test_an_ingredient_of_an_older_version_lists_what_is_right_as_well(codes: li
     assert bool(found.traces) is told
 
 
+@pytest.mark.parametrize("relations", [("parentOf", "componentOf"), ("componentOf", "parentOf")])
+def test_a_picture_that_is_a_parent_and_a_component_is_a_parent(relations: tuple[str, str]) -> None:
+    ingredients = [{"relationship": relation, "active_manifest": "b"} for relation in relations]
+    generated = {"assertions": [created("trainedAlgorithmicMedia")]}
+    manifests = {"a": {"ingredients": ingredients}, "b": generated}
+    found = credentials._understood({"active_manifest": "a", "manifests": manifests})
+    assert {trace.kind for trace in found.traces} == {"generated", "software"}
+
+
 @pytest.mark.parametrize(
     "report",
     [

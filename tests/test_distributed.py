@@ -151,6 +151,11 @@ def test_a_scan_that_cannot_begin_leaves_no_new_file_and_no_old_one_changed(
     assert contents() == old != {}
 
 
+def test_records_are_not_gone_on_with_and_written_over_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expected force or resume, got both"):
+        distributed.scan("x.jpg", tmp_path / "out.jsonl", force=True, resume=True)
+
+
 def test_bytes_give_the_records_that_their_files_give(tmp_path: Path, tiny_bundle: Path) -> None:
     pytest.importorskip("pyarrow", reason="needs facefake[ray]")
     (tmp_path / "cut.jpg").write_bytes((SAMPLES / "astronaut.jpg").read_bytes()[:20_000])

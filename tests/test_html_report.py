@@ -26,7 +26,7 @@ from facefake.html_report import write_html
 from facefake.reading import ImageLimits
 from facefake.report_entries import _placed
 from facefake.report_summary import BINS, Tally
-from facefake.results import OUTLIER, ErrorResult, FaceResult, FileState, ImageResult, Verdict
+from facefake.results import OUTLIER, ContentState, ErrorResult, FaceResult, FileState, ImageResult, Verdict
 from facefake.sources import file_state
 from facefake.thumbnails import MOST_BYTES, SIDE
 from facefake.tiles import Face
@@ -127,7 +127,7 @@ def test_the_summary_counts_pictures_faces_and_failures(report: Callable[..., Pa
     text = report(*four_kinds(tmp_path)).read_text()
     assert (
         "3 pictures with 5 faces. 1 face in 1 picture looks fake. 1 face is uncertain. "
-        "1 file or folder could not be analysed." in text
+        "1 face could not be judged. 1 file or folder could not be analysed." in text
     )
     rows = re.findall(r'data-verdict="(\w+)"><i.*?</th><td>(\d*)</td><td>(\d*)</td>', text)
     assert rows == [
@@ -146,7 +146,7 @@ def test_a_picture_that_was_looked_at_again_counts_once(report: Callable[..., Pa
     retried = ErrorResult(first.path, "timeout", "too slow")
     page = report(retried, before, first, second)
     assert (
-        "2 pictures with 5 faces. 1 face in 1 picture looks fake. 1 face is uncertain.</p>"
+        "2 pictures with 5 faces. 1 face in 1 picture looks fake. 1 face is uncertain. 1 face could not be judged.</p>"
         in page.read_text()
     )
     assert [(entry["name"], len(entry["faces"])) for entry in entries(page)] == [
@@ -294,10 +294,12 @@ def test_what_a_scan_allowed_a_report_shows(
     record = picture(tmp_path / "x.png", judged_face(0, "fake", 0.9))
     stateless = replace(record, file=None)
     stored = replace(record, path="s3://bucket/x.png")
-    told = [entries(report(each, force=True))[0]["gone"] for each in (record, stateless, stored)]
+    of_bytes = replace(record, file=ContentState(3, 0, "0" * 64))
+    told = [entries(report(each, force=True))[0]["gone"] for each in (record, stateless, stored, of_bytes)]
     assert told[0] is None
     assert "at most 10 bytes" in told[1]
     assert "lies in a store" in told[2]
+    assert "was no file" in told[3]
 
 
 def test_file_names_that_are_no_text_are_found_again(report: Callable[..., Path], tmp_path: Path) -> None:
@@ -376,6 +378,10 @@ def test_videos_have_a_row(report: Callable[..., Path], tmp_path: Path) -> None:
         (("fake", "real"), "1 picture with 1 face, 2 videos. 1 video looks fake."),
         (("fake", "fake"), "1 picture with 1 face, 2 videos. 2 videos look fake."),
         (("uncertain", "real"), "1 picture with 1 face, 2 videos. No face looks fake. 1 video is uncertain."),
+        (
+            ("not_applicable", "real"),
+            "1 picture with 1 face, 2 videos. No face looks fake. 1 video could not be judged.",
+        ),
     ],
 )
 def test_the_summary_counts_videos(verdicts: tuple[str, ...], told: str, report: Callable[..., Path]) -> None:

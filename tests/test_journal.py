@@ -240,11 +240,11 @@ def test_what_there_is_a_record_of_is_known_by_path_size_and_time(path: Path) ->
     with JsonLines(path, resume=SETTINGS) as file:
         for record in (RESULT, OTHER, ERROR):
             assert record.path is not None and record.file is not None
-            assert file.holds(record.path, record.file)
-            assert not file.holds(record.path + "x", record.file)
-            assert not file.holds(record.path, replace(record.file, size=11))
-            assert not file.holds(record.path, replace(record.file, modified_ns=11))
-        assert not file.holds("d.jpg", FileState(1, 1))
+            assert file.known.holds(record.path, record.file)
+            assert not file.known.holds(record.path + "x", record.file)
+            assert not file.known.holds(record.path, replace(record.file, size=11))
+            assert not file.known.holds(record.path, replace(record.file, modified_ns=11))
+        assert not file.known.holds("d.jpg", FileState(1, 1))
     assert path.read_text() == "".join(map(line, RECORDS))
 
 
@@ -269,7 +269,7 @@ def test_a_video_of_nobody_is_known_as_one(
 
 def test_a_file_that_is_not_there_yet_is_begun(tmp_path: Path) -> None:
     with JsonLines(tmp_path / "r", resume=SETTINGS) as file:
-        assert not file.holds("a.jpg", FileState(9, 7))
+        assert not file.known.holds("a.jpg", FileState(9, 7))
         file.write(RESULT)
     assert (tmp_path / "r").read_text() == line(RESULT)
 
@@ -277,10 +277,10 @@ def test_a_file_that_is_not_there_yet_is_begun(tmp_path: Path) -> None:
 def test_a_failure_that_is_tried_again_stays_until_there_is_another_record(path: Path) -> None:
     path.chmod(0o640)
     with JsonLines(path, resume=SETTINGS, retry_failures=True) as file:
-        assert not file.holds("c.jpg", FileState(3, 4))
-        assert not file.knows("c.jpg")
-        assert file.holds("a.jpg", FileState(9, 7))
-        assert file.knows("a.jpg")
+        assert not file.known.holds("c.jpg", FileState(3, 4))
+        assert not file.known.knows("c.jpg")
+        assert file.known.holds("a.jpg", FileState(9, 7))
+        assert file.known.knows("a.jpg")
         assert path.read_text() == "".join(map(line, RECORDS))
         file.write(replace(RESULT, path="c.jpg"))
     found = [(record["path"], record["verdict"]) for record in read_records(path)]
@@ -298,7 +298,7 @@ def test_failures_that_are_not_tried_again_stay(path: Path) -> None:
 def test_a_changed_picture_replaces_its_record(path: Path) -> None:
     changed = replace(RESULT, file=FileState(9, 8))
     with JsonLines(path, resume=SETTINGS) as file:
-        assert not file.holds("a.jpg", FileState(9, 8))
+        assert not file.known.holds("a.jpg", FileState(9, 8))
         file.write(changed)
     assert path.read_text() == "".join(map(line, [OTHER, ERROR, GONE, changed]))
 
@@ -310,7 +310,11 @@ def test_contents_of_one_name_replace_nothing_but_themselves(tmp_path: Path) -> 
             file.write(record)
     assert len(list(read_latest(tmp_path / "r")())) == 2
     with JsonLines(tmp_path / "r", resume=SETTINGS) as file:
-        assert [file.holds("a.jpg", record.file) for record in (one, other, third)] == [True, True, False]
+        assert [file.known.holds("a.jpg", record.file) for record in (one, other, third)] == [
+            True,
+            True,
+            False,
+        ]
         file.write(third)
         file.write(one)
     assert (tmp_path / "r").read_text() == "".join(map(line, [other, third, one]))
@@ -327,7 +331,7 @@ def test_a_failure_of_a_folder_or_pattern_goes_when_it_has_pictures(
         with JsonLines(tmp_path / "r", resume=settings) as file:
             given = [folder, pattern, str(tmp_path / "gone.png")]
             found = scan(
-                given, model=tiny_bundle, workers=0, skip=file.holds, looked_into=file.known.looked_into
+                given, model=tiny_bundle, workers=0, skip=file.known.holds, looked_into=file.known.looked_into
             )
             for record in found:
                 file.write(record)
@@ -371,8 +375,8 @@ def test_a_scan_that_was_killed_before_it_did_so_is_tidied_up_after(path: Path) 
     with path.open("a") as file:
         file.write(line(replace(RESULT, file=FileState(9, 8))))
     with JsonLines(path, resume=SETTINGS) as journal:
-        assert journal.holds("a.jpg", FileState(9, 8))
-        assert not journal.holds("a.jpg", FileState(9, 7))
+        assert journal.known.holds("a.jpg", FileState(9, 8))
+        assert not journal.known.holds("a.jpg", FileState(9, 7))
     assert path.read_text() == "".join(map(line, [OTHER, ERROR, GONE, replace(RESULT, file=FileState(9, 8))]))
 
 
@@ -390,7 +394,7 @@ def test_a_file_cut_anywhere_is_mended(size: int) -> None:
             assert path.read_text() == "".join(map(line, whole))
             for record in RECORDS:
                 if record.path and record.file:
-                    assert file.holds(record.path, record.file) == (record in whole)
+                    assert file.known.holds(record.path, record.file) == (record in whole)
                 if record not in whole:
                     file.write(record)
         assert path.read_bytes() == WHOLE
@@ -452,7 +456,7 @@ def test_samplings_of_videos_are_never_mixed_in_one_file(
     assert path.read_bytes() == before
     for same in (None, Sampling()):
         with JsonLines(path, resume=SETTINGS, sampling=same) as file:
-            assert file.holds("clip.mp4", FileState(7, 5))
+            assert file.known.holds("clip.mp4", FileState(7, 5))
 
 
 NO_RECORDS = {

@@ -186,6 +186,30 @@ def test_a_bomb_of_outputs_is_refused_before_it_computes(tmp_path):
     refused(saved(around(keras.layers.ZeroPadding2D(8000)), tmp_path), "a layer that gives")
 
 
+def bomb(inputs: Any, padding: Any) -> Any:
+    """A network whose every configured number is small, and whose output is, too."""
+    import keras
+
+    large = keras.layers.Conv2D(64, 1)(padding(inputs))
+    return keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(large))
+
+
+@pytest.mark.parametrize("side", [32, None])
+def test_a_bomb_of_outputs_within_a_nested_network_is_refused(side, tmp_path):
+    import keras
+
+    inner = bomb(keras.Input((side, side, 3)), keras.layers.ZeroPadding2D(2000))
+    refused(saved(around(inner), tmp_path), "a layer that gives")
+
+
+def test_a_layer_that_is_used_again_is_refused(tmp_path):
+    import keras
+
+    padding = keras.layers.ZeroPadding2D(900)
+    network = bomb(keras.Input((32, 32, 3)), lambda inputs: padding(padding(inputs)))
+    refused(saved(network, tmp_path), "a layer that is used more than once")
+
+
 @pytest.mark.parametrize("levels", [100, 900, 100_000])
 def test_a_configuration_without_end_is_refused(whole, levels):
     refused(with_part(whole, "config.json", b"[" * levels + b"]" * levels), "")

@@ -271,6 +271,14 @@ def test_what_cannot_be_read_becomes_a_note(data, told):
     assert told in notes[0]
 
 
+def test_as_many_entries_as_are_read_are_no_fault():
+    most, one_more = (
+        read_entries(png(**{f"keyword {n}": "x" for n in range(count)})) for count in (200, 201)
+    )
+    assert (len(most[0]), most[1]) == (200, ())
+    assert (len(one_more[0]), len(one_more[1])) == (200, 1)
+
+
 def test_one_fault_does_not_hide_the_rest():
     data = with_iptc(saved("JPEG", xmp=b"<broken", exif=exif(Software="still here")), (2, 110, b"and this"))
     found, notes = read_entries(data)

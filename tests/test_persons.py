@@ -249,7 +249,10 @@ def person(verdict: str, **changes: object) -> PersonResult:
         ("fake", ("fake", "fake", "real"), "2 of 3 people look fake (false-alarm rate at most 0.2 %)."),
         ("uncertain", ("uncertain",) * 2, "None of 2 people looks fake; 2 are uncertain."),
         ("real", ("real",) + ("not_applicable",) * 6,
-         "None of 7 people looks fake; 6 cannot be judged; that does not prove the clip authentic."),
+         "The only person judged does not look fake; 6 cannot be judged; that does not prove the clip authentic."),
+        ("uncertain", ("uncertain", "not_applicable"), "The only person judged is uncertain; 1 cannot be judged."),
+        ("uncertain", ("uncertain", "real", "not_applicable"),
+         "None of 2 judged people looks fake; 1 is uncertain; 1 cannot be judged."),
         ("fake", ("fake", "uncertain", "not_applicable"),
          "1 of 3 people looks fake (false-alarm rate at most 0.2 %); 1 is uncertain; 1 cannot be judged."),
     ],
@@ -268,7 +271,9 @@ def test_an_upper_bound_is_told_as_one() -> None:
         "up to 9.1 % of real people may look at least as fake: too many to call"
     )
     crowd = judged(track(*[1.0] * 9), *[track(*[-2.0] * 9)] * 9).persons[0]
-    assert "up to 100 % of clips with 10 real people may show 10 who look" in str(crowd.reason)
+    assert "up to 72 % of real people may look" in str(crowd.reason)
+    crowd = judged(track(*[4.4] * 3), *[track(*[-2.0] * 9)] * 19).persons[0]
+    assert "up to 100 % of clips with 20 real people may show one who looks" in str(crowd.reason)
 
 
 @pytest.mark.parametrize(

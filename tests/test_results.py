@@ -218,8 +218,14 @@ def test_lengths_are_told_in_plain_figures(length: float, text: str) -> None:
         ),
         (
             ("uncertain", "uncertain", "not_applicable", "not_applicable"),
-            "None of 4 faces looks fake; 2 are uncertain; 2 cannot be judged.",
+            "None of 2 judged faces looks fake; 2 are uncertain; 2 cannot be judged.",
         ),
+        (
+            ("real", *["not_applicable"] * 6),
+            "The only face judged does not look fake; 6 cannot be judged; "
+            "that does not prove the picture authentic.",
+        ),
+        (("uncertain", "not_applicable"), "The only face judged is uncertain; 1 cannot be judged."),
         (("not_applicable",) * 2, "2 faces found, none of them can be judged."),
     ],
 )

@@ -293,6 +293,22 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_an_error_of_who_writes_is_no_fault_of_the_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="of another kind"), whole_file(tmp_path / "out.txt"):
+        raise ValueError("of another kind")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["nul\0byte", "nul\0byte/out.txt", "\ud800"])
+def test_a_name_that_no_file_can_have_is_refused_before_anything_is_written(
+    name: str, tmp_path: Path
+) -> None:
+    reached = False
+    with pytest.raises(OutputError, match="expected a file that can be written"), whole_file(tmp_path / name):
+        reached = True
+    assert not reached
+
+
 def test_a_file_that_cannot_be_compared_is_kept_and_told_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

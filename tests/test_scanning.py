@@ -6,7 +6,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -123,6 +123,20 @@ def test_faults_of_the_installation_end_the_scan(
     stand_in(analyze)
     with pytest.raises(fault, match="broken"):
         next(scan(touched(tmp_path, "a.jpg", "b.jpg"), workers=0))
+
+
+def test_a_scan_that_cannot_begin_counts_no_pictures(tiny_bundle: Path) -> None:
+    class Slow(Sequence[str]):
+        def __len__(self) -> int:
+            return 500
+
+        def __getitem__(self, place: Any) -> Any:
+            time.sleep(0.01)
+            return f"{range(500)[place]}.jpg"
+
+    with pytest.raises(ValueError, match="expected alarm_rate to be between 0 and 1"):
+        next(scan(Slow(), model=tiny_bundle, alarm_rate=2.0, workers=0))
+    assert "facefake-count" not in [thread.name for thread in threading.enumerate()]
 
 
 def test_pictures_are_analysed_as_they_are_asked_for_and_progress_is_told(

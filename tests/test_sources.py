@@ -170,6 +170,8 @@ def test_relative_paths_lead_nowhere_where_the_current_folder_is_gone(
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
     assert list(find_pictures(["b.jpg", picture])) == ["b.jpg", picture]
+    pattern, found = find_pictures(["*.jpg", picture], copies=tmp_path / "out")
+    assert (error(pattern).kind, found) == ("not_found", picture)
 
 
 def test_patterns_are_what_the_shell_would_make_of_them(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from facefake import stores
 from facefake.errors import ImageError, MissingLibraryError
 from facefake.results import ErrorResult, FileState
 from facefake.stores import Stored, find_stored, is_uri, opened, stored_state
@@ -237,6 +238,15 @@ def test_stores_in_memory_can_be_read(folder: Path) -> None:
     finally:
         shutil.rmtree(folder)
         memory.rm("/facefake-test", recursive=True)
+
+
+@pytest.mark.parametrize("uri", ["file:///", "file:////", "file:///*.jpg"])
+def test_the_root_of_this_machine_is_a_folder_like_any_other(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stores, "find_pictures", lambda paths: iter(["/a b.jpg"]))
+    (found,) = find_stored(uri)
+    assert found == Stored("file:///a%20b.jpg", None)
 
 
 def test_names_with_two_colons_are_read_where_a_uri_can_tell_them(tmp_path: Path) -> None:

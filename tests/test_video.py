@@ -34,6 +34,7 @@ from facefake.sources import is_video
 from facefake.video import (
     STILLS,
     VideoResult,
+    _crop,
     analyze_video,
     sheets,
     without_crops,
@@ -221,6 +222,16 @@ def test_every_person_gets_a_sheet(result: VideoResult) -> None:
             sightings=tuple(replace(s, crop=np.zeros((96, 96, 3), np.uint8)) for s in person.sightings),
         )
         assert (np.asarray(person_sheet(result, bare)) != pixels).sum() > 20_000
+
+
+@pytest.mark.parametrize(
+    ("box", "shares"),
+    [((30.0, 20.0, 50.0, 40.0), 1.0), ((-10.0, 20.0, 10.0, 40.0), 0.5), ((90.0, 20.0, 110.0, 40.0), 0.0)],
+)
+def test_what_lies_beyond_the_frame_is_black_on_a_sheet(box: Any, shares: float) -> None:
+    crop = _crop(np.full((60, 70, 3), 255, np.uint8), box)
+    assert crop.shape == (96, 96, 3)
+    assert crop.mean() / 255 == pytest.approx(shares, abs=0.02)
 
 
 def test_a_sheet_holds_a_choice_of_many_faces_and_any_text(result: VideoResult) -> None:

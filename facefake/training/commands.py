@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from facefake.options import FILE, FOLDER, JSON, MODEL, examples
+from facefake.options import FILE, FOLDER, JSON, MODEL, OUTPUT, examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,7 +129,7 @@ def train(
 )
 @click.option(
     "--report",
-    type=FILE,
+    type=OUTPUT,
     metavar="FILE.html",
     help="Write a page with curves, all figures and the worst mistakes. It holds faces of DATA.",
 )

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,8 +16,9 @@ from facefake.alignment import align, native_side
 from facefake.detection import FaceDetector
 from facefake.errors import DatasetError, ImageError
 from facefake.images import load_picture
+from facefake.saving import whole_file
 from facefake.training.dataset import Example
-from facefake.training.files import make_folder
+from facefake.training.files import make_folder, write_text
 from facefake.training.landmarks import LANDMARK_COUNT, FaceMesh
 
 if TYPE_CHECKING:
@@ -91,7 +91,11 @@ class CropStore:
         return None if np.isnan(points[0, 0]) else points
 
     def thumbnails(self) -> NDArray[np.uint8]:
-        """All crops in grey, uint8 (n, 32, 32); made when somebody asks first, and kept beside them."""
+        """All crops in grey, uint8 (n, 32, 32); made when somebody asks first, and kept beside them.
+
+        Raises:
+            OutputError: they cannot be kept.
+        """
         import cv2
 
         # Of these crops, whatever store another run makes in the folder meanwhile.
@@ -101,7 +105,7 @@ class CropStore:
             for number in range(len(self)):
                 grey = cv2.cvtColor(self.pixels(number), cv2.COLOR_RGB2GRAY)
                 cv2.resize(grey, (32, 32), small[number], interpolation=cv2.INTER_AREA)
-            with _whole(path) as file:
+            with whole_file(path, force=True) as file:
                 np.save(file, small)
         return np.asarray(np.load(path), np.uint8)
 
@@ -126,8 +130,9 @@ def make_crops(
         return CropStore(folder)
     make_folder(folder)
     index.unlink(missing_ok=True)
-    for made_of_others in folder.glob("thumbnails-*.npy"):
-        made_of_others.unlink()
+    # Made of other crops, or half-written by a run that was killed, which may be gigabytes.
+    for outdated in (*folder.glob("thumbnails-*.npy"), *folder.glob(".facefake-*.partial")):
+        outdated.unlink()
     rows: list[list[object]] = []
     skipped: list[tuple[str, str]] = []
     landmarks = []
@@ -135,7 +140,8 @@ def make_crops(
     with (
         FaceDetector() as detector,
         ThreadPoolExecutor() as pool,
-        _whole(folder / _PIXELS) as pixels,
+        # Whoever has mapped the file that is there keeps it.
+        whole_file(folder / _PIXELS, force=True) as pixels,
     ):
         cutter = _Cutter(detector, FaceMesh())
         for done, (example, cut) in enumerate(zip(examples, pool.map(cutter, examples), strict=True), 1):
@@ -159,10 +165,10 @@ def make_crops(
         raise DatasetError(
             f"expected faces in the {len(examples)} pictures, found none; first: {skipped[:1]}"
         )
-    with _whole(folder / _LANDMARKS) as file:
+    with whole_file(folder / _LANDMARKS, force=True) as file:
         np.save(file, np.stack(landmarks))
-    with _whole(index) as file:  # last, so that a run that is cut short here leaves no index
-        file.write(json.dumps({"fingerprint": fingerprint, "crops": rows, "skipped": skipped}).encode())
+    # Last, so that a run that is cut short here leaves no index.
+    write_text(index, json.dumps({"fingerprint": fingerprint, "crops": rows, "skipped": skipped}))
     return CropStore(folder)
 
 
@@ -172,15 +178,6 @@ def _kept_fingerprint(index: Path) -> str:
         return str(json.loads(index.read_text(encoding="utf-8"))["fingerprint"])
     except (ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{index}: expected the index of face crops, got another file") from error
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write in the place of the one there, which whoever has mapped it keeps."""
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("wb") as file:
-        yield file
-    partial.replace(path)
 
 
 class _Cutter:

@@ -38,7 +38,8 @@ def crowd_rows(tiers: Mapping[Tier, Judged], calibration: Calibration) -> list[C
         calibration: judges the pictures.
 
     Returns:
-        None where no source of real faces, or of fakes, is large enough.
+        One for each number of faces, of fakes among them, and tier; none at all where no source of real faces, or none
+        of fakes, is large enough.
     """
     judged = next(iter(tiers.values()))
     rows = []

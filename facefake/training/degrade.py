@@ -90,8 +90,8 @@ def draw(rng: np.random.Generator, strength: float) -> Degradation:
     lowest_quality = round(95 - 65 * strength)
     return Degradation(
         scale=scale,
-        shrink_kernel=_KERNELS[rng.choice(len(_KERNELS), p=_KERNEL_SHARES)],
-        restore_kernel=_KERNELS[rng.choice(len(_KERNELS), p=_KERNEL_SHARES)],
+        shrink_kernel=draw_kernel(rng),
+        restore_kernel=draw_kernel(rng),
         # Powers of a uniform number: most blurs and noises are slight, few are strong.
         blur=3.0 * strength * float(rng.random()) ** 3 if rng.random() < 0.4 else 0.0,
         noise=5.0 * strength * float(rng.random()) ** 2 if rng.random() < 0.2 else 0.0,
@@ -100,6 +100,11 @@ def draw(rng: np.random.Generator, strength: float) -> Degradation:
         resave=_draw_compression(rng, lowest_quality) if rng.random() < 0.25 else None,
         order=_draw_order(rng),
     )
+
+
+def draw_kernel(rng: np.random.Generator) -> Kernel:
+    """One interpolation, nearest-neighbour scaling seldom."""
+    return _KERNELS[rng.choice(len(_KERNELS), p=_KERNEL_SHARES)]
 
 
 def apply(pixels: NDArray[np.uint8], degradation: Degradation) -> NDArray[np.uint8]:
@@ -126,9 +131,9 @@ def apply(pixels: NDArray[np.uint8], degradation: Degradation) -> NDArray[np.uin
     result = pixels.copy()
     for step in degradation.order:
         if step == "shrink":
-            result = _resize(result, working_size, degradation.shrink_kernel)
+            result = resize(result, working_size, degradation.shrink_kernel)
         elif step == "restore":
-            result = _resize(result, (width, height), degradation.restore_kernel)
+            result = resize(result, (width, height), degradation.restore_kernel)
         elif step == "blur" and degradation.blur > 0:
             result = np.asarray(cv2.GaussianBlur(result, (0, 0), degradation.blur), dtype=np.uint8)
         elif step == "noise" and degradation.noise > 0:
@@ -138,6 +143,27 @@ def apply(pixels: NDArray[np.uint8], degradation: Degradation) -> NDArray[np.uin
         elif step == "resave" and degradation.resave is not None:
             result = _compress(result, degradation.resave)
     return result
+
+
+def resize(pixels: NDArray[np.uint8], size: tuple[int, int], kernel: Kernel) -> NDArray[np.uint8]:
+    """A picture, uint8 (height, width, 3), at another size, (width, height)."""
+    if pixels.shape[1::-1] == size:
+        return pixels
+    if kernel == "antialiased":
+        # Pillow widens its kernel with the shrinking factor; OpenCV's kernels, area aside, alias instead.
+        from PIL import Image
+
+        return np.array(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
+    import cv2
+
+    flags = {
+        "nearest": cv2.INTER_NEAREST,
+        "bilinear": cv2.INTER_LINEAR,
+        "bicubic": cv2.INTER_CUBIC,
+        "area": cv2.INTER_AREA,
+        "lanczos": cv2.INTER_LANCZOS4,
+    }
+    return np.asarray(cv2.resize(pixels, size, interpolation=flags[kernel]), dtype=np.uint8)
 
 
 def _draw_compression(rng: np.random.Generator, lowest_quality: int) -> Compression:
@@ -156,26 +182,6 @@ def _draw_order(rng: np.random.Generator) -> tuple[Step, ...]:
         if first > second:
             order[first], order[second] = later, earlier
     return tuple(order)
-
-
-def _resize(pixels: NDArray[np.uint8], size: tuple[int, int], kernel: Kernel) -> NDArray[np.uint8]:
-    if pixels.shape[1::-1] == size:
-        return pixels
-    if kernel == "antialiased":
-        # Pillow widens its kernel with the shrinking factor; OpenCV's kernels, area aside, alias instead.
-        from PIL import Image
-
-        return np.array(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
-    import cv2
-
-    flags = {
-        "nearest": cv2.INTER_NEAREST,
-        "bilinear": cv2.INTER_LINEAR,
-        "bicubic": cv2.INTER_CUBIC,
-        "area": cv2.INTER_AREA,
-        "lanczos": cv2.INTER_LANCZOS4,
-    }
-    return np.asarray(cv2.resize(pixels, size, interpolation=flags[kernel]), dtype=np.uint8)
 
 
 def _add_noise(pixels: NDArray[np.uint8], sigma: float, seed: int) -> NDArray[np.uint8]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import count, product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from facefake.training.scoring import Measured, Scorer, Wear
 
 Split = Literal["all", "train", "val", "unseen"]
-SPLITS = get_args(Split)
 Progress = Callable[[str, int, int], None]
 
 _LABELS = ("real", "fake")

@@ -30,6 +30,7 @@ from facefake.bundle import (
 from facefake.classifier import LiteRTNetworks, Scores, both_ways, run_keras
 from facefake.errors import ModelError
 from facefake.native import quiet
+from facefake.training.files import write_text
 
 if TYPE_CHECKING:
     import keras
@@ -47,17 +48,12 @@ _TOLERANCE = 0.02
 _LARGEST_TOLERANCE = 0.1
 
 
-def write_networks(
-    networks: Sequence[keras.Model], folder: Path, precision: Precision, examples: np.ndarray | None = None
-) -> None:
+def write_networks(networks: Sequence[keras.Model], folder: Path) -> None:
     """Write ``model.keras`` and ``model.tflite``, of two networks also ``mirror.keras`` and ``mirror.tflite``.
 
     Args:
         networks: one or two, as `network.build` makes them: the first sees a face's crop, the last its mirror image.
         folder: is made if need be.
-        precision: of LiteRT's weights. "float16" computes in float32; "int8" computes the convolutions in int8,
-            after it has looked at `examples`.
-        examples: uint8 (n, side, side, 3), RGB, typical crops; only for "int8".
 
     Raises:
         ModelError: Keras does not run on TensorFlow, which alone can export.
@@ -69,13 +65,22 @@ def write_networks(
     folder.mkdir(parents=True, exist_ok=True)
     for network, (for_keras, for_litert) in zip(networks, _FILES, strict=False):
         network.save(folder / for_keras)
-        _replace(folder / for_litert, convert(network, precision, examples))
+        (folder / for_litert).write_bytes(convert(network))
     for name in (name for files in _FILES[len(networks) :] for name in files):
         (folder / name).unlink(missing_ok=True)  # of an earlier run
 
 
-def convert(network: keras.Model, precision: Precision, examples: np.ndarray | None = None) -> bytes:
-    """The network as a LiteRT file from ``crops`` float32 (1, side, side, 3) to ``logit`` and ``map``."""
+def convert(
+    network: keras.Model, precision: Precision = "float32", examples: NDArray[np.uint8] | None = None
+) -> bytes:
+    """The network as a LiteRT file from ``crops`` float32 (1, side, side, 3) to ``logit`` and ``map``.
+
+    Args:
+        network: as `network.build` makes it.
+        precision: of the weights; bundles have "float32", and why is measured by tests/benchmarks/precision.py.
+            "float16" computes in float32; "int8" computes the convolutions in int8, after it has looked at `examples`.
+        examples: uint8 (n, side, side, 3), RGB, typical crops; only for "int8".
+    """
     import keras
 
     with quiet():
@@ -168,7 +173,7 @@ def write_description(
         "card": card,
     }
     description["digest"] = description_digest(description)
-    _replace(folder / DESCRIPTION, (json.dumps(description, indent=1) + "\n").encode())
+    write_text(folder / DESCRIPTION, json.dumps(description, indent=1) + "\n")
     return read_bundle(folder)
 
 
@@ -187,9 +192,3 @@ def litert_contents(folder: Path) -> dict[str, bytes]:
     """The LiteRT files that `write_networks` wrote, by their paths, as `LiteRTNetworks` takes them."""
     paths = [folder / name for _, name in _FILES]
     return {str(path): path.read_bytes() for path in paths if path.exists()}
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)

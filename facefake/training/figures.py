@@ -20,7 +20,7 @@ class SourceRow:
         trained_on: whether pictures of this source were trained on (not these).
         count: faces.
         auc: of a source of fakes, against the real faces of the same source if there are any, else against all;
-            None for real faces, as are the next three but for false alarms.
+            None for real faces, as are the next three.
         detected_at_1_percent: share of these fakes found at a threshold that 1 % of those real faces pass.
         balanced_accuracy: mean of the shares of those real faces not called fake and of these fakes called fake.
         calibration_error: expected calibration error of fake_probability on both, each label half.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import secrets
 import tempfile
 from pathlib import Path
 
 from facefake.errors import OutputError
+from facefake.saving import whole_file
 
 
 def write_text(path: Path, text: str) -> None:
@@ -15,15 +15,8 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    partial = path.with_name(f".facefake-{secrets.token_hex(8)}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        got = error.strerror or str(error)
-        raise OutputError(f"{path}: expected a file that can be written, got: {got}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path, force=True) as file:
+        file.write(text.encode())
 
 
 def make_folder(folder: Path) -> None:

@@ -21,6 +21,7 @@ import numpy as np
 
 from facefake.errors import ModelError
 from facefake.training.crops import CropStore
+from facefake.training.files import write_text
 from facefake.training.restoration import RESTORERS, restorer
 
 if TYPE_CHECKING:
@@ -264,9 +265,7 @@ def make_reconstructions(
                 places[number] = offset, len(made), upsampler
                 offset += made.size
                 progress("faces reconstructed", len(places), len(chosen))
-    unfinished = folder / "index.json.partial"
-    unfinished.write_text(json.dumps({"crops": places}), encoding="utf-8")
-    unfinished.replace(index)  # so that a run that is cut short leaves no half an index
+    write_text(index, json.dumps({"crops": places}))
     return Reconstructions(folder)
 
 

@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from facefake.bundle import ONE_NETWORK_SHARE
 from facefake.classifier import LiteRTNetworks
 from facefake.errors import DatasetError, ModelError
@@ -17,19 +15,12 @@ from facefake.training.calibrate import FACE_SIDES, LEAST_AUC, calibrate, check_
 from facefake.training.crops import CropStore, fingerprint_of, make_crops
 from facefake.training.dataset import Example, read_dataset
 from facefake.training.evaluate import evaluate_crops
-from facefake.training.export import (
-    Precision,
-    litert_contents,
-    move_bundle,
-    write_description,
-    write_networks,
-)
-from facefake.training.files import make_folder
+from facefake.training.export import litert_contents, move_bundle, write_description, write_networks
+from facefake.training.files import make_folder, write_text
 from facefake.training.fit import CHECKPOINT
 from facefake.training.recipe import Recipe
 from facefake.training.scoring import halves, seen, told_left_out, unseen
 from facefake.training.stages import from_bundle, from_imagenet, train_stages, trained_files
-from facefake.training.views import batches
 
 if TYPE_CHECKING:
     import keras
@@ -49,7 +40,6 @@ def train(
     cache: Path | None = None,
     name: str = "custom",
     version: str = "1",
-    precision: Precision = "float32",
     progress: Callable[[str, int, int], None] = lambda what, done, total: None,
     report: Callable[[dict[str, Any]], None] = lambda epoch: None,
     tell: Callable[[str], None] = lambda sentence: None,
@@ -69,7 +59,6 @@ def train(
         start: a bundle to fine-tune; its side, margin and mirror_share replace those of the recipe and its stages.
         cache: where the crops are kept; None for ``crops`` in `out`.
         name, version: of the bundle.
-        precision: of the LiteRT file's weights.
         progress: called while crops are made and after every step, with what is counted, how many are done and their
             total.
         report: called with each epoch's line of the log.
@@ -109,7 +98,7 @@ def train(
     check_enough(store, calibration_half)
     if sentence := told_limits(store, calibration_half):
         tell(sentence)
-    (out / _CLAIM).write_text(content, encoding="utf-8")
+    write_text(out / _CLAIM, content)
     finished = trained_files(begun, out)
     try:
         networks = train_stages(
@@ -129,7 +118,6 @@ def train(
         out,
         name=name,
         version=version,
-        precision=precision,
         card={
             "trained_from": begun.origin,
             "trained_before": begun.trained_before,
@@ -184,7 +172,6 @@ def export(
     *,
     name: str,
     version: str,
-    precision: Precision,
     card: dict[str, Any],
 ) -> Bundle:
     """Calibrate trained networks on half of what they have not seen, measure them on the other half, write a bundle.
@@ -192,11 +179,8 @@ def export(
     One that `out` holds already stays whole until the new one is.
     """
     calibration_half, report_half = halves(store, unseen(store, recipe.held_out))
-    # Evenly out of all sources: the store is ordered by path.
-    typical = calibration_half[:: -(-len(calibration_half) // 256)]
-    examples = np.concatenate(list(batches(store, typical, recipe.side, recipe.margin)))
     made = out / "export"
-    write_networks(networks, made, precision, examples)
+    write_networks(networks, made)
     mirror_share = recipe.mirror_share if len(networks) > 1 else ONE_NETWORK_SHARE
     scorer = LiteRTNetworks(litert_contents(made), recipe.side, 2, mirror_share)
     calibration = calibrate(scorer, store, calibration_half, recipe.side, recipe.margin)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 _MASKED_SQUARE = 16  # pixels of the crop
 _STRONGEST_DEFOCUS = 4.0  # σ in pixels of the stored crop: the strongest blur that is judged
+_DISTANT_FACE = (
+    40,
+    128,
+)  # pixels: a little less than the smallest that is judged, to where compression hurts less
 _SWAP_CANDIDATES = 64  # enough for one of like pose and colouring
 
 
@@ -136,6 +141,7 @@ class PairStream:
         styled = self._recipe.styling and rng.random() < self._recipe.styling
         style_seed = rng.integers(2**32) if styled else None
         history = degrade.draw(rng, self._recipe.degradation)
+        distance = self._distance(rng)
         matrix_seed = rng.integers(2**32)
         colour_seed = rng.integers(2**32)
         mask = _mask(rng, self._recipe.side, self._recipe.masking)
@@ -145,13 +151,20 @@ class PairStream:
                 pixels = degrade.apply(pixels, lens)
             if style_seed is not None:
                 pixels = style(pixels, np.random.default_rng(style_seed))
-            worn = degrade.apply(pixels, history)
+            worn = degrade.apply(pixels, history) if distance is None else distance.wear(pixels, history)
             matrix = self._jitter(len(worn), np.random.default_rng(matrix_seed))
             seen = resample(worn, matrix, self._recipe.side)
             coloured = _colour(seen, np.random.default_rng(colour_seed))
             coloured[mask] = coloured.reshape(-1, 3).mean(0).round()
             outputs.append(coloured)
         return outputs[0], outputs[1]
+
+    def _distance(self, rng: np.random.Generator) -> _Distance | None:
+        if not self._recipe.distant or rng.random() >= self._recipe.distant:
+            return None
+        smallest, largest = map(math.log, _DISTANT_FACE)
+        face = math.exp(rng.uniform(smallest, largest))
+        return _Distance(round(face * STORE_MARGIN), degrade.draw_kernel(rng))
 
     def _forge(self, name: str, number: int, rng: np.random.Generator) -> NDArray[np.uint8]:
         crop, points = self._store.pixels(number), self._store.landmarks(number)
@@ -203,6 +216,19 @@ class PairStream:
         linear = np.array([[flip * cos, sin], [-flip * sin, cos]])
         centre = recipe.side * (0.5 + rng.normal(0, recipe.jitter_shift, 2))
         return np.column_stack([linear, centre - linear @ [crop_side / 2, crop_side / 2]])
+
+
+class _Distance(NamedTuple):
+    """Far from the camera: crops of at most `side` pixels, so that what is saved is a face as small as in crowds."""
+
+    side: int
+    kernel: degrade.Kernel
+
+    def wear(self, pixels: NDArray[np.uint8], history: degrade.Degradation) -> NDArray[np.uint8]:
+        """A crop shrunk first, then put through a history that neither shrinks it again nor blurs it more for its size."""
+        side = min(len(pixels), self.side)
+        shrunk = degrade.resize(pixels, (side, side), self.kernel)
+        return degrade.apply(shrunk, replace(history, scale=1.0, blur=history.blur * side / len(pixels)))
 
 
 class _Sources:

@@ -71,6 +71,18 @@ def test_the_store_holds_the_pipeline_s_own_crops(data, tmp_path):
     assert "d.jpg" in reasons[str(data[3].path)]
 
 
+def test_a_run_that_is_cut_short_leaves_nothing_half_written(data, tmp_path):
+    def interrupt(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_crops(data, tmp_path / "store", interrupt)
+    assert not list((tmp_path / "store").iterdir())
+    (tmp_path / "store" / ".facefake-0123456789abcdef.partial").touch()  # of one that was killed
+    make_crops(data, tmp_path / "store")
+    assert not list((tmp_path / "store").glob(".*"))
+
+
 def test_what_gave_no_crop_is_told(data, tmp_path):
     store = make_crops(data, tmp_path / "store")
     told = store.told_skipped()

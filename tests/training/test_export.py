@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facefake.bundle import DESCRIPTION, read_bundle
+from facefake.bundle import DESCRIPTION, LITERT_FILE, read_bundle
 from facefake.classifier import Classifier, LiteRTNetworks
 from facefake.errors import ModelError
 from facefake.training.export import convert, write_description, write_networks
@@ -48,7 +48,8 @@ def describe(folder, networks, bundle, name="tiny"):
 
 
 def test_a_coarser_bundle_loads_in_both_runtimes(tiny_network, tiny_bundle, tmp_path):
-    write_networks([tiny_network], tmp_path, "float16")
+    write_networks([tiny_network], tmp_path)
+    (tmp_path / LITERT_FILE).write_bytes(convert(tiny_network, "float16"))
     describe(tmp_path, [tiny_network], read_bundle(tiny_bundle))
     for runtime in ("litert", "keras"):
         assert Classifier(tmp_path, runtime).bundle.label == "tiny 2"
@@ -58,11 +59,11 @@ def test_a_coarser_bundle_loads_in_both_runtimes(tiny_network, tiny_bundle, tmp_
 def test_a_second_network_is_written_and_goes_with_the_next_export(
     tiny_network, tiny_mirror, tiny_bundle, tmp_path
 ):
-    write_networks([tiny_network, tiny_mirror], tmp_path, "float32")
+    write_networks([tiny_network, tiny_mirror], tmp_path)
     describe(tmp_path, [tiny_network, tiny_mirror], read_bundle(tiny_bundle))
     assert len(list(tmp_path.iterdir())) == 5
     assert Classifier(tmp_path).bundle.litert_files == ("model.tflite", "mirror.tflite")
-    write_networks([tiny_mirror], tmp_path, "float32")
+    write_networks([tiny_mirror], tmp_path)
     describe(tmp_path, [tiny_mirror], read_bundle(tiny_bundle))
     assert len(list(tmp_path.iterdir())) == 3
     assert Classifier(tmp_path, "keras").bundle.bias == -1
@@ -73,13 +74,13 @@ def test_networks_that_disagree_are_not_described(tiny_network, tiny_bundle, tmp
 
     other = keras.models.clone_model(tiny_network)
     other.set_weights([weights * 1.1 for weights in tiny_network.get_weights()])
-    write_networks([other], tmp_path, "float32")
+    write_networks([other], tmp_path)
     with pytest.raises(ModelError, match=r"expected LiteRT's logits within .* of Keras's"):
         describe(tmp_path, [tiny_network], read_bundle(tiny_bundle))
     assert not (tmp_path / DESCRIPTION).exists()
 
 
 def test_a_name_that_no_bundle_may_have_is_refused(tiny_network, tiny_bundle, tmp_path):
-    write_networks([tiny_network], tmp_path, "float32")
+    write_networks([tiny_network], tmp_path)
     with pytest.raises(ModelError, match="letters, digits"):
         describe(tmp_path, [tiny_network], read_bundle(tiny_bundle), name="my model")

@@ -86,7 +86,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tiny_backbone) -> None:
 
 
 def run(data: Path, out: Path, **settings):
-    return train(data, out, RECIPE, backbone="tiny", cache=data / "crops", precision="float32", **settings)
+    return train(data, out, RECIPE, backbone="tiny", cache=data / "crops", **settings)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from facefake.aggregator import sharpness
 from facefake.errors import DatasetError
 from facefake.training import degrade, forgery
 from facefake.training import stream as stream_module
-from facefake.training.crops import make_crops
+from facefake.training.crops import STORE_MARGIN, make_crops
 from facefake.training.dataset import read_dataset
 from facefake.training.metrics import area_under_curve
 from facefake.training.recipe import SELF_MADE, Recipe
@@ -73,14 +73,13 @@ def test_a_self_made_fake_and_its_real_one_differ_in_the_forged_place_only(toy_s
     assert histories[0::2] == histories[1::2]
 
 
-@pytest.mark.parametrize(("styling", "defocus"), [(0.0, 0.0), (1.0, 0.0), (0.0, 0.5)])
-def test_a_forgery_that_changes_nothing_gives_two_equal_crops(toy_store, monkeypatch, styling, defocus):
+@pytest.mark.parametrize("change", [{}, {"styling": 1.0}, {"defocus": 0.5}, {"distant": 0.5}])
+def test_a_forgery_that_changes_nothing_gives_two_equal_crops(toy_store, monkeypatch, change):
     empty = forgery.Forgery
     monkeypatch.setattr(
         forgery, "self_blend", lambda crop, points, rng: empty(crop.copy(), np.zeros(crop.shape[:2]), "none")
     )
-    recipe = replace(RECIPE, self_made_share={"self-blend": 1.0}, degradation=1.0, styling=styling)
-    recipe = replace(recipe, defocus=defocus)
+    recipe = replace(RECIPE, self_made_share={"self-blend": 1.0}, degradation=1.0, **change)
     stream, rng = PairStream(toy_store, range(len(toy_store)), recipe), np.random.default_rng(0)
     outputs = [stream.pairs(rng)[0] for _ in range(20)]
     for fake, real in outputs:
@@ -112,6 +111,31 @@ def test_so_many_pairs_are_out_of_focus_both_alike(toy_store, monkeypatch):
     assert blurs[0::2] == blurs[1::2]
     assert 3.5 < max(blurs) <= 4
     assert 1.6 < np.mean(blurs) < 2.4
+
+
+def test_so_many_pairs_are_small_when_they_are_saved_both_alike(toy_store, monkeypatch):
+    """As small as in crowds, not shrunk again, and blurred for their size."""
+    histories = []
+    plain = degrade.apply
+    monkeypatch.setattr(
+        degrade, "apply", lambda pixels, each: histories.append((len(pixels), each)) or plain(pixels, each)
+    )
+    recipe = replace(RECIPE, other_kind_share=1.0, degradation=1.0, distant=0.4)
+    stream, rng = PairStream(toy_store, range(len(toy_store)), recipe), np.random.default_rng(0)
+    for _ in range(200):
+        stream.pairs(rng)
+    assert {crop.side for crop in toy_store.crops} == {
+        128
+    }  # faces of 95 pixels, which none is enlarged beyond
+    small = [(side, history) for side, history in histories if side < 128]
+    assert 45 <= len(small) / 2 <= 75  # of 80 those that are to have less than 95 pixels, three quarters
+    assert small[0::2] == small[1::2]
+    faces = [side / STORE_MARGIN for side, _ in small]
+    assert 39 < min(faces) < 45
+    assert 55 < np.median(faces) < 70
+    assert {history.scale for _, history in small} == {1.0}
+    blurs = [max(h.blur for s, h in histories if low <= s < high) for low, high in ((0, 80), (128, 129))]
+    assert 0 < blurs[0] < blurs[1] * 80 / 128
 
 
 def test_masking_blanks_the_same_squares_of_both_and_no_more_than_the_recipe_says(toy_store):
