@@ -26,6 +26,10 @@ class _NotDone(click.ClickException):
     exit_code = 2  # as for wrong use; 1 is for a scan that has results, but not of all pictures
 
 
+# What `info` tells people of the calibration; the rest is for programs.
+_LIMITS = ("real_count", "alarm_rate", "uncertain_rate", "min_face", "min_sharpness")
+
+
 class _Commands(click.Group):
     def main(self, *args: Any, **options: Any) -> Any:
         with lasting():
@@ -322,7 +326,8 @@ def info(model: Path | None, as_json: bool) -> None:
         click.echo(json.dumps(whole, indent=2))
         return
     weaknesses = known.pop("weaknesses")
-    out.print(terminal.table(["Model", ""], terminal.details(known)), "")
+    limits = {name: known["calibration"][name] for name in _LIMITS}
+    out.print(terminal.table(["Model", ""], terminal.details({**known, "calibration": limits})), "")
     if weaknesses:
         headers = ["Where it fails: on faces that it had not seen, it"]
         out.print(terminal.table(headers, [[line] for line in weaknesses]), "")

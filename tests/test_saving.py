@@ -52,7 +52,7 @@ def test_annotated_copies_are_saved_as_their_source_was(
     assert saved == tmp_path / "new" / "out" / name
     assert [path.name for path in saved.parent.iterdir()] == [name]
     with Image.open(saved) as image:
-        assert (image.format, image.width) == (written, 64)
+        assert image.format == written
 
 
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG"])

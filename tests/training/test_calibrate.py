@@ -180,7 +180,7 @@ def test_faces_are_judged_up_to_the_blur_that_the_network_fails_at(told_store, m
 
 
 @pytest.mark.parametrize(
-    ("unfit", "smallest"), [((), 16), ((16,), 20), ((16, 24, 32), 40), ((16, 32), 40), ((224,), 224)]
+    ("unfit", "smallest"), [((), 16), ((16,), 24), ((16, 24, 32), 48), ((16, 32), 48), ((224,), 224)]
 )
 def test_no_face_is_judged_below_a_size_that_the_network_fails_at(told_store, monkeypatch, unfit, smallest):
     def measured(scorer, store, numbers, side, margin, views):
@@ -190,10 +190,9 @@ def test_no_face_is_judged_below_a_size_that_the_network_fails_at(told_store, mo
     assert module._limits(Told(), told_store, range(780, 820), SIDE, 1.25).face_side == smallest
 
 
-@pytest.mark.parametrize(("at_48", "smallest"), [(0.76, 48), (0.79, 44), (0.9, 36), (0.74, 48)])
-def test_the_smallest_face_is_stated_in_steps_of_four_pixels(at_48, smallest):
-    """On the lines from 0.70 at 32 pixels the AUC is 0.75 at 45.3, 40.9 and 36 pixels."""
-    assert module._smallest({32: 0.70, 48: at_48}) == smallest
+@pytest.mark.parametrize(("at_48", "smallest"), [(0.76, 48), (0.9, 48), (0.75, 48), (0.74, 64)])
+def test_the_smallest_face_is_one_of_a_size_that_was_measured(at_48, smallest):
+    assert module._smallest({64: 0.8, 32: 0.70, 48: at_48}) == smallest
 
 
 def test_the_smallest_face_is_that_at_which_small_pictures_still_tell(store_of):
