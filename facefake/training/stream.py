@@ -26,10 +26,7 @@ if TYPE_CHECKING:
 
 _MASKED_SQUARE = 16  # pixels of the crop
 _STRONGEST_DEFOCUS = 4.0  # σ in pixels of the stored crop: the strongest blur that is judged
-_DISTANT_FACE = (
-    40,
-    128,
-)  # pixels: a little less than the smallest that is judged, to where compression hurts less
+_DISTANT_FACE = (40, 128)  # pixels: from a little below what is judged to what compression hurts less
 _SWAP_CANDIDATES = 64  # enough for one of like pose and colouring
 
 
