@@ -148,14 +148,15 @@ def _check_weights(content: bytes) -> None:
         raise ValueError(f"weights of {declared:,} bytes in a file of {len(content):,}")
 
 
-def _check_outputs(model: Any) -> None:
+def _check_outputs(model: Any, nested: bool = False) -> None:
     import keras
 
+    # A backbone takes pictures of any size, and whoever uses it says of which. Within a network nothing may be untold.
+    untold = not nested and any(None in tuple(each.shape)[1:] for each in model.inputs)
     for layer in model.layers:
         if hasattr(layer, "layers"):  # a network within the network
-            _check_outputs(layer)
+            _check_outputs(layer, nested=True)
         for output in keras.tree.flatten(layer.output):
             sides = tuple(output.shape)[1:]
-            # What is not told may be of any length, but for the number of crops.
-            if None in sides or math.prod(sides) > _LARGEST_OUTPUT:
+            if (None in sides and not untold) or math.prod(side or 1 for side in sides) > _LARGEST_OUTPUT:
                 raise ValueError(f"a layer that gives {tuple(output.shape)}")
