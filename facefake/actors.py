@@ -206,7 +206,7 @@ class Analysts:
     def _values(self, job: StoredJob) -> dict[str, Any]:
         import ray
 
-        key = blake2b(job.data or job.path.encode("utf-8", "surrogateescape"), digest_size=16).digest()
+        key = blake2b(job.data or job.path.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         before = ray.get(self._attempts.begin.remote(key, self._name))
         if before >= ATTEMPTS:
             answer: Done | Failure = Failure(

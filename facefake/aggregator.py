@@ -252,6 +252,29 @@ def judge(faces: Sequence[Evidence], calibration: Calibration) -> Judgement:
     return Judgement(verdict, fake_probability, lowest.rate, reason, results)
 
 
+def verdicts(
+    logits: Sequence[float], sharp: Sequence[float], calibration: Calibration
+) -> tuple[list[Verdict], Verdict]:
+    """The verdicts that `judge` gives the faces of a picture, all of which can be judged, and the picture; without reasons.
+
+    Args:
+        logits: of the faces, one at least.
+        sharp: their sharpness.
+        calibration: has the scores of real faces and the thresholds.
+
+    Raises:
+        ModelError: a logit is not a finite number.
+    """
+    found = chances(logits, sharp, calibration)
+    rates = adjusted([each.rate for each in found])
+    faces = [
+        verdict_of(rate.rate, probability_of(each.log_odds), calibration)
+        for rate, each in zip(rates, found, strict=True)
+    ]
+    whole = any_fake_probability([each.log_odds for each in found])
+    return faces, verdict_of(min(rates).rate, whole, calibration)
+
+
 def told_rate(alone: float, rate: Adjusted, count: int, calibration: Calibration) -> Adjusted:
     """The adjusted rate that a reason tells, which makes the verdict that `rate` makes.
 

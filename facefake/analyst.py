@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -27,7 +28,8 @@ Record: TypeAlias = ImageResult | VideoResult | ErrorResult
 _Result = TypeVar("_Result", ImageResult, VideoResult)
 
 _OPENCV_NO_MEMORY = -4  # cv::Error::StsNoMem
-_NO_THREAD = "can't start new thread"  # which takes memory for its stack
+# A thread takes memory for its stack; MediaPipe and LiteRT say the other.
+_NO_MEMORY = re.compile("can't start new thread|Failed to allocate tensors", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +173,9 @@ def _memory_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if getattr(error, "code", None) == _OPENCV_NO_MEMORY or str(error) == _NO_THREAD:
-            raise MemoryError(str(error)) from error
+        said = _NO_MEMORY.search(str(error)) if isinstance(error, RuntimeError) else None
+        if said or getattr(error, "code", None) == _OPENCV_NO_MEMORY:
+            raise MemoryError(said[0] if said else str(error)) from error
         raise
 
 

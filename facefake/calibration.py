@@ -8,9 +8,15 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from facefake.errors import ModelError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Score = TypeVar("Score", float, "NDArray[np.float64]")
 
 SMALLEST_RATE = 1e-6
 """The smallest false-alarm rate ever claimed: some thousands of real faces support no rarer event."""
@@ -344,8 +350,13 @@ def log_odds(logit: float, calibration: Calibration, sharpness: float = math.inf
     return log_odds_of(logit, calibration.of(sharpness))
 
 
-def log_odds_of(score: float, scores: FaceScores) -> float:
-    """The logarithm of the odds, p / (1 − p), that a face of this group with this score is fake."""
+def log_odds_of(score: Score, scores: FaceScores) -> Score:
+    """The logarithm of the odds, p / (1 − p), that a face of this group with this score is fake.
+
+    Args:
+        score: a number, or float64 of any shape.
+        scores: of the group.
+    """
     return score / scores.temperature + scores.bias
 
 

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from facefake import __version__
 from facefake.errors import FaceFakeError, OutputError
 from facefake.options import FILE, FOLDER, JSON, MODEL, OUTPUT, Finite, examples
 from facefake.settings import LONGEST_TIMEOUT, MAX_FACES, MOST_WORKER_MEMORY, TIMEOUT, WORKER_MEMORY
-from facefake.streams import lasting
+from facefake.streams import NoReader, lasting
 from facefake.training.commands import evaluate, train
 
+_READER_GONE = 128 + signal.SIGPIPE  # as the shell tells of commands that the signal ends, without a word
 _NOWHERE_TO_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE)
 
 
@@ -40,6 +42,8 @@ class _Commands(click.Group):
                     if end.code != _NotDone.exit_code:  # then what there was to tell has been told
                         sys.stdout.flush()
                     raise
+            except NoReader:
+                sys.exit(_READER_GONE)
             except OutputError as error:  # of what is printed before a command is invoked
                 click.echo(f"Error: {error}", err=True)
                 sys.exit(_NotDone.exit_code)
@@ -62,6 +66,8 @@ class _Commands(click.Group):
                 return super().invoke(ctx)
         except KeyboardInterrupt:
             raise click.exceptions.Exit(130) from None
+        except NoReader:
+            raise click.exceptions.Exit(_READER_GONE) from None
         except FaceFakeError as error:
             raise _NotDone(printable(" ".join(str(error).splitlines()))) from error
         except OSError as error:

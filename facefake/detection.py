@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -15,6 +14,7 @@ from facefake.blazeface import FULL_RANGE_SIDE, BlazeFace
 from facefake.cores import threads_of_one
 from facefake.mediapipe_faces import SHORT_RANGE, SHORT_RANGE_SIDE, MediaPipeFaces
 from facefake.reading import LONGEST_SIDE
+from facefake.settings import checked_min_face
 from facefake.tiles import Face, Pyramid, View, merge, overlap, tile
 
 __all__ = ["Face", "FaceDetector"]
@@ -33,7 +33,6 @@ _CROWD = 3  # how many there must be, of half to double the candidate's size
 _LARGE = 0.25  # of the picture's longer side
 
 _SPARE = 50  # candidates beyond twice the wanted faces: sizes at first sight are rough, and some are none
-_LEAST_FACE = 8  # pixels: less than that is not a face to any model
 
 
 class FaceDetector:
@@ -61,12 +60,8 @@ class FaceDetector:
     """
 
     def __init__(self, *, min_face: float = 32.0, threads: int | None = None) -> None:
-        if isinstance(min_face, bool) or not isinstance(min_face, (int, float)):
-            raise TypeError(f"expected min_face to be a number of pixels, got {min_face!r}")
-        if not _LEAST_FACE <= min_face < math.inf:
-            raise ValueError(f"expected min_face to be at least {_LEAST_FACE} pixels, got {min_face!r}")
         threads = threads_of_one(threads)
-        self.min_face = float(min_face)
+        self.min_face = checked_min_face(min_face)
         self._network = BlazeFace(threads)
         # MediaPipe hands each look from thread to thread: with one more for every core, none of them waits.
         at_once = 2 * threads if threads > 1 else 1

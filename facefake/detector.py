@@ -19,7 +19,7 @@ from facefake.images import load_picture
 from facefake.provenance import read_provenance
 from facefake.reading import EncodedFile, ImageLimits, Source, read_source
 from facefake.results import MORE_FACES, ImageResult
-from facefake.settings import MAX_FACES, check_limits, settings_of, whole_number
+from facefake.settings import MAX_FACES, check_limits, checked_rate, settings_of, whole_number
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -71,7 +71,7 @@ class FakeImageDetector:
         max_faces = whole_number("max_faces", max_faces)
         check_limits(limits)
         if alarm_rate is not None:
-            _check_rate(alarm_rate)
+            alarm_rate = checked_rate(alarm_rate)
         threads = threads_of_one(threads)
         self._classifier = Classifier(None if model is None else Path(model), runtime, threads)
         calibration = self._classifier.bundle.calibration
@@ -187,10 +187,3 @@ class FakeImageDetector:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _check_rate(alarm_rate: object) -> None:
-    if isinstance(alarm_rate, bool) or not isinstance(alarm_rate, (int, float)):
-        raise TypeError(f"expected alarm_rate to be a number, got {alarm_rate!r}")
-    if not 0 < alarm_rate < 1:
-        raise ValueError(f"expected alarm_rate to be between 0 and 1, got {alarm_rate!r}")

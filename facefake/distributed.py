@@ -25,7 +25,7 @@ from facefake.errors import FaceFakeError, MissingLibraryError, ModelError
 from facefake.journal import JsonLines
 from facefake.known_files import KnownFiles
 from facefake.native import quiet
-from facefake.scanning import AnyPath, check_bounds
+from facefake.scanning import AnyPath, checked_bounds
 from facefake.settings import (
     MAX_FACES,
     TIMEOUT,
@@ -34,7 +34,6 @@ from facefake.settings import (
     read_settings,
     whole_number,
 )
-from facefake.workers import Bounds
 
 if TYPE_CHECKING:
     import ray.data
@@ -219,8 +218,11 @@ class _Job:
             )
         workers = options.get("workers")
         self._workers = None if workers is None else whole_number("workers", workers)
-        self._bounds = Bounds(options.get("timeout", TIMEOUT), options.get("worker_memory", WORKER_MEMORY))
-        check_bounds(self._bounds.seconds, self._bounds.memory, options.get("limits"))
+        self._bounds = checked_bounds(
+            options.get("timeout", TIMEOUT),
+            options.get("worker_memory", WORKER_MEMORY),
+            options.get("limits"),
+        )
         check_sampling(options.get("sampling"))
         model = options.get("model")
         judging: dict[str, Any] = {

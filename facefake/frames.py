@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from facefake.native import naming_missing_libraries
 from facefake.reading import ImageLimits, check_regular, check_size, image_error
 from facefake.refusal import Refusal, faults
-from facefake.settings import whole_number
+from facefake.settings import real_number, whole_number
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -27,9 +27,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from facefake.refusal import ErrorKind
+
 _COUNTING = re.compile(rb".{4}(?:ftyp|moov|mdat|free|skip|wide)", re.DOTALL)  # QuickTime and MP4
 _MATROSKA = re.compile(rb"\x1a\x45\xdf\xa3")  # and WebM
-_CONTAINER = re.compile(_COUNTING.pattern + rb"|" + _MATROSKA.pattern + rb"|RIFF.{4}AVI ", re.DOTALL)
+_AVI = re.compile(rb"RIFF.{4}AVI ", re.DOTALL)
+_CONTAINER = re.compile(b"|".join(kind.pattern for kind in (_COUNTING, _MATROSKA, _AVI)), re.DOTALL)
+_CHUNK = re.compile(rb"[ -~]{4}.{4}", re.DOTALL)  # of an AVI file: its name and size
 # Matroska's elements (RFC 9559): its segment, clusters, and all else that stands in either or before them; then the
 # first byte of the size.
 _ELEMENT = re.compile(
@@ -50,7 +54,10 @@ _MOST_GRABS = 12 * 3600 * 60  # frames: as many as there are in so many seconds
 _MOST_ELEMENTS = 4 * _MOST_GRABS  # of a Matroska file: sound and texts have theirs, too
 _UNKNOWN = 1 << 30  # frames: what FFmpeg writes into an AVI file at first, and cannot mend in a stream
 _FASTEST = 1000  # frames a second: WebM counts milliseconds, and some writers say so
+_RATE_OF_COVERS = 90_000  # that FFmpeg gives the picture on the cover of a sound file
 _SEEK_FROM = 4.0  # seconds to the next wanted frame: nearer ones are reached sooner by decoding those between
+_LEAST_ROOM = 64 << 20  # bytes of memory: with less left FFmpeg may fail at anything
+_FRAMES_AT_ONCE = 4  # RGB, which is what twice as many take while they are decoded
 _ASPECTS = (0.25, 4.0)  # widths of a pixel by its height that are believed
 _NEAR_END = 30.0  # seconds of a clip that are gone through only to see whether it goes on
 _LATE = 1.0  # second by which a search may lead too far
@@ -73,11 +80,12 @@ class Sampling:
     max_frames: int = 300
 
     def __post_init__(self) -> None:
-        if not 0 < self.frames_per_second < math.inf or math.isinf(1 / float(self.frames_per_second)):
+        rate = real_number("frames_per_second", self.frames_per_second)
+        if not 0 < rate < math.inf or math.isinf(1 / rate):
             raise ValueError(
                 f"expected frames_per_second to be above 0, with a finite inverse, got {self.frames_per_second!r}"
             )
-        object.__setattr__(self, "frames_per_second", float(self.frames_per_second))  # NumPy's are no JSON
+        object.__setattr__(self, "frames_per_second", rate)  # NumPy's are no JSON
         object.__setattr__(self, "max_frames", whole_number("max_frames", self.max_frames))
 
     def interval(self, duration: float) -> float:
@@ -126,6 +134,7 @@ class VideoFile:
         self.path = os.fsdecode(path)
         self._file = -1
         self.ended = self.overran = False
+        self.width = self.height = 0
         try:
             with self._named():
                 self._open(limits or ImageLimits())
@@ -171,7 +180,8 @@ class VideoFile:
                 search = None
                 if time < wanted - 0.5 / self.rate:
                     # Not to where there should be nothing more: what is there all the same is decoded.
-                    if time + _SEEK_FROM < wanted < self.duration and trusted and not sought:
+                    far = time + _SEEK_FROM < wanted < self.duration and trusted and not sought
+                    if far and not self._has_hole:
                         self._capture.set(cv2.CAP_PROP_POS_MSEC, 1000 * wanted)
                         sought, search = (
                             True,
@@ -183,7 +193,7 @@ class VideoFile:
                     raise Refusal("corrupt", "frames all along", got)
                 decoded, pixels = self._capture.retrieve()
                 if not decoded:
-                    raise Refusal("corrupt", "frames that can be decoded", f"none at {time:.1f} seconds")
+                    self._refuse("corrupt", "frames that can be decoded", f"none at {time:.1f} seconds")
                 if pixels.shape[:2] != (self.height, self.width):
                     pixels = cv2.resize(pixels, (self.width, self.height), interpolation=cv2.INTER_LINEAR)
                 yield Frame(max(0.0, time), cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
@@ -192,11 +202,11 @@ class VideoFile:
                 sought = False
             end = time + 1 / self.rate
             if count == 0:
-                raise Refusal("corrupt", "at least one frame", "none that can be decoded")
+                self._refuse("corrupt", "at least one frame", "none that can be decoded")
             # Not to the second: the number of frames may be an estimate.
             early = end < 0.9 * self.duration - max(1 / self.rate, min(1.0, 0.1 * self.duration))
             if early and not self._is_whole():
-                raise Refusal(
+                self._refuse(
                     "truncated", f"a video of {self.duration:.1f} seconds", f"an end after {end:.1f} seconds"
                 )
             self.ended = True
@@ -242,7 +252,7 @@ class VideoFile:
         self._capture = _capture(self._name)
         if not self._capture.isOpened():
             told = "one that it cannot, or that holds no picture"
-            raise Refusal("corrupt", "a video that FFmpeg can open", told)
+            self._refuse("corrupt", "a video that FFmpeg can open", told)
         self.width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
         self.height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
         aspect = self._pixel_aspect()
@@ -250,7 +260,8 @@ class VideoFile:
         check_size(self.width, self.height, limits)
         self.rate = float(self._capture.get(cv2.CAP_PROP_FPS))
         if not 0 < self.rate <= _FASTEST:
-            raise Refusal("corrupt", f"up to {_FASTEST} frames a second", f"{self.rate:g}")
+            cover = ", as of sound with a cover and no video" if self.rate == _RATE_OF_COVERS else ""
+            raise Refusal("corrupt", f"up to {_FASTEST} frames a second", f"{self.rate:g}{cover}")
         count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         self.duration = count / self.rate if 0 < count < _UNKNOWN else self._counted()
         if not 0 < self.duration <= _LONGEST:
@@ -305,6 +316,29 @@ class VideoFile:
                 at += size
         return "unknown"
 
+    @cached_property
+    def _has_hole(self) -> bool:
+        """Whether the chunks of an AVI file do not follow each other to its end; False of other files.
+
+        Its frames have no times, but are counted. A search that lands in the hole gives the first frame behind it, under
+        whatever time was sought; in order, what is missing is seen at the end.
+        """
+        length = end = os.fstat(self._file).st_size
+        at = 0
+        for _ in range(_MOST_ELEMENTS):
+            head = os.pread(self._file, 12, at)
+            if at == 0 and not _AVI.match(head):
+                return False
+            if at >= length:
+                return at > length + 1  # the last byte may be padding, and left out
+            if not _CHUNK.match(head):
+                return at < end
+            size = int.from_bytes(head[4:8], "little")
+            if head.startswith(b"RIFF"):
+                end = min(length, at + 8 + size)
+            at += 12 if head[:4] in (b"RIFF", b"LIST") else 8 + size + size % 2
+        return True
+
     def _has_cluster_behind(self, at: int) -> bool:
         while piece := os.pread(self._file, _PIECE, at):
             if _CLUSTER in piece:
@@ -331,9 +365,21 @@ class VideoFile:
                 break
             time = self._time(time)
         if time < 0:
-            raise Refusal("corrupt", "at least one frame", "none that can be decoded")
+            self._refuse("corrupt", "at least one frame", "none that can be decoded")
         self._reopen()
         return float(time + 1 / self.rate)
+
+    def _refuse(self, kind: ErrorKind, expected: str, got: str) -> NoReturn:
+        """Refuse the file; as too large where there is little memory left, for want of which FFmpeg gives nothing, too.
+
+        Raises:
+            Refusal: always.
+        """
+        import numpy as np
+
+        with faults(kind, expected):
+            np.empty(max(_LEAST_ROOM, _FRAMES_AT_ONCE * self.width * self.height * 3), np.uint8)
+        raise Refusal(kind, expected, got)
 
     def _time(self, before: float) -> float:
         """Seconds at which the frame stands that was grabbed, always after the one before it."""

@@ -19,7 +19,7 @@ from facefake.colour import colour_and_alpha, restore_transparency, srgb_profile
 from facefake.formats import FORMATS, exif_of, file_format_of, open_reader, without_chunks
 from facefake.reading import EncodedFile, ImageLimits, Source, check_size, image_error, read_source
 from facefake.refusal import Refusal, faults, pillow_muted
-from facefake.saving import ANNOTATED
+from facefake.sources import ANNOTATED
 
 # A JPEG's marker of a segment or the end. In a scan 0xFF is followed by 0, a restart's number, or what comes after it.
 _JPEG_MARKER = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])")

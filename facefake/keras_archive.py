@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from facefake.errors import ModelError
+from facefake.errors import ModelError, OutputError
 
 _CONFIGURATION, _WEIGHTS = "config.json", "model.weights.h5"
 _PARTS = frozenset((_CONFIGURATION, _WEIGHTS, "metadata.json"))
@@ -60,6 +60,7 @@ def load_keras(content: bytes, name: str) -> Any:
     Raises:
         ModelError: it is no such archive, holds a layer that no network of facefake has (such as a Lambda), a
             custom object or another file, is damaged, or asks for far more memory than it takes itself.
+        OutputError: the folder of temporary files cannot take a copy of it.
     """
     import keras
 
@@ -67,10 +68,17 @@ def load_keras(content: bytes, name: str) -> Any:
         _check_archive(content)
         with tempfile.TemporaryDirectory() as folder:  # Keras wants a name, and may unpack beside it
             copy = Path(folder, "model.keras")
-            copy.write_bytes(content)
+            try:
+                copy.write_bytes(content)
+            except OSError as error:
+                raise OutputError(
+                    f"{copy}: expected a file that can be written, got: {error.strerror or error}"
+                ) from error
             model = keras.saving.load_model(copy, compile=False, safe_mode=True)
         _check_outputs(model)
         return model
+    except OutputError:  # no fault of the archive's
+        raise
     except Exception as error:  # Keras raises whatever its layers do on damaged or unsafe archives
         reason = str(error) or type(error).__name__
         if len(reason) > _LONGEST_REASON:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import queue
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -20,17 +20,19 @@ class Pool(Generic[T]):
 
     def __init__(self, open_one: Callable[[], T], most: int) -> None:
         self._open = open_one
-        self._idle: queue.LifoQueue[T | None] = queue.LifoQueue()
-        for _ in range(most):
-            self._idle.put(None)  # a place for one that is still to be opened
+        self._places = threading.Semaphore(most)
+        self._idle: list[T] = []
 
     @contextmanager
     def one(self) -> Iterator[T]:
         """One of them, for as long as the context lasts."""
-        lent = self._idle.get()
-        try:
+        with self._places:
+            lent = None
+            with suppress(IndexError):  # to look and then take would be two steps
+                lent = self._idle.pop()
             if lent is None:
                 lent = self._open()
-            yield lent
-        finally:
-            self._idle.put(lent)
+            try:
+                yield lent
+            finally:
+                self._idle.append(lent)

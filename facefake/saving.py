@@ -18,15 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from facefake.errors import OutputError
-from facefake.sources import is_video
+from facefake.sources import ANNOTATED, is_video
 
 if TYPE_CHECKING:
     import PIL.Image
 
     from facefake.results import ImageResult
-
-ANNOTATED = "annotated copy of picture "
-"""How the comment of every copy begins; a mark follows."""
 
 _LONGEST_STEM = 255 - len("-annotated-0123456789-person-10000.jpg")  # bytes: most systems take 255 for a name
 _LOSSLESS = ("PNG", "GIF", "BMP", "TIFF")

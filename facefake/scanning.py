@@ -27,6 +27,7 @@ from facefake.settings import (
     check_limits,
     check_sampling,
     read_settings,
+    real_number,
     whole_number,
 )
 from facefake.sources import Pause, file_state, find_pictures, is_video
@@ -110,9 +111,9 @@ def scan(
             fail alike: `MissingLibraryError`, `ModelError`, or no worker process can be started.
         TypeError, ValueError: an argument is of another kind, or out of range.
     """
-    if workers is not None and workers != 0:
-        workers = whole_number("workers", workers)
-    check_bounds(timeout, worker_memory, limits)
+    if workers is not None:
+        workers = whole_number("workers", workers, least=0)
+    bounds = checked_bounds(timeout, worker_memory, limits)
     check_sampling(sampling)
     if isinstance(annotate, (str, bytes, os.PathLike)):
         annotate = AnnotatedFolder(os.fsdecode(annotate))
@@ -142,7 +143,7 @@ def scan(
         spare = workers is None and count.total is not None  # fewer pictures than cores
         detector["threads"] = min(MOST_THREADS, max(1, usable_cores() // most)) if spare else 1
         start = partial(Analyst.in_worker, detector, annotate, sampling, settings)
-        answers = run(jobs, start, most, Bounds(timeout, worker_memory), patience)
+        answers = run(jobs, start, most, bounds, patience)
     with closing(count), closing(answers):
         numbered = _records(jobs, answers, settings, annotate, copied)
         records = _in_order(numbered) if ordered else (record for _, record in numbered)
@@ -245,21 +246,24 @@ class _Jobs:
             yield self._aside.popleft()
 
 
-def check_bounds(timeout: float, worker_memory: int, limits: ImageLimits | None) -> None:
-    """Whether a worker can be held to these.
+def checked_bounds(timeout: float, worker_memory: int, limits: ImageLimits | None) -> Bounds:
+    """The bounds that a worker is held to, where all of these can be held.
 
     Raises:
         TypeError, ValueError: they are of other kinds, not above 0, or larger than any system can count.
     """
     check_limits(limits)
-    if not 0 < timeout <= LONGEST_TIMEOUT:
+    # In Python's own numbers: the system's timers take no others.
+    bounds = Bounds(real_number("timeout", timeout), whole_number("worker_memory", worker_memory))
+    if not 0 < bounds.seconds <= LONGEST_TIMEOUT:
         raise ValueError(
             f"expected a timeout above 0 and at most {LONGEST_TIMEOUT:,} seconds, got {timeout!r}"
         )
-    if not 0 < whole_number("worker_memory", worker_memory) <= MOST_WORKER_MEMORY:
+    if bounds.memory > MOST_WORKER_MEMORY:
         raise ValueError(
             f"expected worker_memory above 0 and at most {MOST_WORKER_MEMORY:,} bytes, got {worker_memory!r}"
         )
+    return bounds
 
 
 def patience(job: Job) -> float:

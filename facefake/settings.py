@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import numbers
 import operator
 import os
 from dataclasses import dataclass
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
 
 MAX_FACES = 1000
 """How many faces of a picture are judged, where nothing else is said: half a minute's work."""
+
+LEAST_FACE = 8
+"""Pixels of the smallest face that may be looked for: less than that is not a face to any model."""
 
 TIMEOUT = 120.0
 """Seconds that one picture may take."""
@@ -56,31 +61,70 @@ def settings_of(
     min_face: float | None = None,
     max_faces: int = MAX_FACES,
 ) -> Settings:
-    """The settings of a detector with this bundle; None stands for what the bundle says."""
+    """The settings of a detector with this bundle; None stands for what the bundle says.
+
+    Raises:
+        TypeError, ValueError: one is of another kind, or out of range.
+    """
     from facefake.bundle import DESCRIPTION
 
     digest = hashlib.sha256((bundle.folder / DESCRIPTION).read_bytes()).hexdigest()
     return Settings(
         bundle=digest[:16],
         runtime=runtime,
-        alarm_rate=bundle.calibration.alarm_rate if alarm_rate is None else alarm_rate,
-        min_face=float(bundle.calibration.min_face if min_face is None else min_face),
+        alarm_rate=bundle.calibration.alarm_rate if alarm_rate is None else checked_rate(alarm_rate),
+        min_face=float(bundle.calibration.min_face) if min_face is None else checked_min_face(min_face),
         max_faces=whole_number("max_faces", max_faces),
     )
 
 
-def whole_number(name: str, value: object) -> int:
-    """An argument that must be a whole number, at least 1; NumPy's are taken, too.
+def whole_number(name: str, value: object, least: int = 1) -> int:
+    """An argument that must be a whole number, at least `least`; NumPy's are taken, too.
 
     Raises:
-        TypeError, ValueError: it is none, or below 1.
+        TypeError, ValueError: it is none, or below that.
     """
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"expected {name} to be a whole number, got {value!r}")
     number = operator.index(value)
-    if number < 1:
-        raise ValueError(f"expected {name} to be at least 1, got {value!r}")
+    if number < least:
+        raise ValueError(f"expected {name} to be at least {least}, got {value!r}")
     return number
+
+
+def real_number(name: str, value: object) -> float:
+    """An argument that must be a number; NumPy's are taken, too, of whatever precision.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"expected {name} to be a number, got {value!r}")
+    return float(value)
+
+
+def checked_rate(alarm_rate: object) -> float:
+    """A largest false-alarm rate at which a picture is called fake.
+
+    Raises:
+        TypeError, ValueError: it is no number, or not between 0 and 1.
+    """
+    rate = real_number("alarm_rate", alarm_rate)
+    if not 0 < rate < 1:
+        raise ValueError(f"expected alarm_rate to be between 0 and 1, got {alarm_rate!r}")
+    return rate
+
+
+def checked_min_face(min_face: object) -> float:
+    """A smallest face to look for, in pixels.
+
+    Raises:
+        TypeError, ValueError: it is no number, not finite, or below `LEAST_FACE`.
+    """
+    side = real_number("min_face", min_face)
+    if not LEAST_FACE <= side < math.inf:
+        raise ValueError(f"expected min_face to be at least {LEAST_FACE} pixels, got {min_face!r}")
+    return side
 
 
 def check_limits(limits: object) -> None:

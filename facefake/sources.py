@@ -24,6 +24,9 @@ SUFFIXES = frozenset(
 VIDEO_SUFFIXES = frozenset((".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi"))
 """What any file must end with to be taken for a video."""
 
+ANNOTATED = "annotated copy of picture "
+"""How the comment of every annotated copy begins, by which it is told from a picture of its own; a mark follows."""
+
 _KINDS = {errno.ENOENT: "not_found", errno.EACCES: "no_permission", errno.EPERM: "no_permission"}
 _NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)  # but nothing, or a file
 _LONGEST_PATH = 1 << 16  # bytes: more is a path on no system

@@ -25,6 +25,7 @@ _MAGIC = re.compile(r"[*\[]")  # and not "?", which begins a URI's query
 _LOCAL_MAGIC = re.compile(r"[*?\[]")  # this machine's files have no query
 _ESCAPED_MAGIC = re.compile("%(2A|3F|5B)", re.IGNORECASE)
 _LOCAL = "file:///"
+_ALSO_LOCAL = re.compile(r"((simple|file|block)cache::)*(file|local):///")  # fsspec's names for the same
 _PLAIN = "/!$&'()*+,;=:@"  # beside letters and digits, what stands for itself in a URI
 
 
@@ -139,10 +140,10 @@ def _wanted(pattern: str) -> Callable[[str], bool]:
 
 def stored_state(uri: str) -> FileState | None:
     """The state of a file; None when there is none, or none that can be looked at."""
-    if (local := _local_path(uri)) is not None:
-        return file_state(local)
     try:
         with _named(uri), faults("unreadable", "a readable file"):
+            if (local := _path_here(uri)) is not None:
+                return file_state(local)
             system, path, _ = resolved(uri)
             return _state(system.get_file_info(path))
     except ImageError:
@@ -188,7 +189,7 @@ def opened(uri: str, max_bytes: int) -> Iterator[BinaryIO]:
     """
     with ExitStack() as stack:
         with _named(uri), faults("unreadable", "a readable file"):
-            if (local := _local_path(uri)) is not None:
+            if (local := _path_here(uri)) is not None:
                 stream: Any = stack.enter_context(opened_file(local, max_bytes))
             else:
                 system, path, _ = resolved(uri)
@@ -233,6 +234,13 @@ def _local_path(uri: str) -> str | None:
     """The path of a file of this machine, whose name may be no text; None where a URI leads elsewhere."""
     _, path, end = _parts(uri)
     return unquote(path, errors="surrogateescape") if uri.startswith(_LOCAL) and not end else None
+
+
+def _path_here(uri: str) -> str | None:
+    """The same, also of a URI that reaches the file by another name or through a cache."""
+    if (local := _local_path(uri)) is None and _ALSO_LOCAL.match(uri):
+        return resolved(uri)[1]
+    return local
 
 
 def _quoted(name: str) -> str:

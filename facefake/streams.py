@@ -12,6 +12,10 @@ from typing import Any, TextIO, cast
 from facefake.errors import OutputError
 
 
+class NoReader(OutputError):
+    """Whoever read standard output has ended, as ``head`` does when it has enough."""
+
+
 @contextmanager
 def lasting() -> Iterator[None]:
     """Lets standard error break without a word, which nobody could hear, and standard output with an `OutputError`.
@@ -19,7 +23,8 @@ def lasting() -> Iterator[None]:
     Left to themselves, click and rich end the process with status 1 where a pipe breaks.
 
     Raises:
-        OutputError: something written to standard output, or flushed there, could not be.
+        OutputError: something written to standard output, or flushed there, could not be; `NoReader` where that is
+            a pipe that nobody reads any more.
     """
     # What is closed is opened, so that no file gets its number, to which native code may write. To what is opened for
     # reading nothing can be written: what is printed is told to be lost.
@@ -82,7 +87,11 @@ class _Stream:
 
 class _Output(_Stream):
     def _broken(self, error: OSError) -> None:
-        raise OutputError(f"expected to write to standard output, got: {error.strerror}") from error
+        kind: type[OutputError] = OutputError
+        if isinstance(error, BrokenPipeError):
+            kind = NoReader
+            self._lead_nowhere()  # what comes until the end is for nobody, and no fault a second time
+        raise kind(f"expected to write to standard output, got: {error.strerror}") from error
 
     def end(self) -> None:
         try:

@@ -220,7 +220,7 @@ def progress(what: str, err: Console, shown: bool = True) -> Iterator[Callable[.
         TextColumn("{task.fields[note]}"),
     )
     begun = last = time.monotonic()
-    pause, first = _FIRST_LINE, 0
+    pause, first, latest = _FIRST_LINE, 0, (what, 0)
     hidden = not (shown and err.is_terminal)
     with Progress(
         *columns, console=err, transient=True, redirect_stdout=False, disable=hidden, speed_estimate_period=60
@@ -228,13 +228,17 @@ def progress(what: str, err: Console, shown: bool = True) -> Iterator[Callable[.
         task = bar.add_task(what, total=None, visible=False, note="")
 
         def report(done: int, total: int | None, what: str = what, note: str = "") -> None:
-            nonlocal last, pause, first
+            nonlocal begun, last, pause, first, latest
             bar.update(task, description=what, completed=done, total=total, visible=total != 1, note=note)
-            first = first or done  # what an earlier run did took no time of this one
             now = time.monotonic()
+            if what != latest[0] or done < latest[1]:  # another count, with a rate of its own
+                begun, first = now, done
+            first = first or done  # what an earlier run did took no time of this one
+            latest = (what, done)
             if shown and total != 1 and not err.is_terminal and now - last > pause:
                 last, pause = now, min(2 * pause, _LONGEST_PAUSE)
-                err.print(_line(done, total, what, (done - first) / (now - begun), note), soft_wrap=True)
+                rate = (done - first) / (now - begun) if now > begun else 0.0
+                err.print(_line(done, total, what, rate, note), soft_wrap=True)
 
         yield report
 

@@ -28,6 +28,7 @@ Answer = TypeVar("Answer")
 
 _LONGEST_START = 300  # seconds in which a worker must have loaded its models
 _PATIENCE = 5  # seconds in which a killed process is expected to be gone
+_ACCIDENTS = 2  # workers in a row that may end before they are ready, as where the system runs out of memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +81,15 @@ def run(
         patience: how many times the seconds of the bounds a task may take.
 
     Raises:
-        FaceFakeError: a worker cannot be started, or met such an error in a task: others would as well.
+        FaceFakeError: a worker cannot be started, or met such an error in a task: others would as well. Where one could
+            be before, two in a row may end as they start.
         ValueError, TypeError: `start` raised it.
     """
     bounds = Bounds(bounds.seconds, _allowed(bounds.memory))
     waiting = iter(tasks)
     busy: dict[Connection, _Worker[Task]] = {}
     idle: list[_Worker[Task]] = []
+    accidents = _ACCIDENTS  # until one is ready, what ends the first is no accident
     try:
         while True:
             while len(busy) < workers:
@@ -109,8 +112,18 @@ def run(
             heard = wait(list(busy), timeout=0 if len(busy) < workers else 1)
             late = [worker for worker in busy.values() if worker.late and worker.connection not in heard]
             for worker in [*(busy[connection] for connection in heard), *late]:  # type: ignore[index]
-                answer = worker.answer() if worker not in late else worker.timeout()
+                try:
+                    answer = worker.answer() if worker not in late else worker.timeout()
+                except _Stillborn:
+                    accidents += 1
+                    if accidents > _ACCIDENTS:
+                        raise
+                    del busy[worker.connection]
+                    successor = worker.successor()
+                    busy[successor.connection] = successor
+                    continue
                 if answer is None:
+                    accidents = 0
                     continue
                 del busy[worker.connection]
                 if isinstance(answer, Failure):
@@ -129,6 +142,10 @@ def _allowed(memory: int) -> int:
     return memory if hard == resource.RLIM_INFINITY else min(memory, hard)
 
 
+class _Stillborn(FaceFakeError):
+    """A worker ended before it was ready."""
+
+
 class _Worker(Generic[Task]):
     """A process, and the one task that it is at."""
 
@@ -141,6 +158,7 @@ class _Worker(Generic[Task]):
             raise FaceFakeError(
                 f"expected to start a worker process with {sys.executable!r}, got {type(error).__name__}: {error}"
             ) from error
+        self._start = start
         self._bounds = bounds
         self._ready = False
         self._seconds = bounds.seconds
@@ -187,6 +205,12 @@ class _Worker(Generic[Task]):
         self._begun = time.monotonic()
         return self._send((task, seconds))
 
+    def successor(self) -> _Worker[Task]:
+        """Another one, with the task of this one."""
+        other: _Worker[Task] = _Worker(self._start, self._bounds)
+        other.give(self.task, self._seconds)
+        return other
+
     @property
     def late(self) -> bool:
         """Whether its own alarm should have ended the process long ago."""
@@ -219,7 +243,7 @@ class _Worker(Generic[Task]):
             self._process.wait(_PATIENCE)
         status = self.kill()
         if not self._ready:
-            raise FaceFakeError(
+            raise _Stillborn(
                 f"expected a worker process that loads its models within {self._bounds.memory >> 20:,} MiB of memory "
                 f"and {_LONGEST_START} seconds, got one that {_ending(status)}"
             )
@@ -269,7 +293,8 @@ def serve(handle: int) -> None:
         except (FaceFakeError, ValueError, TypeError) as error:
             connection.send(("fault", error))
             return
-        except (MemoryError, ImportError, OSError) as error:  # libraries are mapped into memory, too
+        except (MemoryError, ImportError, OSError, RuntimeError) as error:
+            # Libraries are mapped into memory, too, and MediaPipe calls anything that it lacks a RuntimeError.
             sys.exit(str(error) or "out of memory")
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)

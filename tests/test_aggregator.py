@@ -26,6 +26,7 @@ from facefake.aggregator import (
     usability,
     verdict_of,
     verdict_on,
+    verdicts,
 )
 from facefake.calibration import (
     AmongNeighbours,
@@ -280,6 +281,16 @@ def test_only_judged_faces_are_compared_with_one_another(faces: list[Evidence]) 
     assert [face.relative_score for face in judged] == expected
     assert all((score is not None) == (len(judged) >= FEWEST_COMPARED) for score in expected)
     assert all(face.logit is face.relative_score is None for face in results if face not in judged)
+
+
+@given(st.lists(st.tuples(LOGITS, st.sampled_from([0.1, 0.5])), min_size=1, max_size=12), st.booleans())
+def test_verdicts_without_reasons_are_those_of_the_judge(
+    faces: list[tuple[float, float]], among: bool
+) -> None:
+    calibration = AMONG if among else CALIBRATION
+    judgement = judge([evidence(logit, sharp=sharp) for logit, sharp in faces], calibration)
+    found, whole = verdicts(*map(list, zip(*faces, strict=True)), calibration)
+    assert (found, whole) == ([face.verdict for face in judgement.faces], judgement.verdict)
 
 
 @given(st.lists(LOGITS, min_size=FEWEST_COMPARED, max_size=40), st.floats(-5, 5))

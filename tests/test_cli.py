@@ -601,7 +601,6 @@ def broken(kind: str, number: int) -> None:
     ("kind", "got"),
     [
         ("full", "No space left on device"),
-        ("pipe", "Broken pipe"),
         ("closed", "Bad file descriptor"),
     ],
 )
@@ -620,6 +619,28 @@ def test_an_output_that_cannot_be_written_is_one_line_of_error(
         )
         assert done.returncode == 2
         assert done.stderr == f"Error: expected to write to standard output, got: {got}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--version"],
+        ["info", "--model", "none"],
+        pytest.param(["scan", "samples/README.md", "samples/astronaut.jpg"], marks=needs_bundle),
+    ],
+)
+def test_a_reader_that_has_enough_ends_a_command_without_a_word(arguments: list[str]) -> None:
+    for environment in ({}, {"PYTHONUNBUFFERED": "1"}):
+        done = subprocess.run(
+            [sys.executable, "-m", "facefake", *arguments],
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            preexec_fn=partial(broken, "pipe", 1),
+        )
+        told = [line for line in done.stderr.splitlines() if "README.md" not in line]
+        assert (done.returncode, told) == (141, [])
 
 
 @needs_bundle
@@ -832,6 +853,27 @@ def test_progress_is_lines_ever_less_often_where_there_is_no_terminal(
         "117 of 200 pictures, 0.16 a second, 0:08:49 left, 1 fake",
         "138 of 200 pictures, 0.16 a second, 0:06:22 left, 1 fake",
         "179 of 200 pictures, 0.16 a second, 0:02:08 left, 1 fake",
+    ]
+
+
+def test_progress_of_the_next_count_has_a_rate_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    plain = Console(record=True, file=StringIO(), force_terminal=False, width=300)
+    with terminal.progress("pictures cut out", plain) as report:
+        report(1, 1000)
+        now = 1000.0
+        report(1000, 1000)
+        for start in (2000.0, 3000.0):  # two stages of a training
+            for done in (1, 499):
+                now = start + done
+                report(done, 500, "steps trained")
+    assert plain.export_text().splitlines() == [
+        "1000 of 1000 pictures cut out, 1 a second",
+        "1 of 500 steps trained",
+        "499 of 500 steps trained, 1 a second, 0:00:01 left",
+        "1 of 500 steps trained",
+        "499 of 500 steps trained, 1 a second, 0:00:01 left",
     ]
 
 
@@ -1095,6 +1137,13 @@ def test_evaluate_writes_a_report_but_not_over_another(tmp_path: Path, evaluated
     assert report.read_text() == "<!doctype html>"
     nowhere = run("evaluate", "data", "--report", str(tmp_path / "none" / "report.html"))
     assert (nowhere.exit_code, "expected a folder" in nowhere.stderr) == (2, True)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that takes nothing")
+def test_evaluate_tells_its_figures_even_if_the_report_cannot_be_written(evaluated: list[Any]) -> None:
+    failed = run("evaluate", "data", "--json", "--report", "/dev/full", "--force")
+    assert (failed.exit_code, json.loads(failed.stdout)) == (2, {"model": "facefake 1"})
+    assert "/dev/full: expected a file that can be written" in failed.stderr
 
 
 def test_evaluate_leaves_sources_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -195,9 +195,21 @@ def test_arguments_of_other_kinds_are_refused(tiny_bundle, settings, fault):
         list(scan("x.jpg", model=tiny_bundle, workers=0, **settings))
 
 
-def test_a_whole_number_of_numpy_is_one(tiny_bundle):
-    with FakeImageDetector(tiny_bundle, max_faces=np.int64(3)) as detector:
-        assert json.loads(json.dumps(asdict(detector.settings)))["max_faces"] == 3
+@pytest.mark.parametrize("of", [np.float32, np.float16, np.float64, np.int16])
+def test_numpys_numbers_are_taken_and_kept_as_pythons(tiny_bundle, of):
+    chosen = {"max_faces": np.int64(3), "min_face": of(24), "threads": np.int8(1)}
+    if of is not np.int16:
+        chosen["alarm_rate"] = of(0.25)
+    with FakeImageDetector(tiny_bundle, **chosen) as detector:
+        settings = asdict(detector.settings)
+    kept = [settings["max_faces"], settings["min_face"], settings["alarm_rate"]]
+    assert kept == [3, 24.0, 0.25 if "alarm_rate" in chosen else 0.01]
+    assert [type(each) for each in kept] == [int, float, float]
+
+
+def test_any_number_of_threads_may_be_asked_for(tiny_bundle):
+    with FakeImageDetector(tiny_bundle, threads=1 << 40) as detector:
+        assert len(detector.analyze(PORTRAIT).faces) == 1
 
 
 def test_the_models_go_with_the_detector_without_a_garbage_collection() -> None:

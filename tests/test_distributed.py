@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -214,6 +215,15 @@ def cluster() -> Iterator[Any]:
         cluster.shutdown()
 
 
+@pytest.fixture
+def connected(cluster: Any) -> Any:
+    """The same, connected with before datasets are made: on a cluster that Ray finds by itself it loses its actors."""
+    import ray
+
+    ray.init(cluster.address, ignore_reinit_error=True, log_to_driver=False)
+    return cluster
+
+
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dozen small pictures, and some that are none."""
@@ -399,7 +409,7 @@ def test_datasets_and_stores_are_taken(
 
 
 def test_pictures_of_one_name_have_a_record_each(
-    cluster: Any, pictures: Path, tiny_bundle: Path, tmp_path: Path
+    connected: Any, pictures: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:
     import ray
 
@@ -409,7 +419,12 @@ def test_pictures_of_one_name_have_a_record_each(
         found = []
         for given, resume in ((dataset.limit(2), False), (dataset, True)):
             counts = distributed.scan(
-                given, tmp_path / place, address=cluster.address, model=tiny_bundle, workers=1, resume=resume
+                given,
+                tmp_path / place,
+                address=connected.address,
+                model=tiny_bundle,
+                workers=1,
+                resume=resume,
             )
             found.append(counts.total())
         assert found == [2, 1]
@@ -438,14 +453,14 @@ def test_a_failure_of_a_folder_goes_when_it_has_pictures(
 
 
 def test_other_columns_of_a_dataset_do_not_matter(
-    cluster: Any, pictures: Path, tiny_bundle: Path, tmp_path: Path
+    connected: Any, pictures: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:
     import ray
 
     file = str(pictures / "below" / "00.jpg")
     rows = [{"path": file, "record": "no JSON", "size": "large", "modified_ns": 1.5}]
     (row,) = distributed.records(
-        ray.data.from_items(rows), address=cluster.address, model=tiny_bundle, workers=1
+        ray.data.from_items(rows), address=connected.address, model=tiny_bundle, workers=1
     ).take_all()
     assert json.loads(row["record"])["file"]["size"] == os.path.getsize(file)
     distributed.scan(file, tmp_path / "first", model=tiny_bundle, workers=1)
@@ -461,7 +476,7 @@ def test_other_columns_of_a_dataset_do_not_matter(
 
 
 def test_a_row_without_a_picture_costs_only_itself(
-    cluster: Any, pictures: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    connected: Any, pictures: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import ray
 
@@ -475,7 +490,9 @@ def test_a_row_without_a_picture_costs_only_itself(
         (nothing, ["neither"], [None]),
         (text, ["'text' for bytes"], ["a.jpg"]),
     ):
-        rows = distributed.records(dataset, address=cluster.address, model=tiny_bundle, workers=1).take_all()
+        rows = distributed.records(
+            dataset, address=connected.address, model=tiny_bundle, workers=1
+        ).take_all()
         assert [row["path"] for row in rows] == paths
         errors = [json.loads(row["record"])["error"] for row in rows]
         assert {error["kind"] for error in errors} == {"unreadable"}
@@ -483,6 +500,18 @@ def test_a_row_without_a_picture_costs_only_itself(
         assert sorted(error["message"] for error in errors) == [
             f"{paths[0] or 'picture'}: expected a path or the bytes of a file, got {each}" for each in got
         ]
+
+
+def test_a_name_that_is_no_unicode_costs_only_itself(connected: Any, tiny_bundle: Path) -> None:
+    import ray
+
+    def unnamed(batch: dict[str, Any]) -> dict[str, Any]:
+        return {"path": np.array(["\ud800.jpg"], object)}
+
+    dataset = ray.data.from_items([{"path": "a.jpg"}]).map_batches(unnamed)
+    (row,) = distributed.records(dataset, address=connected.address, model=tiny_bundle, workers=1).take_all()
+    assert (row["path"], row["verdict"]) == (r"\ud800.jpg", "error")
+    assert json.loads(row["record"])["error"]["kind"] == "unreadable"
 
 
 def test_equal_pictures_at_once_are_no_lost_attempts_but_those_of_one_actor_are() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -187,6 +188,28 @@ def test_a_video_with_sound_alone_is_told_that_it_holds_no_picture(clip: Clip, t
     assert refused(path).got == "one that it cannot, or that holds no picture"
 
 
+def box(kind: bytes, *content: bytes) -> bytes:
+    """A box of an MP4 file."""
+    whole = b"".join(content)
+    return struct.pack(">I4s", 8 + len(whole), kind) + whole
+
+
+def test_a_cover_beside_sound_is_called_one(clip: Clip, tmp_path: Path) -> None:
+    data = clip("a.mp4", "mp4v").read_bytes()
+    at = data.index(b"moov") - 4
+    end = at + struct.unpack_from(">I", data, at)[0]
+    jpeg = cv2.imencode(".jpg", np.full((90, 90, 3), 200, np.uint8))[1].tobytes()
+    cover = box(b"ilst", box(b"covr", box(b"data", struct.pack(">II", 13, 0), jpeg)))
+    told = box(b"udta", box(b"meta", bytes(4), box(b"hdlr", bytes(8), b"mdirappl", bytes(9)), cover))
+    path = tmp_path / "song.mp4"
+    for tracks, sound in ((data[at + 8 : end], False), (data[at + 8 : end].replace(b"vide", b"soun"), True)):
+        path.write_bytes(data[:at] + box(b"moov", tracks, told) + data[end:])
+        if sound:
+            assert refused(path).got == "90000, as of sound with a cover and no video"
+        else:
+            assert len(times(path)) == 6
+
+
 def test_what_is_no_file_is_refused_and_nothing_waits(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo.mp4")
     assert refused(tmp_path / "fifo.mp4").kind == "not_a_file"
@@ -257,6 +280,26 @@ def test_a_clip_without_frames_is_not_called_too_long(clip: Clip) -> None:
     assert (error.kind, error.expected) == ("corrupt", "at least one frame")
 
 
+def test_a_want_of_memory_is_not_laid_to_the_file(
+    clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_much(shape: int, *_: Any) -> None:
+        assert shape >= 64 << 20
+        raise MemoryError
+
+    cut = tmp_path / "cut.avi"
+    whole = clip(frames=60).read_bytes()
+    cut.write_bytes(whole[: len(whole) // 2])
+    none = tmp_path / "none.mp4"
+    none.write_bytes(b"\0\0\0\x18ftypmp42" + bytes(2000))
+    for path, kind in ((clip(frames=0), "corrupt"), (cut, "truncated"), (none, "corrupt")):
+        assert refused(path).kind == kind
+        with monkeypatch.context() as patch:
+            patch.setattr(np, "empty", too_much)
+            error = refused(path)
+        assert (error.kind, type(error.__cause__)) == ("too_large", MemoryError)
+
+
 def test_an_avi_file_that_was_streamed_is_counted(clip: Clip, tmp_path: Path) -> None:
     data = bytearray(clip().read_bytes())
     at = data.find(b"strh") + 40  # the stream's length
@@ -266,6 +309,20 @@ def test_an_avi_file_that_was_streamed_is_counted(clip: Clip, tmp_path: Path) ->
     with VideoFile(path) as video:
         assert video.duration == pytest.approx(3)
         assert len(list(video.frames(Sampling()))) == 6
+
+
+@pytest.mark.parametrize("codec", ["MJPG", "mp4v"])
+def test_an_avi_file_with_a_hole_is_not_sought_in(clip: Clip, tmp_path: Path, codec: str) -> None:
+    whole = clip("a.avi", codec, frames=600).read_bytes()
+    third = len(whole) // 3
+    path = tmp_path / "hole.avi"
+    path.write_bytes(whole[:third] + bytes(third) + whole[2 * third :])
+    for sampling in (Sampling(2, 300), Sampling(2, 10)):
+        with VideoFile(path) as video, pytest.raises(ImageError) as caught:
+            list(video.frames(sampling))
+        assert (caught.value.kind, caught.value.expected) == ("truncated", "a video of 60.0 seconds")
+    path.write_bytes(whole + b"what follows is not its own")
+    assert len(times(path, 2, 10)) == 10
 
 
 def longer(data: bytes, milliseconds: float) -> bytes:
@@ -342,6 +399,12 @@ def test_nothing_is_written_to_standard_error_and_the_environment_stays(clip: Cl
 )
 def test_a_sampling_must_be_one(wrong: tuple[float, int]) -> None:
     with pytest.raises(ValueError, match="expected"):
+        Sampling(*wrong)
+
+
+@pytest.mark.parametrize("wrong", [("2", 3), (None, 3), (True, 3), (2.0, 3.0)])
+def test_a_sampling_is_of_numbers(wrong: Any) -> None:
+    with pytest.raises(TypeError, match=r"expected .* to be a (whole )?number, got"):
         Sampling(*wrong)
 
 

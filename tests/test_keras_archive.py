@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import json
 import resource
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from facefake.bundle import KERAS_FILE
-from facefake.errors import ModelError
+from facefake.errors import ModelError, OutputError
 from facefake.keras_archive import _check_configuration, load_keras
 from facefake.training import network
 
@@ -100,6 +101,17 @@ def test_every_network_that_can_be_trained_is_of_known_parts(name, monkeypatch):
 def test_weights_come_back_as_they_were(tiny_network, whole):
     for before, after in zip(tiny_network.get_weights(), load_keras(whole, "own").get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
+
+
+def test_where_no_copy_can_be_made_the_archive_is_not_blamed(whole, monkeypatch):
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(
+        OutputError, match=r"model\.keras: expected a file that can be written, got: No space"
+    ):
+        load_keras(whole, "stranger")
 
 
 def test_a_compiled_network_is_taken_without_what_it_was_compiled_with(tiny_network, tmp_path):

@@ -25,6 +25,12 @@ def test_opens_only_as_many_as_are_wanted_at_once() -> None:
     assert opened == [first, second]
 
 
+def test_places_that_nobody_takes_cost_nothing() -> None:
+    pool = Pool(object, 1 << 60)
+    with pool.one() as first, pool.one() as second:
+        assert first is not second
+
+
 def test_a_thread_waits_where_all_are_lent() -> None:
     pool = Pool(object, 1)
     began, waited = threading.Event(), threading.Event()

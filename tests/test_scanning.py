@@ -311,7 +311,7 @@ def test_arguments_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
         next(scan("x.jpg", **wrong))
 
 
-@pytest.mark.parametrize("workers", ["2", 1.5, float("nan"), True])
+@pytest.mark.parametrize("workers", ["2", 1.5, float("nan"), True, False, 0.0])
 def test_workers_are_a_whole_number(workers: Any) -> None:
     with pytest.raises(TypeError, match="expected workers to be a whole number"):
         next(scan("x.jpg", workers=workers))
@@ -322,11 +322,21 @@ def test_workers_are_a_whole_number(workers: Any) -> None:
     [
         ({"annotate": 5}, "expected annotate to be a path, facefake.saving.AnnotatedFolder or None, got 5"),
         ({"sampling": 5}, "expected sampling to be facefake.frames.Sampling or None, got 5"),
+        ({"timeout": "5"}, "expected timeout to be a number, got '5'"),
+        ({"timeout": True}, "expected timeout to be a number, got True"),
+        ({"min_face": "48"}, "expected min_face to be a number, got '48'"),
     ],
 )
 def test_arguments_of_another_kind_are_refused(wrong: Any, told: str) -> None:
     with pytest.raises(TypeError, match=told):
         next(scan("x.jpg", **wrong))
+
+
+def test_numpys_numbers_bound_a_worker(tiny_bundle: Path) -> None:
+    bounds = {"timeout": np.float32(60), "worker_memory": np.int64(2 << 30), "workers": np.int8(1)}
+    (record,) = scan(SAMPLES / "ai-selfie.jpg", model=tiny_bundle, min_face=np.float32(48), **bounds)  # type: ignore[arg-type]
+    assert record.verdict != "error" and record.settings is not None
+    assert record.settings.min_face == 48
 
 
 @pytest.mark.parametrize("kind", [str, os.fsencode, Path])

@@ -11,6 +11,7 @@ import pytest
 from facefake import stores
 from facefake.errors import ImageError, MissingLibraryError
 from facefake.results import ErrorResult, FileState
+from facefake.sources import file_state
 from facefake.stores import Stored, find_stored, is_uri, opened, stored_state
 
 pytest.importorskip("pyarrow", reason="needs facefake[ray]")
@@ -131,22 +132,37 @@ def test_a_question_mark_is_one_character_on_this_machine(tmp_path: Path) -> Non
     assert isinstance(nothing, ErrorResult) and nothing.kind == "not_found"
 
 
+HERE = ["file://", "local://", "simplecache::file://", "blockcache::local://"]
+
+
+@pytest.mark.parametrize("store", HERE)
 @pytest.mark.parametrize("name", ["fifo.jpg", "zero.mp4", "folder.jpg"])
-def test_what_is_no_file_is_refused_and_nothing_waits(name: str, tmp_path: Path) -> None:
+def test_what_is_no_file_is_refused_and_nothing_waits(name: str, store: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo.jpg")
     (tmp_path / "zero.mp4").symlink_to("/dev/zero")
     (tmp_path / "folder.jpg").mkdir()
-    uri = f"file://{tmp_path}/{name}"
+    uri = f"{store}{tmp_path}/{name}"
     with pytest.raises(ImageError) as caught, opened(uri, LARGEST):
         pass
     assert (caught.value.kind, caught.value.path) == ("not_a_file", uri)
 
 
-def test_a_file_that_is_too_large_is_not_opened(tmp_path: Path) -> None:
+@pytest.mark.parametrize("store", HERE)
+def test_a_file_that_is_too_large_is_not_opened(store: str, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(bytes(LARGEST + 1))
-    with pytest.raises(ImageError) as caught, opened(f"file://{tmp_path}/a.jpg", LARGEST):
+    with pytest.raises(ImageError) as caught, opened(f"{store}{tmp_path}/a.jpg", LARGEST):
         pass
     assert (caught.value.kind, caught.value.got) == ("too_large", "1,001 bytes")
+
+
+@pytest.mark.parametrize("store", HERE)
+def test_a_file_of_this_machine_is_the_same_by_whatever_name(store: str, folder: Path) -> None:
+    (folder / "link.jpg").symlink_to("a.jpg")
+    for name in ("a.jpg", "link.jpg"):
+        uri = f"{store}{folder}/{name}"
+        assert stored_state(uri) == file_state(str(folder / "a.jpg"))
+        with opened(uri, LARGEST) as file:
+            assert file.read() == b"a.jpg"
 
 
 def test_a_name_that_is_no_text_costs_nothing(folder: Path) -> None:

@@ -55,6 +55,16 @@ def start_slowly(seconds: float) -> Callable[[str], str]:
     return misbehave
 
 
+def start_but_not_each_time(log: str, fatal: range) -> Callable[[str], str]:
+    """The workers of these numbers, from 0, end before they are ready."""
+    with open(log, "ab") as file:
+        number = file.tell()
+        file.write(b".")
+    if number in fatal:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return misbehave
+
+
 def fail_to_start(how: str) -> Callable[[str], str]:
     if how == "model":
         raise ModelError("no model")
@@ -62,6 +72,8 @@ def fail_to_start(how: str) -> Callable[[str], str]:
         raise ValueError("out of range")
     if how == "memory":
         bytearray(1 << 40)
+    if how == "native":
+        raise RuntimeError("CalculatorGraph::Run() failed")
     if how == "library":
         raise ImportError("failed to map segment from shared object")
     os._exit(3)
@@ -268,12 +280,16 @@ def test_a_search_path_may_hold_what_is_no_text(monkeypatch: pytest.MonkeyPatch,
     assert isinstance(answers(["a"])["a"], str)
 
 
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [("library", "failed to map segment from shared object"), ("native", "CalculatorGraph::Run() failed")],
+)
 def test_a_library_that_does_not_fit_into_memory_is_told_in_a_line(
-    capfd: pytest.CaptureFixture[str],
+    how: str, told: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(FaceFakeError, match="ended with status 1"):
-        list(run(["a"], partial(fail_to_start, "library"), 1, BOUNDS))
-    assert capfd.readouterr().err == "failed to map segment from shared object\n"
+        list(run(["a"], partial(fail_to_start, how), 1, BOUNDS))
+    assert capfd.readouterr().err == f"{told}\n"
 
 
 def test_a_fault_of_the_installation_is_raised() -> None:
@@ -293,6 +309,22 @@ def test_a_fault_of_the_installation_is_raised() -> None:
 def test_one_that_cannot_start_ends_it_all(how: str, kind: type[Exception], message: str) -> None:
     with pytest.raises(kind, match=message):
         list(run(["a", "b"], partial(fail_to_start, how), 2, BOUNDS))
+
+
+def test_a_worker_that_the_system_ends_as_it_starts_costs_nothing(tmp_path: Path) -> None:
+    some = partial(start_but_not_each_time, str(tmp_path / "log"), range(1, 3))
+    found = dict(run(["a", "exit", "b"], some, 1, BOUNDS))
+    assert len(processes(found)) == 2
+    assert isinstance(found["exit"], Failure)
+
+
+def test_workers_that_end_one_after_the_other_as_they_start_end_it_all(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    found = run(["a", "exit", "b"], partial(start_but_not_each_time, str(log), range(1, 99)), 1, BOUNDS)
+    assert [next(found)[0], next(found)[0]] == ["a", "exit"]
+    with pytest.raises(FaceFakeError, match=r"expected a worker process that loads .* ended by SIGKILL"):
+        next(found)
+    assert log.stat().st_size == 4
 
 
 def test_starting_takes_nothing_from_a_tasks_time() -> None:

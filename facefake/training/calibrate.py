@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from facefake.calibration import Calibration, SoftFaces
+from facefake.calibration import Calibration, SoftFaces, log_odds_of
 from facefake.errors import DatasetError
 from facefake.training.companions import fit_neighbours
-from facefake.training.face_scores import fit_face_scores, log_odds_of
+from facefake.training.face_scores import fit_face_scores
 from facefake.training.metrics import area_under_curve
 from facefake.training.real_scores import TAIL_FROM, effective_count, source_weights
 from facefake.training.scoring import Scorer, largest_of_each, measure, sharpness_of
@@ -98,9 +98,9 @@ def calibrate(
     faint = [measure(scorer, store, reals, side, margin, each).logits for each in worn]
     scores = fit_face_scores(logits, labels, sources, faint)
     neighbours = fit_neighbours(
-        log_odds_of(logits, scores),
-        [log_odds_of(each, scores) for each in faint],
-        None if soft is None or soft_logits is None else log_odds_of(soft_logits, soft),
+        log_odds_of(logits.astype(np.float64), scores),
+        [log_odds_of(each.astype(np.float64), scores) for each in faint],
+        None if soft is None or soft_logits is None else log_odds_of(soft_logits.astype(np.float64), soft),
         labels,
         sources,
         np.array([store.crops[n].example.source for n in numbers]),

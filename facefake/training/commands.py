@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from facefake.training.evaluate import Split
+    from facefake.training.figures import Evaluation
     from facefake.training.leave_out import LeaveOneOut, LeftOutRow
 
 _FILE_WIDTH = 200  # columns: more than any table needs
@@ -183,12 +184,13 @@ def evaluate(
     from facefake.training.files import write_text
 
     err = terminal.console(stderr=True)
+    page = ""
     if leave_one_source_out:
         if model or report or split != "all":
             raise click.UsageError("expected no --model, --split or --report beside --leave-one-source-out")
         if out is None:
             raise click.UsageError("expected --out DIR beside --leave-one-source-out")
-        result: Any = _without_each_source(data, out, leave_out, recipe, steps, cache)
+        result: Evaluation | LeaveOneOut = _without_each_source(data, out, leave_out, recipe, steps, cache)
     else:
         if out or leave_out or recipe or steps:
             raise click.UsageError(
@@ -206,8 +208,18 @@ def evaluate(
                 tell=_told_on(err),
             )
             if report:
-                write_text(report, evaluation_page(scored))
+                page = evaluation_page(scored)
         result = scored.evaluation
+    try:
+        if report:
+            write_text(report, page)
+    finally:  # the figures, which took minutes, are printed even if the page cannot be written
+        _print_figures(result, as_json)
+
+
+def _print_figures(result: Evaluation | LeaveOneOut, as_json: bool) -> None:
+    from facefake import terminal
+
     if as_json:
         click.echo(json.dumps(result.to_dict(), indent=2))
         return

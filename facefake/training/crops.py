@@ -50,19 +50,31 @@ class CropStore:
         crops: one `StoredCrop` per picture in which a face was found, in the dataset's order.
         fingerprint: of the dataset and of how it was cut.
         skipped: path and reason of every other picture.
+
+    Raises:
+        DatasetError: a file of the folder is missing or is not what its index says, as after a copy that was cut short.
     """
 
     def __init__(self, folder: Path) -> None:
-        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        self.crops = [
-            StoredCrop(Example(Path(path), *rest), offset, side, face_side)
-            for path, *rest, offset, side, face_side in index["crops"]
-        ]
         self._folder = folder
-        self.fingerprint: str = index["fingerprint"]
-        self.skipped: list[tuple[str, str]] = [tuple(row) for row in index["skipped"]]
-        self._pixels = np.memmap(folder / _PIXELS, np.uint8, "r")
-        self._landmarks = np.load(folder / _LANDMARKS, mmap_mode="r")
+        path = folder / "index.json"
+        try:
+            index = json.loads(path.read_text(encoding="utf-8"))
+            self.crops = [
+                StoredCrop(Example(Path(path), *rest), offset, side, face_side)
+                for path, *rest, offset, side, face_side in index["crops"]
+            ]
+            self.fingerprint: str = index["fingerprint"]
+            self.skipped: list[tuple[str, str]] = [tuple(row) for row in index["skipped"]]
+            self._pixels = np.memmap(folder / _PIXELS, np.uint8, "r")
+            self._landmarks = np.load(folder / _LANDMARKS, mmap_mode="r")
+            size = sum(crop.side * crop.side * 3 for crop in self.crops)
+            if self._pixels.size != size:
+                raise ValueError(f"{_PIXELS} of {self._pixels.size:,} bytes in place of {size:,}")
+        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+            raise DatasetError(
+                f"{path}: expected the index of the crops beside it, got: {error}; without that file they are cut anew"
+            ) from error
 
     def __len__(self) -> int:
         return len(self.crops)
@@ -72,11 +84,9 @@ class CropStore:
         if not self.skipped:
             return None
         faceless = sum(reason == NO_FACE for _, reason in self.skipped)
-        path, reason = self.skipped[0]
-        first = f"{path}: {reason}" if reason == NO_FACE else reason
         return (
             f"{len(self.skipped):,} of {len(self) + len(self.skipped):,} pictures are left out: {faceless:,} without a "
-            f"face, {len(self.skipped) - faceless:,} that cannot be read; the first: {first}"
+            f"face, {len(self.skipped) - faceless:,} that cannot be read; the first: {_why(*self.skipped[0])}"
         )
 
     def pixels(self, number: int) -> NDArray[np.uint8]:
@@ -162,14 +172,18 @@ def make_crops(
             )
             offset += crop.size
     if not rows:
-        raise DatasetError(
-            f"expected faces in the {len(examples)} pictures, found none; first: {skipped[:1]}"
-        )
+        first = f"; the first: {_why(*skipped[0])}" if skipped else ""
+        raise DatasetError(f"expected faces in the {len(examples)} pictures, found none{first}")
     with whole_file(folder / _LANDMARKS, force=True) as file:
         np.save(file, np.stack(landmarks))
     # Last, so that a run that is cut short here leaves no index.
     write_text(index, json.dumps({"fingerprint": fingerprint, "crops": rows, "skipped": skipped}))
     return CropStore(folder)
+
+
+def _why(path: str, reason: str) -> str:
+    """Why a picture was skipped, with its path, which the errors of unreadable ones begin with anyway."""
+    return f"{path}: {reason}" if reason == NO_FACE else reason
 
 
 def _kept_fingerprint(index: Path) -> str:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from facefake.aggregator import chances, verdict_of
-from facefake.calibration import adjusted, any_fake_probability, probability_of
+from facefake.aggregator import verdicts
 from facefake.training.companions import sources_with_companions
 from facefake.training.figures import CrowdRow
 from facefake.training.real_scores import LEAST_FACES
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from facefake.calibration import Calibration
-    from facefake.results import Verdict
     from facefake.training.evaluate import Judged
     from facefake.training.views import Tier
 
@@ -77,9 +75,12 @@ def _drawn(rng: np.random.Generator, judged: Judged, source: str, fake: bool, co
 def _row(
     pictures: list[NDArray[np.intp]], fakes: int, tier: Tier, judged: Judged, calibration: Calibration
 ) -> CrowdRow:
-    verdicts = [_verdicts(judged, places, calibration) for places in pictures]
-    fake = np.array([[verdict == "fake" for verdict in faces] for faces, _ in verdicts])
-    whole = np.array([verdict for _, verdict in verdicts])
+    found = [
+        verdicts(judged.logits[places].tolist(), judged.sharpness[places].tolist(), calibration)
+        for places in pictures
+    ]
+    fake = np.array([[verdict == "fake" for verdict in faces] for faces, _ in found])
+    whole = np.array([verdict for _, verdict in found])
     count = fake.shape[1]
     return CrowdRow(
         faces=count,
@@ -90,17 +91,3 @@ def _row(
         fakes_called_fake=float(fake[:, :fakes].mean()) if fakes else None,
         real_called_fake=float(fake[:, fakes:].mean()) if fakes < count else None,
     )
-
-
-def _verdicts(
-    judged: Judged, places: NDArray[np.intp], calibration: Calibration
-) -> tuple[list[Verdict], Verdict]:
-    """What the faces of a picture are called, and what it is."""
-    found = chances(judged.logits[places].tolist(), judged.sharpness[places].tolist(), calibration)
-    rates = adjusted([each.rate for each in found])
-    faces = [
-        verdict_of(rate.rate, probability_of(each.log_odds), calibration)
-        for rate, each in zip(rates, found, strict=True)
-    ]
-    whole = any_fake_probability([each.log_odds for each in found])
-    return faces, verdict_of(min(rates).rate, whole, calibration)

@@ -28,7 +28,7 @@ from facefake.bundle import (
     self_test_patterns,
 )
 from facefake.classifier import LiteRTNetworks, Scores, both_ways, run_keras
-from facefake.errors import ModelError
+from facefake.errors import ModelError, OutputError
 from facefake.native import quiet
 from facefake.training.files import write_text
 
@@ -80,6 +80,9 @@ def convert(
         precision: of the weights; bundles have "float32", and why is measured by tests/benchmarks/precision.py.
             "float16" computes in float32; "int8" computes the convolutions in int8, after it has looked at `examples`.
         examples: uint8 (n, side, side, 3), RGB, typical crops; only for "int8".
+
+    Raises:
+        OutputError: the folder of temporary files cannot take TensorFlow's copy of the network.
     """
     import keras
 
@@ -96,7 +99,12 @@ def convert(
     )
     # The converter lists the signatures on standard output, and chats on standard error.
     with tempfile.TemporaryDirectory() as saved, contextlib.redirect_stdout(io.StringIO()), quiet():
-        archive.write_out(saved, verbose=False)
+        try:
+            archive.write_out(saved, verbose=False)
+        except tf.errors.OpError as error:
+            raise OutputError(
+                f"{saved}: expected a folder that can be written to, got: {error.message}"
+            ) from error
         converter = tf.lite.TFLiteConverter.from_saved_model(saved, signature_keys=["serve"])
         if precision != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]

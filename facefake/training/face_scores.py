@@ -37,11 +37,6 @@ def fit_face_scores(
     return FaceScores(temperature=temperature, bias=bias, **real.arguments())
 
 
-def log_odds_of(logits: NDArray[np.float32], scores: FaceScores) -> NDArray[np.float64]:
-    """Log-odds of being fake, float64, of logits of any shape."""
-    return np.asarray(logits.astype(np.float64) / scores.temperature + scores.bias, np.float64)
-
-
 def _fit_probability(
     logits: NDArray[np.float32], labels: NDArray[np.bool_], sources: NDArray[np.str_]
 ) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facefake.native import quiet
 from facefake.paths import model_file
 
 LANDMARK_COUNT = 468
@@ -48,8 +49,9 @@ class FaceMesh:
     def __init__(self) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        self._interpreter: Any = Interpreter(str(model_file("face_landmark.tflite")), num_threads=1)
-        self._interpreter.allocate_tensors()
+        with quiet():
+            self._interpreter: Any = Interpreter(str(model_file("face_landmark.tflite")), num_threads=1)
+            self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._outputs = {d["shape"][-1]: d["index"] for d in self._interpreter.get_output_details()}
         self._lock = threading.Lock()

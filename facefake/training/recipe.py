@@ -223,7 +223,7 @@ def read_recipe(path: Path) -> Recipe:
     """
     try:
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # of TOML, and of Python's limits
         raise DatasetError(f"expected a TOML recipe at {path}, got: {error}") from error
     return Recipe(**_checked(settings, str(path)))
 
@@ -238,7 +238,7 @@ def _checked(settings: Any, where: str) -> dict[str, Any]:
         if name not in known:
             raise DatasetError(f"{where}: expected settings out of {', '.join(known)}; got {name!r}")
         if known[name] is float and type(value) is int:
-            checked[name] = float(value)
+            checked[name] = float(value) if abs(value) < 2**53 else math.inf
         elif type(value) is not known[name]:
             raise DatasetError(f"{where}: expected {name} to be {known[name].__name__}, got {value!r}")
     return checked

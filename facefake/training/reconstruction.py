@@ -21,7 +21,7 @@ import numpy as np
 
 from facefake.errors import ModelError
 from facefake.training.crops import CropStore
-from facefake.training.files import write_text
+from facefake.training.files import make_folder, write_text
 from facefake.training.restoration import RESTORERS, restorer
 
 if TYPE_CHECKING:
@@ -234,6 +234,7 @@ def make_reconstructions(
 
     Raises:
         ModelError: there is no crop to learn from, or a network for super-resolution is not installed.
+        OutputError: `folder` cannot be written to.
     """
     chosen = _in_turns(store, numbers, np.random.default_rng(seed))[:count]
     dealt = _dealt(store, chosen, len(upsamplers))
@@ -243,8 +244,10 @@ def make_reconstructions(
     index = folder / "index.json"
     if index.is_file():
         return Reconstructions(folder)
+    if not chosen:
+        raise ModelError("expected real faces with landmarks to reconstruct, got none")
     restorers = {name: restorer(name) for name in upsamplers if name in RESTORERS}
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     places: dict[int, tuple[int, int, str]] = {}
     offset = 0
     with (folder / "pixels.bin").open("wb") as pixels:

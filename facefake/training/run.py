@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from facefake.bundle import Bundle
 
 _CLAIM = "run.json"
+_EXPORT = ".facefake-export"  # in the run's folder, which may hold somebody's folder of a commoner name
 
 
 def train(
@@ -156,7 +157,7 @@ def _claimed(out: Path, settings: dict[str, Any]) -> str:
     """
     content = json.dumps(settings, indent=1, sort_keys=True) + "\n"
     claim = out / _CLAIM
-    if claim.is_file() and claim.read_text(encoding="utf-8") != content:
+    if claim.is_file() and claim.read_bytes() != content.encode():
         raise DatasetError(
             f"{claim}: expected the settings, crops and start of the run that was cut short there, got others: give them "
             "again, or another folder"
@@ -179,7 +180,7 @@ def export(
     One that `out` holds already stays whole until the new one is.
     """
     calibration_half, report_half = halves(store, unseen(store, recipe.held_out))
-    made = out / "export"
+    made = out / _EXPORT
     write_networks(networks, made)
     mirror_share = recipe.mirror_share if len(networks) > 1 else ONE_NETWORK_SHARE
     scorer = LiteRTNetworks(litert_contents(made), recipe.side, 2, mirror_share)

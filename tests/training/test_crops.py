@@ -142,8 +142,25 @@ def test_a_picture_that_is_gone_is_left_out(data, tmp_path):
 
 
 def test_pictures_without_any_face_are_an_error_that_says_why(data, tmp_path):
-    with pytest.raises(DatasetError, match="no face found"):
+    with pytest.raises(DatasetError, match=r"found none; the first: .*c\.png: no face found$"):
         make_crops(data[2:], tmp_path / "store")
+    with pytest.raises(DatasetError, match=r"found none; the first: [^ ]*d\.jpg: expected a whole"):
+        make_crops(data[3:], tmp_path / "store")
+
+
+@pytest.mark.parametrize("size", [None, 0, 1000])
+@pytest.mark.parametrize("name", ["pixels.bin", "landmarks.npy"])
+def test_a_store_that_is_not_whole_is_told(data, tmp_path, name, size):
+    store = tmp_path / "store"
+    make_crops(data[:2], store)
+    if size is None:
+        (store / name).unlink()
+    else:
+        os.truncate(store / name, size)
+    with pytest.raises(DatasetError, match=r"index\.json: expected .* without that file they are cut anew"):
+        make_crops(data[:2], store)
+    (store / "index.json").unlink()
+    assert len(make_crops(data[:2], store)) == 2
 
 
 @pytest.mark.parametrize("content", ['{"name": "another"}', "[]", "{"])

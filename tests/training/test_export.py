@@ -5,7 +5,7 @@ import pytest
 
 from facefake.bundle import DESCRIPTION, LITERT_FILE, read_bundle
 from facefake.classifier import Classifier, LiteRTNetworks
-from facefake.errors import ModelError
+from facefake.errors import ModelError, OutputError
 from facefake.training.export import convert, write_description, write_networks
 
 
@@ -27,6 +27,19 @@ def test_every_precision_stays_close_to_keras(tiny_network, crops, precision, ap
     assert np.ptp(logits) > 4 * apart  # or a constant would pass
     np.testing.assert_allclose(found.logits, logits, atol=apart)
     np.testing.assert_allclose(found.maps.mean((1, 2)), means, atol=apart)
+
+
+def test_no_room_for_temporary_files_is_told(tiny_network, monkeypatch):
+    import keras
+    import tensorflow as tf
+
+    def full(*rest, **more):
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    # The class makes objects of another one.
+    monkeypatch.setattr(type(keras.export.ExportArchive()), "write_out", full)
+    with pytest.raises(OutputError, match="expected a folder that can be written to, got: No space left"):
+        convert(tiny_network)
 
 
 def test_int8_needs_examples(tiny_network):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -21,6 +23,12 @@ def crops(shared):
     files = [sorted(folder.glob("*.jpg"))[1] for folder in sorted((shared / "faces" / "real").iterdir())]
     pictures = [cv2.imread(str(file), cv2.IMREAD_COLOR_RGB) for file in files]
     return [np.ascontiguousarray(p[: min(p.shape[:2]), : min(p.shape[:2])]) for p in pictures]
+
+
+def test_its_network_is_opened_in_silence():
+    program = "from facefake.training.landmarks import FaceMesh; FaceMesh()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert (done.stdout, done.stderr) == (b"", b"")
 
 
 def test_a_picture_without_a_face_gives_none(face_mesh):

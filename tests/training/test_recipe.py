@@ -81,6 +81,9 @@ def test_what_a_recipe_does_not_name_keeps_its_default(tmp_path):
             "got 'efficientnet-lite0' and 2 of 2",
         ),
         ("[[stage]]\nmirror = 'efficientnet-lite0'", "stage 1: expected mirror to be the same in all stages"),
+        pytest.param("learning_rate = 1" + "0" * 400, "learning_rate above 0, got inf", id="beyond floats"),
+        pytest.param("steps = 1" + "0" * 5000, "expected a TOML recipe at", id="beyond Python's digits"),
+        pytest.param("held_out = " + "[" * 5000 + "]" * 5000, "expected a TOML recipe at", id="too deep"),
         ("[[stage]]\nmargin = 1.2", "stage 1: expected margin to be the same in all stages"),
     ],
 )

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from facefake.errors import ModelError
+from facefake.errors import ModelError, OutputError
 from facefake.training import reconstruction
 from facefake.training.reconstruction import (
     UPSAMPLERS,
@@ -120,6 +120,19 @@ def test_without_a_large_crop_there_is_nothing_to_learn_from(store_of, face):
     store = store_of([({}, np.ascontiguousarray(pixels[:64, :64]), None)])
     with pytest.raises(ModelError, match="expected crops of 96 pixels or more"):
         train_autoencoder("nearest", store, [0], 0, 1)
+
+
+def test_without_a_face_there_is_nothing_to_reconstruct(toy_store, tmp_path, monkeypatch):
+    monkeypatch.setattr(reconstruction, "restorer", lambda name: lambda crop: crop)
+    for upsamplers in (["real-esrgan"], ["nearest"]):
+        with pytest.raises(ModelError, match="real faces with landmarks to reconstruct, got none"):
+            make_reconstructions(toy_store, [], tmp_path, upsamplers=upsamplers, count=10, steps=2, seed=4)
+
+
+def test_a_folder_that_cannot_be_written_to_is_told(toy_store, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="expected a folder that can be written to"):
+        make(toy_store, tmp_path / "file")
 
 
 def test_every_source_has_as_much_of_every_autoencoder(store_of, face):

@@ -225,6 +225,14 @@ def test_a_bundle_in_the_folder_stays_whole_until_the_next_one_is(trained, data,
     assert {path.name for path in out.iterdir()} == {DESCRIPTION, KERAS_FILE, LITERT_FILE, "log.jsonl"}
 
 
+def test_a_folder_of_somebody_s_in_that_of_a_run_is_left_alone(data, tiny, tmp_path):
+    mine = tmp_path / "out" / "export" / KERAS_FILE
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    run(data, tmp_path / "out")
+    assert mine.read_text() == "mine"
+
+
 def test_stages_follow_one_another_and_are_not_repeated(data, tiny, tmp_path, monkeypatch):
     second = {
         "consistency": 0.5,
@@ -388,6 +396,13 @@ def test_a_run_is_gone_on_with_under_its_own_settings_alone(data, tiny, tmp_path
     run(data, out)
     assert not (out / "run.json").exists()
     assert train(data, out, other, backbone="tiny", cache=data / "crops").label == "custom 1"
+
+
+def test_another_program_s_file_is_no_claim_of_this_run(data, tiny, tmp_path):
+    (tmp_path / "run.json").write_bytes(b"\xff")
+    with pytest.raises(DatasetError, match=r"run\.json: expected the settings"):
+        run(data, tmp_path)
+    assert (tmp_path / "run.json").read_bytes() == b"\xff"
 
 
 def test_after_a_run_that_diverged_other_settings_may_be_tried(data, tiny, tmp_path, monkeypatch):
