@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import stat
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from facefake.errors import OutputError, RecordError
 from facefake.known_files import KnownFiles, RecordIndex, path_digest
+from facefake.locks import locked
 from facefake.records import line_of, read_lines, read_records
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class RecordFile:
                 f"{path}: expected a regular file to go on with, got a folder, a pipe or a device"
             )
         try:
-            self._fd = _locked(path, 0 if force or resume else os.O_EXCL)
+            self._fd = locked(path, 0 if force or resume else os.O_EXCL)
         except FileExistsError as error:
             raise OutputError(f"{path}: expected a new file, found one of that name") from error
         except BlockingIOError as error:
@@ -112,25 +112,6 @@ class RecordFile:
             # Another process may have put a file of its own in the place of this one.
             if not status.st_size and os.path.samestat(status, os.stat(self.path)):
                 os.unlink(os.path.realpath(self.path))
-
-
-def _locked(path: Path, flags: int) -> int:
-    while True:
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOCTTY | flags, 0o666)
-        try:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode):
-                return fd
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Another process may have put a new file in the place of this one between the two calls.
-            if os.path.samestat(status, os.stat(path)):
-                return fd
-        except FileNotFoundError:
-            pass
-        except BaseException:
-            os.close(fd)
-            raise
-        os.close(fd)
 
 
 class JsonLines(RecordFile):
@@ -214,7 +195,7 @@ class JsonLines(RecordFile):
         target = Path(os.path.realpath(self.path))
         partial = target.with_name(f".facefake-{secrets.token_hex(8)}.partial")
         try:
-            fd = _locked(partial, os.O_EXCL)
+            fd = locked(partial, os.O_EXCL)
             try:
                 os.fchmod(fd, stat.S_IMODE(os.fstat(self._fd).st_mode))
                 with open(fd, "wb", closefd=False) as file:

@@ -62,6 +62,17 @@ def test_every_blur_stands_there_as_it_was_measured(bundle: dict, rows: list[lis
         assert [*start, f"{row['auc']:.3f}", *shares] in rows
 
 
+def test_every_edit_stands_there_as_it_was_measured(bundle: dict, rows: list[list[str]]) -> None:
+    edits = bundle["card"]["metrics"]["edits"]
+    assert edits
+    for row in edits:
+        shares = [f"{row[name]:.1%}" for name in ("called_fake", "false_alarms")]
+        assert [row["edit"], f"{row['auc']:.3f}", *shares] in rows
+    alarms = {row["edit"]: f"{row['false_alarms']:.1%}" for row in edits}
+    told = f"{alarms['denoised']} and {alarms['smoothed']} are called fake where 1% is promised"
+    assert told in " ".join((MODELS / "README.md").read_text().split())
+
+
 def test_every_number_of_faces_stands_there_as_it_was_measured(bundle: dict, rows: list[list[str]]) -> None:
     crowds = bundle["card"]["metrics"]["crowds"]
     assert crowds

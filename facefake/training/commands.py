@@ -174,8 +174,9 @@ def evaluate(
 
     DATA is a folder with real/ and fake/, or with a manifest.csv. Every face is scored on three tiers: clean, web (at most
     768 px, JPEG quality 60) and hard (at most 512 px, quality 40). Of each source and label 60 are also scored at eight
-    sizes, clean and web, and at twelve blurs, large and small, and 25 in twelve further sizes and qualities, to see
-    whether their verdicts hold. Pictures of 2 to 32 faces are put together from them and judged as a whole.
+    sizes, clean and web, at twelve blurs, large and small, and after fourteen everyday edits, and 25 in twelve further
+    sizes and qualities, to see whether their verdicts hold. Pictures of 2 to 32 faces are put together from them and
+    judged as a whole.
     """
     from facefake import terminal
     from facefake.saving import check_free

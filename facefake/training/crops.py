@@ -16,6 +16,7 @@ from facefake.alignment import align, native_side
 from facefake.detection import FaceDetector
 from facefake.errors import DatasetError, ImageError
 from facefake.images import load_picture
+from facefake.locks import alone_in
 from facefake.saving import whole_file
 from facefake.training.dataset import Example
 from facefake.training.files import make_folder, write_text
@@ -132,52 +133,54 @@ def make_crops(
 
     Raises:
         DatasetError: no face was found in any picture, or `folder` holds something else.
-        OutputError: `folder` cannot be written to.
+        OutputError: `folder` cannot be written to, or another process cuts crops there.
     """
     fingerprint = fingerprint_of(examples)
     index = folder / "index.json"
     if index.is_file() and _kept_fingerprint(index) == fingerprint:
         return CropStore(folder)
     make_folder(folder)
-    index.unlink(missing_ok=True)
-    # Made of other crops, or half-written by a run that was killed, which may be gigabytes.
-    for outdated in (*folder.glob("thumbnails-*.npy"), *folder.glob(".facefake-*.partial")):
-        outdated.unlink()
-    rows: list[list[object]] = []
-    skipped: list[tuple[str, str]] = []
-    landmarks = []
-    offset = 0
-    with (
-        FaceDetector() as detector,
-        ThreadPoolExecutor() as pool,
-        # Whoever has mapped the file that is there keeps it.
-        whole_file(folder / _PIXELS, force=True) as pixels,
-    ):
-        cutter = _Cutter(detector, FaceMesh())
-        for done, (example, cut) in enumerate(zip(examples, pool.map(cutter, examples), strict=True), 1):
-            progress(done, len(examples))
-            if isinstance(cut, str):
-                skipped.append((str(example.path), cut))
-                continue
-            crop, points, face_side = cut
-            pixels.write(crop.tobytes())
-            landmarks.append(points)
-            rows.append(
-                [
-                    *({**asdict(example), "path": str(example.path)}).values(),
-                    offset,
-                    len(crop),
-                    round(face_side, 1),
-                ]
-            )
-            offset += crop.size
-    if not rows:
-        first = f"; the first: {_why(*skipped[0])}" if skipped else ""
-        raise DatasetError(f"expected faces in the {len(examples)} pictures, found none{first}")
-    with whole_file(folder / _LANDMARKS, force=True) as file:
-        np.save(file, np.stack(landmarks))
-    # Last, so that a run that is cut short here leaves no index.
-    write_text(index, json.dumps({"fingerprint": fingerprint, "crops": rows, "skipped": skipped}))
+    # What another run is still at would be taken for half-written by one that was killed.
+    with alone_in(folder, "cutting"):
+        index.unlink(missing_ok=True)
+        # Made of other crops, or half-written by a run that was killed, which may be gigabytes.
+        for outdated in (*folder.glob("thumbnails-*.npy"), *folder.glob(".facefake-*.partial")):
+            outdated.unlink()
+        rows: list[list[object]] = []
+        skipped: list[tuple[str, str]] = []
+        landmarks = []
+        offset = 0
+        with (
+            FaceDetector() as detector,
+            ThreadPoolExecutor() as pool,
+            # Whoever has mapped the file that is there keeps it.
+            whole_file(folder / _PIXELS, force=True) as pixels,
+        ):
+            cutter = _Cutter(detector, FaceMesh())
+            for done, (example, cut) in enumerate(zip(examples, pool.map(cutter, examples), strict=True), 1):
+                progress(done, len(examples))
+                if isinstance(cut, str):
+                    skipped.append((str(example.path), cut))
+                    continue
+                crop, points, face_side = cut
+                pixels.write(crop.tobytes())
+                landmarks.append(points)
+                rows.append(
+                    [
+                        *({**asdict(example), "path": str(example.path)}).values(),
+                        offset,
+                        len(crop),
+                        round(face_side, 1),
+                    ]
+                )
+                offset += crop.size
+        if not rows:
+            first = f"; the first: {_why(*skipped[0])}" if skipped else ""
+            raise DatasetError(f"expected faces in the {len(examples)} pictures, found none{first}")
+        with whole_file(folder / _LANDMARKS, force=True) as file:
+            np.save(file, np.stack(landmarks))
+        # Last, so that a run that is cut short here leaves no index.
+        write_text(index, json.dumps({"fingerprint": fingerprint, "crops": rows, "skipped": skipped}))
     return CropStore(folder)
 
 

@@ -1,4 +1,4 @@
-"""How well a bundle tells real from fake: per source and kind, by tier, size, blur and crowd, and how steadily."""
+"""How well a bundle tells real from fake: per source and kind, by tier, size, blur, edit and crowd, and how steadily."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from facefake.training.calibrate import BLURS, FACE_SIDES, PROBED_A_SOURCE
 from facefake.training.crops import CropStore, make_crops
 from facefake.training.crowds import crowd_rows
 from facefake.training.dataset import read_dataset
-from facefake.training.figures import BlurRow, Evaluation, KindRow, SizeRow, SourceRow, TierRow
+from facefake.training.edits import EDITS
+from facefake.training.figures import BlurRow, EditRow, Evaluation, KindRow, SizeRow, SourceRow, TierRow
 from facefake.training.metrics import area_under_curve, calibration_error, detection_rate
 from facefake.training.real_scores import left_out_alarms
 from facefake.training.scoring import first_of_each, halves, largest_of_each, measure, unseen
@@ -42,7 +43,7 @@ _BLURRED = (
     *((FACE_SIDES[-1], sigma) for sigma in BLURS),
     *product((64, 48), (0.5, 0.7, 1.0)),  # pixels: what 1.5, 2 and 3, or 2, 3 and 4, are to large faces
 )
-_VIEWS = len(TIERS) + len(FACE_SIDES) * len(_SIZE_TIERS) + len(_BLURRED) + VIEWS
+_VIEWS = len(TIERS) + len(FACE_SIDES) * len(_SIZE_TIERS) + len(_BLURRED) + len(EDITS) + VIEWS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -157,8 +158,8 @@ def evaluate_crops(
 ) -> Scored:
     """The same for crops at hand.
 
-    Every face is scored on each tier; sizes and blurs are measured on at most 60 faces of a source and label, and the
-    stability of verdicts on at most 25.
+    Every face is scored on each tier; sizes, blurs and edits are measured on at most 60 faces of a source and label, and
+    the stability of verdicts on at most 25.
     """
     labels = [store.crops[n].example.label for n in numbers]
     if set(labels) != set(_LABELS):
@@ -192,6 +193,7 @@ def evaluate_crops(
         )
         for side, sigma in _BLURRED
     ]
+    edits = [EditRow(edit=name, **_weakened(judged(large, edit))) for name, edit in EDITS.items()]
     mixed = np.random.default_rng(0).permutation(numbers).tolist()
     steady = stability(scorer, bundle, store, first_of_each(store, mixed, _STEADY_A_SOURCE), viewed)
     trained = trained_sources(bundle.card)
@@ -203,6 +205,7 @@ def evaluate_crops(
         tiers=tuple(_tier_rows(tiers, bundle)),
         sizes=tuple(sizes),
         blurs=tuple(blurs),
+        edits=tuple(edits),
         crowds=tuple(crowd_rows({tier: tiers[tier] for tier in _SIZE_TIERS}, bundle.calibration)),
         stability=tuple(steady),
     )

@@ -1,4 +1,4 @@
-"""The figures of an evaluation: per source, kind, tier, face size, blur and crowd, as JSON and as tables."""
+"""The figures of an evaluation: per source, kind, tier, face size, blur, edit and crowd, as JSON and as tables."""
 
 from __future__ import annotations
 
@@ -136,6 +136,17 @@ class BlurRow(WeakenedRow):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EditRow(WeakenedRow):
+    """What faces got after an everyday edit.
+
+    Attributes:
+        edit: its name in `edits.EDITS`.
+    """
+
+    edit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CrowdRow:
     """What pictures got that were put together from so many faces of one source, or of one of fakes and one of real ones.
 
@@ -187,6 +198,7 @@ class Evaluation:
         tiers: one row a tier.
         sizes: one row a face size, as it is and on the web tier.
         blurs: one row a blur, of faces as large as they are and of small ones.
+        edits: one row an everyday edit.
         crowds: one row a number of faces, a number of fakes among them, and a tier.
         stability: how verdicts change when pictures are resized and saved again, by kind; the first row is of all.
     """
@@ -198,6 +210,7 @@ class Evaluation:
     tiers: tuple[TierRow, ...]
     sizes: tuple[SizeRow, ...]
     blurs: tuple[BlurRow, ...]
+    edits: tuple[EditRow, ...]
     crowds: tuple[CrowdRow, ...]
     stability: tuple[StabilityRow, ...]
 
@@ -220,6 +233,7 @@ class Evaluation:
             self.left_out(),
             self.by_size(),
             self.by_blur(),
+            self.by_edit(),
             self.by_crowd(),
             self.by_steadiness(),
         ]
@@ -313,6 +327,11 @@ class Evaluation:
         """One row a size and blur."""
         rows = [[str(row.face_side), f"{row.blur:g}", *_weakened(row)] for row in self.blurs]
         return Table("By blur", ["face, pixels", "blur, pixels", *_WEAKENED], rows)
+
+    def by_edit(self) -> Table:
+        """One row an everyday edit."""
+        rows = [[row.edit, *_weakened(row)] for row in self.edits]
+        return Table("By everyday edit", ["edit", *_WEAKENED], rows)
 
     def by_crowd(self) -> Table:
         """One row a number of faces, a number of fakes and a tier."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from facefake.bundle import ONE_NETWORK_SHARE
 from facefake.classifier import LiteRTNetworks
 from facefake.errors import DatasetError, ModelError
+from facefake.locks import alone_in
 from facefake.training.calibrate import FACE_SIDES, LEAST_AUC, calibrate, check_enough, told_limits
 from facefake.training.crops import CropStore, fingerprint_of, make_crops
 from facefake.training.dataset import Example, read_dataset
@@ -71,69 +72,70 @@ def train(
             holds out sources that `start` was trained on.
         ModelError: a backbone or the bundle to start from is not to be had, two networks do not go together, or the
             training diverged.
-        OutputError: `out` or `cache` cannot be written to.
+        OutputError: `out` or `cache` cannot be written to, or another process trains or cuts crops there.
     """
     examples = read_dataset(data)
     begun = from_imagenet(recipe, backbone) if start is None else from_bundle(recipe, start)
     recipe = begun.recipe
     claim = {"recipe": recipe.to_dict(), "crops": fingerprint_of(examples), "from": begun.identity}
-    # Before crops are cut: another dataset's would take the place of those that a run that was cut short goes on with.
-    content = _claimed(out, claim)
     make_folder(out)
-    store = make_crops(
-        examples, out / "crops" if cache is None else cache, partial(progress, "pictures cut out")
-    )
-    numbers = seen(store, recipe.held_out)
-    hidden = unseen(store, recipe.held_out)
-    calibration_half, report_half = halves(store, hidden)
-    for sentence in (
-        store.told_skipped(),
-        told_left_out(store, recipe.held_out),
-        _told_unknown(recipe, examples),
-    ):
-        if sentence:
+    with alone_in(out, "training"):
+        # Before crops are cut: another dataset's would take the place of those that a run that was cut short goes on with.
+        content = _claimed(out, claim)
+        store = make_crops(
+            examples, out / "crops" if cache is None else cache, partial(progress, "pictures cut out")
+        )
+        numbers = seen(store, recipe.held_out)
+        hidden = unseen(store, recipe.held_out)
+        calibration_half, report_half = halves(store, hidden)
+        for sentence in (
+            store.told_skipped(),
+            told_left_out(store, recipe.held_out),
+            _told_unknown(recipe, examples),
+        ):
+            if sentence:
+                tell(sentence)
+        # What would fail after hours of training fails before it.
+        for crops, use in ((numbers, "train"), (calibration_half, "calibrate"), (report_half, "report")):
+            _check_labels(store, crops, use)
+        check_enough(store, calibration_half)
+        if sentence := told_limits(store, calibration_half):
             tell(sentence)
-    # What would fail after hours of training fails before it.
-    for crops, use in ((numbers, "train"), (calibration_half, "calibrate"), (report_half, "report")):
-        _check_labels(store, crops, use)
-    check_enough(store, calibration_half)
-    if sentence := told_limits(store, calibration_half):
-        tell(sentence)
-    write_text(out / _CLAIM, content)
-    finished = trained_files(begun, out)
-    try:
-        networks = train_stages(
-            begun, store, numbers, hidden, out, cache=cache, progress=progress, report=report
+        write_text(out / _CLAIM, content)
+        finished = trained_files(begun, out)
+        try:
+            networks = train_stages(
+                begun, store, numbers, hidden, out, cache=cache, progress=progress, report=report
+            )
+        except (DatasetError, ModelError):
+            begins = (finished[0], out / CHECKPOINT, out / "stage-1" / CHECKPOINT)
+            if not any(
+                file.exists() for file in begins
+            ):  # nothing is there to go on with, so other settings may be tried
+                (out / _CLAIM).unlink()
+            raise
+        bundle = export(
+            networks,
+            store,
+            recipe,
+            out,
+            name=name,
+            version=version,
+            card={
+                "trained_from": begun.origin,
+                "trained_before": begun.trained_before,
+                "recipe": recipe.to_dict(),
+                "data": _counts(store, recipe),
+            },
         )
-    except (DatasetError, ModelError):
-        begins = (finished[0], out / CHECKPOINT, out / "stage-1" / CHECKPOINT)
-        if not any(
-            file.exists() for file in begins
-        ):  # nothing is there to go on with, so other settings may be tried
-            (out / _CLAIM).unlink()
-        raise
-    bundle = export(
-        networks,
-        store,
-        recipe,
-        out,
-        name=name,
-        version=version,
-        card={
-            "trained_from": begun.origin,
-            "trained_before": begun.trained_before,
-            "recipe": recipe.to_dict(),
-            "data": _counts(store, recipe),
-        },
-    )
-    for file in (*finished, out / _CLAIM):
-        file.unlink()
-    if bundle.calibration.min_face >= FACE_SIDES[-1]:
-        tell(
-            f"At the quality of the web its AUC is below {LEAST_AUC} at every size of face: it tells too little to be "
-            f"relied on, and judges only faces of {FACE_SIDES[-1]} pixels or more."
-        )
-    return bundle
+        for file in (*finished, out / _CLAIM):
+            file.unlink()
+        if bundle.calibration.min_face >= FACE_SIDES[-1]:
+            tell(
+                f"At the quality of the web its AUC is below {LEAST_AUC} at every size of face: it tells too little to be "
+                f"relied on, and judges only faces of {FACE_SIDES[-1]} pixels or more."
+            )
+        return bundle
 
 
 def _told_unknown(recipe: Recipe, examples: Sequence[Example]) -> str | None:

@@ -11,6 +11,7 @@ from PIL import Image
 from facefake.alignment import align, native_side
 from facefake.detection import FaceDetector
 from facefake.errors import DatasetError, OutputError
+from facefake.locks import alone_in
 from facefake.training.crops import STORE_MARGIN, STORE_SIDE, CropStore, make_crops
 from facefake.training.dataset import Example
 
@@ -161,6 +162,21 @@ def test_a_store_that_is_not_whole_is_told(data, tmp_path, name, size):
         make_crops(data[:2], store)
     (store / "index.json").unlink()
     assert len(make_crops(data[:2], store)) == 2
+
+
+def test_two_at_once_do_not_cut_into_one_folder(data, tmp_path, detections):
+    half = tmp_path / ".facefake-0123456789abcdef.partial"
+    half.touch()
+    with (
+        alone_in(tmp_path, "cutting"),
+        pytest.raises(
+            OutputError, match=r"expected to be the only process at cutting there, another one is, too"
+        ),
+    ):
+        make_crops(data, tmp_path)
+    assert (detections, half.exists()) == ([], True)
+    assert len(make_crops(data, tmp_path)) == 2
+    assert not list(tmp_path.glob(".facefake-*"))
 
 
 @pytest.mark.parametrize("content", ['{"name": "another"}', "[]", "{"])

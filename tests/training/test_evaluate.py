@@ -11,6 +11,7 @@ from facefake.calibration import probability
 from facefake.classifier import Scores
 from facefake.errors import DatasetError, ModelError
 from facefake.training.calibrate import BLURS, FACE_SIDES
+from facefake.training.edits import EDITS
 from facefake.training.evaluate import _chosen, evaluate_crops
 from facefake.training.views import TIERS
 
@@ -114,6 +115,14 @@ def test_every_blur_is_measured(scored):
     )
     for row in blurs:  # the logit is in the mean, which no blur takes away
         assert row.auc == pytest.approx((18 + 9) / 36, abs=0.04)
+
+
+def test_every_edit_is_measured(scored):
+    edits = {row.edit: row for row in scored.evaluation.edits}
+    assert list(edits) == list(EDITS)
+    for name in ("black and white", "stretched", "grainy", "saved twice"):  # these all but keep the mean
+        assert edits[name].auc == pytest.approx((18 + 9) / 36, abs=0.04), name
+    assert edits["dark"].called_fake < edits["grainy"].called_fake  # and this one lowers it
 
 
 def test_no_verdict_changes_where_only_the_mean_counts(scored):

@@ -133,7 +133,7 @@ def test_the_figures_are_those_of_the_evaluation(scored, page):
         ]
 
     tables = [table for table in scored.evaluation.tables() if table.rows]
-    assert len(tables) == 7
+    assert len(tables) == 8
     for table in tables:
         header, *rows = shown(table)
         start = page.rows.index(header)

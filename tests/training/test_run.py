@@ -15,6 +15,7 @@ from facefake.classifier import Classifier
 from facefake.detection import FaceDetector
 from facefake.detector import FakeImageDetector
 from facefake.errors import DatasetError, ModelError, OutputError
+from facefake.locks import alone_in
 from facefake.training import calibrate, network, reconstruction
 from facefake.training import run as module
 from facefake.training import stages as stage_module
@@ -231,6 +232,20 @@ def test_a_folder_of_somebody_s_in_that_of_a_run_is_left_alone(data, tiny, tmp_p
     mine.write_text("mine")
     run(data, tmp_path / "out")
     assert mine.read_text() == "mine"
+
+
+def test_two_at_once_do_not_train_in_one_folder(data, tiny, tmp_path):
+    with (
+        alone_in(tmp_path, "training"),
+        pytest.raises(
+            OutputError, match=r"expected to be the only process at training there, another one is, too"
+        ),
+    ):
+        run(data, tmp_path)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / ".facefake-training.lock").touch()  # of one that was killed
+    assert run(data, tmp_path).label == "custom 1"
+    assert not (tmp_path / ".facefake-training.lock").exists()
 
 
 def test_stages_follow_one_another_and_are_not_repeated(data, tiny, tmp_path, monkeypatch):

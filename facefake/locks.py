@@ -1,0 +1,72 @@
+"""Files in the hands of one process. The lock is the system's, and goes with the process, however that ends."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from facefake.errors import OutputError
+
+
+def locked(path: Path, flags: int = 0) -> int:
+    """Open a file to append to it, made if it is not there, and lock it if it is a regular one.
+
+    Args:
+        path: the file.
+        flags: more of them, for `os.open`.
+
+    Returns:
+        The file's descriptor; to close it is to give the lock back.
+
+    Raises:
+        BlockingIOError: another process has the lock.
+        OSError: the file cannot be opened.
+    """
+    while True:
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOCTTY | flags, 0o666)
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                return fd
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Another process may have put a new file in the place of this one between the two calls.
+            if os.path.samestat(status, os.stat(path)):
+                return fd
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+
+
+@contextmanager
+def alone_in(folder: Path, work: str) -> Iterator[None]:
+    """While this lasts, no other process can do the same work in a folder.
+
+    Args:
+        folder: it exists, and gets a file for the lock, which goes at the end.
+        work: what is done, in a word.
+
+    Raises:
+        OutputError: another process is at it, or the lock cannot be had.
+    """
+    path = folder / f".facefake-{work}.lock"
+    try:
+        fd = locked(path)
+    except BlockingIOError as error:
+        raise OutputError(
+            f"{folder}: expected to be the only process at {work} there, another one is, too: wait for it, or give another "
+            "folder"
+        ) from error
+    except OSError as error:
+        raise OutputError(f"{path}: expected a file that can be locked, got: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(fd)
