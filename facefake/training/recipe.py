@@ -45,6 +45,7 @@ class Recipe:
             runs so short that more than a twentieth of it would be the weights that they begin with.
         degradation: strength of the quality histories, 0 to 1; see `degrade.draw`.
         defocus: share of pairs, 0 to 1, that are out of focus before that: both by one blur, σ evenly from 0 to 4 pixels.
+        smoothing: share of pairs, 0 to 1, that both lose their grain; see `styling.smooth`.
         distant: share of pairs, 0 to 1, that are shrunk to faces of 40 to 128 pixels before they are saved, as in crowds.
         jitter_scale, jitter_degrees, jitter_shift: standard deviations of the crop's scale (logarithm), roll and
             place (share of the side).
@@ -90,6 +91,7 @@ class Recipe:
     ema: float = 0.998
     degradation: float = 0.8
     defocus: float = 0.0
+    smoothing: float = 0.0
     distant: float = 0.0
     jitter_scale: float = 0.03
     jitter_degrees: float = 3.0
@@ -130,6 +132,7 @@ class Recipe:
             "dropout",
             "degradation",
             "defocus",
+            "smoothing",
             "distant",
             "label_smoothing",
             "ema",

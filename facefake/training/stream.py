@@ -16,7 +16,7 @@ from facefake.errors import DatasetError
 from facefake.training import degrade, forgery
 from facefake.training.crops import STORE_MARGIN, CropStore
 from facefake.training.recipe import SELF_MADE
-from facefake.training.styling import style
+from facefake.training.styling import smooth, style
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -135,6 +135,8 @@ class PairStream:
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         focused = not self._recipe.defocus or rng.random() >= self._recipe.defocus
         lens = degrade.Degradation(blur=0.0 if focused else float(rng.uniform(0, _STRONGEST_DEFOCUS)))
+        smoothed = self._recipe.smoothing and rng.random() < self._recipe.smoothing
+        smoothing_seed = rng.integers(2**32) if smoothed else None
         styled = self._recipe.styling and rng.random() < self._recipe.styling
         style_seed = rng.integers(2**32) if styled else None
         history = degrade.draw(rng, self._recipe.degradation)
@@ -146,6 +148,8 @@ class PairStream:
         for pixels in (fake, real):
             if not focused:
                 pixels = degrade.apply(pixels, lens)
+            if smoothing_seed is not None:
+                pixels = smooth(pixels, np.random.default_rng(smoothing_seed))
             if style_seed is not None:
                 pixels = style(pixels, np.random.default_rng(style_seed))
             worn = degrade.apply(pixels, history) if distance is None else distance.wear(pixels, history)

@@ -47,6 +47,7 @@ def test_what_a_recipe_does_not_name_keeps_its_default(tmp_path):
         ("degradation = 1.1", "degradation from 0 to 1"),
         ("defocus = 1.1", "defocus from 0 to 1"),
         ("distant = -0.1", "distant from 0 to 1"),
+        ("smoothing = 2", "smoothing from 0 to 1"),
         ("margin = 1.5", "margin from 1 to 1.35"),
         ("steps = ", "TOML"),
         ("consistency = -1", "consistency of at least 0"),

@@ -73,7 +73,9 @@ def test_a_self_made_fake_and_its_real_one_differ_in_the_forged_place_only(toy_s
     assert histories[0::2] == histories[1::2]
 
 
-@pytest.mark.parametrize("change", [{}, {"styling": 1.0}, {"defocus": 0.5}, {"distant": 0.5}])
+@pytest.mark.parametrize(
+    "change", [{}, {"styling": 1.0}, {"defocus": 0.5}, {"distant": 0.5}, {"smoothing": 0.5}]
+)
 def test_a_forgery_that_changes_nothing_gives_two_equal_crops(toy_store, monkeypatch, change):
     empty = forgery.Forgery
     monkeypatch.setattr(
@@ -87,10 +89,11 @@ def test_a_forgery_that_changes_nothing_gives_two_equal_crops(toy_store, monkeyp
     assert len({real.tobytes() for _, real in outputs}) == 20  # but each pair is another one
 
 
-def test_styling_gives_a_style_to_so_many_pairs(toy_store, monkeypatch):
+@pytest.mark.parametrize(("edit", "setting"), [("style", "styling"), ("smooth", "smoothing")])
+def test_so_many_pairs_are_edited_both_alike(toy_store, monkeypatch, edit, setting):
     styled = []
-    monkeypatch.setattr(stream_module, "style", lambda pixels, rng: styled.append(rng.random()) or pixels)
-    recipe = replace(RECIPE, other_kind_share=1.0, styling=0.4)
+    monkeypatch.setattr(stream_module, edit, lambda pixels, rng: styled.append(rng.random()) or pixels)
+    recipe = replace(RECIPE, other_kind_share=1.0, **{setting: 0.4})
     stream, rng = PairStream(toy_store, range(len(toy_store)), recipe), np.random.default_rng(0)
     for _ in range(100):
         stream.pairs(rng)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facefake.training.styling import style
+from facefake.training.styling import smooth, style
 
 SEEDS = range(40)
 
@@ -13,21 +13,23 @@ def crop(face):
     return face(0)[0]
 
 
-def test_a_seed_gives_one_style_and_another_another(crop):
+@pytest.mark.parametrize("edit", [style, smooth])
+def test_a_seed_gives_one_edit_and_another_another(crop, edit):
     before = crop.copy()
-    first, second = ([style(crop, np.random.default_rng(seed)).tobytes() for seed in SEEDS] for _ in range(2))
+    first, second = ([edit(crop, np.random.default_rng(seed)).tobytes() for seed in SEEDS] for _ in range(2))
     assert first == second
     assert len(set(first)) > 0.9 * len(SEEDS)
     np.testing.assert_array_equal(crop, before)
 
 
-def test_a_seed_draws_as_much_whatever_the_picture(crop):
+@pytest.mark.parametrize("edit", [style, smooth])
+def test_a_seed_draws_as_much_whatever_the_picture(crop, edit):
     """Or two pictures of a pair would part after the first edit that depends on what they show."""
     for seed in SEEDS:
         states = []
         for picture in (crop, np.zeros((64, 64, 3), np.uint8)):
             rng = np.random.default_rng(seed)
-            assert style(picture, rng).shape == picture.shape
+            assert edit(picture, rng).shape == picture.shape
             states.append(rng.bit_generator.state)
         assert states[0] == states[1]
 
@@ -46,3 +48,17 @@ def test_styles_go_from_none_to_strong(crop):
     ]
     assert 2 <= changed.count(0) <= 30  # about one in eighteen
     assert max(changed) > 10
+
+
+def test_to_smooth_takes_grain_and_leaves_edges():
+    grain = np.random.default_rng(0).normal(0, 5, (96, 96, 3))
+    left, right = slice(0, 40), slice(56, 96)
+    pixels = np.full((96, 96, 3), 60.0)
+    pixels[:, 48:] = 190
+    pixels = np.clip(pixels + grain, 0, 255).astype(np.uint8)
+    for seed in SEEDS:
+        smoothed = smooth(pixels, np.random.default_rng(seed))
+        for part in (left, right):
+            assert smoothed[:, part].std() < 0.95 * pixels[:, part].std()
+        assert smoothed[:, right].mean() - smoothed[:, left].mean() == pytest.approx(130, abs=2)
+        assert (smoothed[:, 50].mean() - smoothed[:, 45].mean()) > 110
