@@ -596,6 +596,19 @@ def broken(kind: str, number: int) -> None:
     os.dup2(end, number)
 
 
+def with_broken_output(arguments: list[str], kind: str) -> Iterator[subprocess.CompletedProcess[str]]:
+    """A command whose standard output is broken, once with what it prints kept back and once without."""
+    for environment in ({}, {"PYTHONUNBUFFERED": "1"}):
+        yield subprocess.run(
+            [sys.executable, "-m", "facefake", *arguments],
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            preexec_fn=partial(broken, kind, 1),
+        )
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize(
     ("kind", "got"),
@@ -608,15 +621,7 @@ def broken(kind: str, number: int) -> None:
 def test_an_output_that_cannot_be_written_is_one_line_of_error(
     arguments: list[str], kind: str, got: str
 ) -> None:
-    for environment in ({}, {"PYTHONUNBUFFERED": "1"}):
-        done = subprocess.run(
-            [sys.executable, "-m", "facefake", *arguments],
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-            env={**os.environ, **environment},
-            preexec_fn=partial(broken, kind, 1),
-        )
+    for done in with_broken_output(arguments, kind):
         assert done.returncode == 2
         assert done.stderr == f"Error: expected to write to standard output, got: {got}\n"
 
@@ -630,15 +635,7 @@ def test_an_output_that_cannot_be_written_is_one_line_of_error(
     ],
 )
 def test_a_reader_that_has_enough_ends_a_command_without_a_word(arguments: list[str]) -> None:
-    for environment in ({}, {"PYTHONUNBUFFERED": "1"}):
-        done = subprocess.run(
-            [sys.executable, "-m", "facefake", *arguments],
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-            env={**os.environ, **environment},
-            preexec_fn=partial(broken, "pipe", 1),
-        )
+    for done in with_broken_output(arguments, "pipe"):
         told = [line for line in done.stderr.splitlines() if "README.md" not in line]
         assert (done.returncode, told) == (141, [])
 
