@@ -62,11 +62,9 @@ def render(element: Element) -> str:
 
 
 def table(shown: Table) -> Element:
-    """A table; columns that hold numbers are aligned to the right."""
-    kinds = [
-        "number" if any(row[place][:1].isdigit() for row in shown.rows) else ""
-        for place in range(len(shown.headers))
-    ]
+    """A table; columns that hold nothing but numbers are aligned to the right."""
+    columns = [[row[place] for row in shown.rows if row[place]] for place in range(len(shown.headers))]
+    kinds = ["number" if cells and all(cell[0].isdigit() for cell in cells) else "" for cells in columns]
     head = [tag("th", text, class_=kind) for text, kind in zip(shown.headers, kinds, strict=True)]
     rows = [
         tag("tr", *[tag("td", text, class_=kind) for text, kind in zip(row, kinds, strict=True)])

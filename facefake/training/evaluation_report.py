@@ -205,8 +205,8 @@ def _blurs(scored: Scored) -> list[Element]:
 
 def _edits(scored: Scored) -> list[Element]:
     told = (
-        "Faces after what people and apps do to photographs; all fakes against all real faces. It makes no real face a "
-        "fake, so false alarms should not rise. Enlarged: from 64 pixels."
+        "Faces after what people and apps do to photographs; all fakes against all real faces. None of it makes a real "
+        "face a fake, so false alarms should not rise. Enlarged: from 64 pixels."
     )
     return [tag("p", told), table(scored.evaluation.by_edit())]
 

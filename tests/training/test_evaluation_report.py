@@ -12,6 +12,7 @@ from PIL import Image
 
 from facefake.bundle import read_bundle
 from facefake.classifier import Scores
+from facefake.training import elements
 from facefake.training.evaluate import evaluate_crops
 from facefake.training.evaluation_report import evaluation_page
 from facefake.training.figures import Table
@@ -190,3 +191,9 @@ def test_there_is_a_plot_of_everything(page):
     assert len(curves) == 6 + 6 + 3 + 2
     for curve in curves:
         assert re.fullmatch(r"M[\d.]+ [\d.]+(L[\d.]+ [\d.]+)*", curve)
+
+
+def test_only_columns_of_nothing_but_numbers_are_aligned_to_the_right():
+    shown = Table("", ["edit", "AUC", "share"], [["256 colours", "0.9", "3%"], ["dark", "0.8", ""]])
+    classes = [cell.get("class") for cell in elements.table(shown).iter() if cell.tag in ("th", "td")]
+    assert classes == [None, "number", "number"] * 3
