@@ -49,7 +49,13 @@ def describe(bundle: Bundle) -> dict[str, Any]:
     """A bundle without its card, JSON-ready: its name, where it lies, its input, thresholds and weaknesses."""
     calibration = asdict(bundle.calibration)
     among = calibration["neighbours"]
-    for scores in filter(None, (calibration, calibration["soft"], among, among and among["soft"])):
+    groups = [
+        scores
+        for whole in (calibration, among)
+        if whole
+        for scores in (whole, whole["soft"], whole["grainless"])
+    ]
+    for scores in filter(None, groups):
         del scores["real_scores"], scores["real_probabilities"]
     return {
         "name": bundle.name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,6 +13,7 @@ from facefake.calibration import (
     Adjusted,
     Calibration,
     FaceScores,
+    Lack,
     adjusted,
     any_fake_probability,
     log_odds,
@@ -20,6 +21,7 @@ from facefake.calibration import (
     probability_of,
     rate_of,
 )
+from facefake.detail import Detail
 from facefake.neighbours import FEWEST_COMPARED, among_neighbours
 from facefake.results import FaceResult, Verdict, percent, pixels
 
@@ -44,8 +46,8 @@ COMMON = 0.5
 """Where more pictures of real faces than this share hold several that look at least as fake as some of a picture's, these
 are so ordinary that the reason for a verdict is told of one face instead."""
 
-MEASURED_SIDE = 80
-"""Pixels of a crop, of which a face takes 64 or so, at which its sharpness is measured at most."""
+
+_LACKING: Mapping[Lack, str] = {"soft": " out of focus", "grainless": " without grain"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class Evidence:
 
     Attributes:
         face: where it is.
-        sharpness: of its crop, from `sharpness`.
+        detail: of its crop.
         outside: share, 0 to 1, of its crop that lies outside the picture.
         logit: the classifier's; None for a face that is not `usability`-fit and was never classified.
         map: the classifier's evidence by place, float32 (h, w), whose mean plus the bundle's bias is the logit; None
@@ -62,7 +64,7 @@ class Evidence:
     """
 
     face: Face
-    sharpness: float
+    detail: Detail
     outside: float
     logit: float | None = None
     map: NDArray[np.float32] | None = None
@@ -91,41 +93,9 @@ class Judgement:
     faces: tuple[FaceResult, ...]
 
 
-def sharpness(crop: NDArray[np.uint8], native_side: int) -> float:
-    """How sharp a face is for its size: variance of the Laplacian over the variance of the grey values.
-
-    The variance of the Laplacian is the focus measure of Pech-Pacheco et al., "Diatom autofocusing in
-    brightfield microscopy" (ICPR 2000). Dividing by the variance makes it blind to contrast: a face in poor
-    light is not blurred. Only the middle half of the crop counts, since a sharp background says nothing of
-    the face. Large faces are measured at `MEASURED_SIDE`: so a blur of two pixels means the same to a face as one of
-    half a pixel to one of a quarter of its size, as it does to the network.
-
-    Args:
-        crop: aligned square, uint8 (side, side, 3), RGB.
-        native_side: how many pixels of the picture the crop's side spans, as from `alignment.native_side`.
-            A crop that was enlarged from fewer pixels is measured at those, or every small face would pass
-            for blurred.
-
-    Returns:
-        0 for a flat crop, and the more the sharper.
-    """
-    import cv2
-
-    side = crop.shape[0]
-    count = max(8, min(side, native_side, MEASURED_SIDE))
-    grey = crop.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
-    if count < side:
-        grey = np.asarray(cv2.resize(grey, (count, count), interpolation=cv2.INTER_AREA), np.float32)
-    edge = count // 4
-    grey = grey[edge : count - edge, edge : count - edge]
-    neighbours = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
-    # One grey level of variance keeps a flat crop from dividing by nothing.
-    return float(np.var(neighbours - 4 * grey[1:-1, 1:-1]) / (np.var(grey) + 1.0))
-
-
 def usability(evidence: Evidence, calibration: Calibration) -> str | None:
     """Why a face cannot be judged, as "fault: the numbers behind it", or None when it can."""
-    side, sharp, outside = evidence.face.side, evidence.sharpness, evidence.outside
+    side, sharp, outside = evidence.face.side, evidence.detail.sharpness, evidence.outside
     if side < calibration.min_face:
         told = _apart(side, [calibration.min_face], pixels)
         return f"too small: {told} pixels, at least {pixels(calibration.min_face)} are needed"
@@ -167,43 +137,43 @@ def relative_scores(log_odds: Sequence[float], calibration: Calibration) -> list
 
 @dataclass(frozen=True, slots=True)
 class _Alike:
-    """Words for who looks as fake: real faces, or pictures with so many of them, in focus or all out of it."""
+    """Words for who looks as fake: real faces, or pictures with so many of them, and what all of them lack."""
 
     count: int
-    all_soft: bool
+    lack: Lack | None
 
-    def told(self, rate: Adjusted, soft: bool = False) -> str:
-        """For `verdict_on`; of a face that is soft, if it alone is meant, soft real ones."""
+    def told(self, rate: Adjusted, lack: Lack | None = None) -> str:
+        """For `verdict_on`; of a face that lacks detail, if it alone is meant, real ones that do, too."""
         which = "real faces"
-        if self.all_soft or (soft and rate.among == 1):
-            which += " out of focus"
+        if shared := self.lack or (lack if rate.among == 1 else None):
+            which += _LACKING[shared]
         if self.count == 1:
             return f"{{}} of {which} look"
         held = "one that looks" if rate.among == 1 else f"{rate.among} that look"
         return f"up to {{}} of pictures with {self.count} {which} hold {held}"
 
 
-def chances(logits: Sequence[float], sharp: Sequence[float], calibration: Calibration) -> list[Chance]:
+def chances(logits: Sequence[float], details: Sequence[Detail], calibration: Calibration) -> list[Chance]:
     """What the judged faces of a picture are compared with, and what comes of it.
 
-    From `FEWEST_COMPARED` faces on that is real faces among neighbours, by `among_neighbours`, else lone ones; soft faces
-    are compared with soft ones.
+    From `FEWEST_COMPARED` faces on that is real faces among neighbours, by `among_neighbours`, else lone ones; faces
+    that lack detail are compared with such.
 
     Args:
         logits: of the faces.
-        sharp: their sharpness.
+        details: their detail.
         calibration: has the scores of real faces.
 
     Raises:
         ModelError: a logit is not a finite number.
     """
     scores: Sequence[float] = logits
-    groups: list[FaceScores] = [calibration.of(each) for each in sharp]
+    groups: list[FaceScores] = [calibration.of(each) for each in details]
     if calibration.neighbours is not None and len(logits) >= FEWEST_COMPARED:
         alone = [log_odds_of(logit, group) for logit, group in zip(logits, groups, strict=True)]
         among = calibration.neighbours
         scores = among_neighbours(alone, among.ordinary).tolist()
-        groups = [among.soft if among.soft and calibration.is_soft(each) else among for each in sharp]
+        groups = [among.of(calibration.lack(each)) for each in details]
     return [
         Chance(rate_of(score, group), log_odds_of(score, group))
         for score, group in zip(scores, groups, strict=True)
@@ -230,13 +200,14 @@ def judge(faces: Sequence[Evidence], calibration: Calibration) -> Judgement:
     judged = [logit for logit in logits if logit is not None]
     if len(judged) < reasons.count(None):
         raise ValueError(f"expected {reasons.count(None)} logits, one a usable face, got {len(judged)}")
-    sharp = [face.sharpness for face, logit in zip(faces, logits, strict=True) if logit is not None]
-    found = chances(judged, sharp, calibration)
+    details = [face.detail for face, logit in zip(faces, logits, strict=True) if logit is not None]
+    found = chances(judged, details, calibration)
     rates = adjusted([each.rate for each in found])
-    odds = [log_odds(logit, calibration, each) for logit, each in zip(judged, sharp, strict=True)]
+    odds = [log_odds(logit, calibration, each) for logit, each in zip(judged, details, strict=True)]
     relative = relative_scores(odds, calibration)
     each_judged = iter(zip(found, rates, relative, strict=True))
-    alike = _Alike(len(judged), all(map(calibration.is_soft, sharp)))
+    lacks = {calibration.lack(each) for each in details}
+    alike = _Alike(len(judged), lacks.pop() if len(lacks) == 1 else None)
     results = tuple(
         _not_judged(index, evidence.face, reason)
         if logit is None
@@ -253,19 +224,19 @@ def judge(faces: Sequence[Evidence], calibration: Calibration) -> Judgement:
 
 
 def verdicts(
-    logits: Sequence[float], sharp: Sequence[float], calibration: Calibration
+    logits: Sequence[float], details: Sequence[Detail], calibration: Calibration
 ) -> tuple[list[Verdict], Verdict]:
     """The verdicts that `judge` gives the faces of a picture, all of which can be judged, and the picture; without reasons.
 
     Args:
         logits: of the faces, one at least.
-        sharp: their sharpness.
+        details: their detail.
         calibration: has the scores of real faces and the thresholds.
 
     Raises:
         ModelError: a logit is not a finite number.
     """
-    found = chances(logits, sharp, calibration)
+    found = chances(logits, details, calibration)
     rates = adjusted([each.rate for each in found])
     faces = [
         verdict_of(rate.rate, probability_of(each.log_odds), calibration)
@@ -312,11 +283,11 @@ def _judge_face(
     calibration: Calibration,
 ) -> FaceResult:
     fake_probability = probability_of(chance.log_odds)
-    soft = calibration.is_soft(evidence.sharpness)
+    lack = calibration.lack(evidence.detail)
     shown = told_rate(chance.rate, rate, alike.count, calibration)
     if not suspicious_alone(chance.rate, calibration):
-        shown, alike = Adjusted(chance.rate, 1), _Alike(1, soft)
-    verdict, reason = verdict_on(shown.rate, fake_probability, alike.told(shown, soft), calibration)
+        shown, alike = Adjusted(chance.rate, 1), _Alike(1, lack)
+    verdict, reason = verdict_on(shown.rate, fake_probability, alike.told(shown, lack), calibration)
     return FaceResult(
         index=index,
         box=evidence.face.box,

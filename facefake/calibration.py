@@ -8,13 +8,19 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar, get_args
 
+from facefake.detail import FULL, Detail
 from facefake.errors import ModelError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+Lack = Literal["soft", "grainless"]
+"""What a face is called for lack of detail."""
+
+_LACKS: tuple[Lack, ...] = get_args(Lack)
 
 Score = TypeVar("Score", float, "NDArray[np.float64]")
 
@@ -132,7 +138,7 @@ class SoftFaces(FaceScores):
     """How faces score that are soft: out of focus, but not too blurred to be judged.
 
     Attributes:
-        below: the `sharpness` from which on a face is not soft.
+        below: the sharpness from which on a face is not soft.
     """
 
     below: float
@@ -141,43 +147,62 @@ class SoftFaces(FaceScores):
 
     def __post_init__(self) -> None:
         FaceScores.__post_init__(self)
-        _expect("soft.below", _is_finite(self.below) and self.below >= 0, "at least 0", self.below)
+        _expect(self._WHERE + "below", _is_finite(self.below) and self.below >= 0, "at least 0", self.below)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrainlessFaces(SoftFaces):
+    """How faces score that are sharp, but without grain, as denoising and beauty filters leave them.
+
+    Attributes:
+        below: the grain from which on a face is not one of them.
+    """
+
+    _WHERE: ClassVar[str] = "grainless."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AmongNeighbours(FaceScores):
-    """How faces score in pictures with several, by `neighbours.among_neighbours`; those that are not soft.
+    """How faces score in pictures with several, by `neighbours.among_neighbours`; those that lack no detail.
 
     Attributes:
         ordinary: log-odds, as that function takes them.
-        soft: the same of soft faces, or None: then no face counts as soft.
+        soft, grainless: the same of those faces, or None where the calibration has none for lone ones.
     """
 
     ordinary: float
     soft: FaceScores | None
+    grainless: FaceScores | None = None
 
     _WHERE: ClassVar[str] = "neighbours."
 
     def __post_init__(self) -> None:
         FaceScores.__post_init__(self)
         _expect("neighbours.ordinary", _is_finite(self.ordinary), "finite", self.ordinary)
-        is_soft = self.soft is None or isinstance(self.soft, FaceScores)
-        _expect("neighbours.soft", is_soft, "FaceScores or None", self.soft)
+        for name in _LACKS:
+            value = getattr(self, name)
+            is_group = value is None or isinstance(value, FaceScores)
+            _expect(f"neighbours.{name}", is_group, "FaceScores or None", value)
+
+    def of(self, lack: Lack | None) -> FaceScores:
+        """What tells of faces that lack this."""
+        return (getattr(self, lack) if lack else None) or self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration(FaceScores):
     """What turns a logit into numbers that can be defended; measured on faces that training never saw.
 
-    Its temperature, its bias and the real faces' scores that it has as `RealScores` are for logits of faces that are not
-    soft and have few neighbours or none.
+    Its temperature, its bias and the real faces' scores that it has as `RealScores` are for logits of faces that lack no
+    detail and have few neighbours or none.
 
     Attributes:
         alarm_rate: a picture is fake when its adjusted false-alarm rate is at most this.
         uncertain_rate: it is uncertain when the rate is at most this, and real above it.
         min_face: the smallest side of a face's box, in pixels, that is judged.
-        min_sharpness: the smallest `sharpness` that is judged.
+        min_sharpness: the smallest sharpness that is judged.
         soft: the same of soft faces, or None: then no face counts as soft.
+        grainless: the same of faces without grain that are not soft, or None: then none counts as one.
         neighbours: the same of faces in pictures with several, or None: then all are judged as if they were alone.
     """
 
@@ -186,6 +211,7 @@ class Calibration(FaceScores):
     min_face: float
     min_sharpness: float
     soft: SoftFaces | None = None
+    grainless: GrainlessFaces | None = None
     neighbours: AmongNeighbours | None = None
 
     def __post_init__(self) -> None:
@@ -200,6 +226,8 @@ class Calibration(FaceScores):
         _expect("min_sharpness", self.min_sharpness >= 0, "at least 0", self.min_sharpness)
         is_soft = self.soft is None or isinstance(self.soft, SoftFaces)
         _expect("soft", is_soft, "SoftFaces or None", self.soft)
+        is_grainless = self.grainless is None or isinstance(self.grainless, GrainlessFaces)
+        _expect("grainless", is_grainless, "GrainlessFaces or None", self.grainless)
         among = self.neighbours
         _expect(
             "neighbours",
@@ -208,16 +236,22 @@ class Calibration(FaceScores):
             among,
         )
         if among is not None:
-            both = (self.soft is None) == (among.soft is None)
-            _expect("neighbours.soft", both, "there exactly where soft is", among.soft)
+            for name in _LACKS:
+                both = (getattr(self, name) is None) == (getattr(among, name) is None)
+                _expect(f"neighbours.{name}", both, f"there exactly where {name} is", getattr(among, name))
 
-    def is_soft(self, sharpness: float) -> bool:
-        """Whether a face of this `sharpness` counts as soft."""
-        return self.of(sharpness) is not self
+    def lack(self, detail: Detail) -> Lack | None:
+        """What a face with this detail counts as for lack of it."""
+        if self.soft is not None and detail.sharpness < self.soft.below:
+            return "soft"
+        if self.grainless is not None and detail.grain < self.grainless.below:
+            return "grainless"
+        return None
 
-    def of(self, sharpness: float) -> FaceScores:
-        """What tells of lone faces of this `sharpness`: `soft` or this."""
-        return self if self.soft is None or sharpness >= self.soft.below else self.soft
+    def of(self, detail: Detail) -> FaceScores:
+        """What tells of lone faces with this detail: `soft`, `grainless` or this."""
+        lack = self.lack(detail)
+        return (getattr(self, lack) if lack else None) or self
 
     def to_dict(self) -> dict[str, Any]:
         """The calibration as JSON-ready values, from which `from_dict` makes an equal one."""
@@ -226,40 +260,46 @@ class Calibration(FaceScores):
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Calibration:
-        """A calibration from what `to_dict` wrote; an older one lacks `neighbours`, or `soft` as well.
+        """A calibration from what `to_dict` wrote; an older one lacks `grainless`, `neighbours`, or `soft`.
 
         Raises:
             ModelError: a field is missing, unknown, of another type, not finite, unsorted or out of range.
         """
         if isinstance(values, Mapping):
-            values = {"soft": None, "neighbours": None, **values}
+            values = {"soft": None, "grainless": None, "neighbours": None, **values}
         values = _scores_from(cls, values, "calibration")
-        if values["soft"] is not None:
-            values["soft"] = SoftFaces(**_scores_from(SoftFaces, values["soft"], "soft"))
+        groups: dict[str, type[SoftFaces]] = {"soft": SoftFaces, "grainless": GrainlessFaces}
+        for name, group in groups.items():
+            if values[name] is not None:
+                values[name] = group(**_scores_from(group, values[name], name))
         if values["neighbours"] is not None:
-            among = _scores_from(AmongNeighbours, values["neighbours"], "neighbours")
-            if among["soft"] is not None:
-                among["soft"] = FaceScores(**_scores_from(FaceScores, among["soft"], "neighbours.soft"))
+            told = values["neighbours"]
+            if isinstance(told, Mapping):
+                told = {"grainless": None, **told}
+            among = _scores_from(AmongNeighbours, told, "neighbours")
+            for name in _LACKS:
+                if among[name] is not None:
+                    among[name] = FaceScores(**_scores_from(FaceScores, among[name], f"neighbours.{name}"))
             values["neighbours"] = AmongNeighbours(**among)
         return cls(**values)
 
 
-def false_alarm_rate(logit: float, calibration: Calibration, sharpness: float = math.inf) -> float:
+def false_alarm_rate(logit: float, calibration: Calibration, detail: Detail = FULL) -> float:
     """Share of real faces that look at least as fake as a face with this logit, in [`SMALLEST_RATE`, 1].
 
-    Soft faces are compared with faces out of focus, all others with faces that are not, in the manner of one for each
-    category ("Mondrian", Vovk, Gammerman & Shafer 2005, "Algorithmic Learning in a Random World"), but without its
-    guarantee: the real faces were measured in views of which most are of the category, not all.
+    Faces out of focus are compared with such faces, those without grain with such, all others with the rest, in the manner
+    of one for each category ("Mondrian", Vovk, Gammerman & Shafer 2005, "Algorithmic Learning in a Random World"), but
+    without its guarantee: the real faces were measured in views of which most are of the category, not all.
 
     Args:
         logit: of the face.
         calibration: has the scores of real faces.
-        sharpness: of the face; infinity for one that is not soft.
+        detail: of the face; unless it is told, the face lacks none.
 
     Raises:
         ModelError: the logit is not a finite number.
     """
-    return rate_of(logit, calibration.of(sharpness))
+    return rate_of(logit, calibration.of(detail))
 
 
 def rate_of(score: float, scores: RealScores) -> float:
@@ -329,13 +369,13 @@ def corrected(rate: float, count: int) -> float:
     return 1.0 if rate >= 1 else -math.expm1(count * math.log1p(-rate))
 
 
-def probability(logit: float, calibration: Calibration, sharpness: float = math.inf) -> float:
+def probability(logit: float, calibration: Calibration, detail: Detail = FULL) -> float:
     """Calibrated probability, 0 to 1, that a face is fake (Platt 1999; Guo et al. 2017).
 
     Args:
-        logit, calibration, sharpness: as for `false_alarm_rate`.
+        logit, calibration, detail: as for `false_alarm_rate`.
     """
-    return probability_of(log_odds(logit, calibration, sharpness))
+    return probability_of(log_odds(logit, calibration, detail))
 
 
 def probability_of(log_odds: float) -> float:
@@ -345,9 +385,9 @@ def probability_of(log_odds: float) -> float:
     return math.exp(log_odds) / (1 + math.exp(log_odds))
 
 
-def log_odds(logit: float, calibration: Calibration, sharpness: float = math.inf) -> float:
+def log_odds(logit: float, calibration: Calibration, detail: Detail = FULL) -> float:
     """The logarithm of the odds, p / (1 − p), of that probability."""
-    return log_odds_of(logit, calibration.of(sharpness))
+    return log_odds_of(logit, calibration.of(detail))
 
 
 def log_odds_of(score: Score, scores: FaceScores) -> Score:

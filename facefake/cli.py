@@ -251,10 +251,10 @@ def scan(**options: Any) -> None:
       to fail on: facefake info, and models/README.md.
 
     A face's false-alarm rate is the share of real faces that look at least as
-    fake, of those out of focus where it is, too; with three other faces or
-    more it allows for how real those look. A picture's allows for how many
-    faces it has. --jsonl and --csv write files instead of tables on the
-    screen, in which pictures stand in the order in which they are done.
+    fake, of those with as little fine detail where it has little; with three
+    other faces or more it allows for how real those look. A picture's allows
+    for how many faces it has. --jsonl and --csv write files instead of tables
+    on the screen, in which pictures stand in the order in which they are done.
 
     Exit status: 0 done, 1 some pictures failed and the results of all others
     are there, 2 wrong use, or the scan could not be begun or finished,

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from facefake.aggregator import Evidence, judge, sharpness, usability
+from facefake.aggregator import Evidence, judge, usability
 from facefake.alignment import align, native_side, outside_share
 from facefake.classifier import Classifier, Runtime
 from facefake.cores import threads_of_one
+from facefake.detail import measured_detail
 from facefake.detection import Face, FaceDetector
 from facefake.images import load_picture
 from facefake.provenance import read_provenance
@@ -172,7 +173,7 @@ class FakeImageDetector:
         side, margin = self.bundle.side, self.bundle.margin
         crop = align(picture.pixels, face, side, margin)
         outside = outside_share(face, picture.width, picture.height, margin)
-        return Evidence(face, sharpness(crop, native_side(face, margin)), outside), crop
+        return Evidence(face, measured_detail(crop, native_side(face, margin)), outside), crop
 
     def close(self) -> None:
         """Frees the models. Not to be called while a picture is being analysed."""

@@ -64,9 +64,9 @@ class FaceResult:
         verdict: "not_applicable" when the face cannot be judged.
         fake_probability: calibrated probability, 0 to 1, that the face is fake; None when it was not judged.
         false_alarm_rate: share of real faces, above 0 and at most 1, that look at least as fake as this one; where it
-            is out of focus, of real faces that are, too. Not adjusted for how many faces there are. In a picture with 4
-            judged faces or more both numbers are of faces among neighbours, and allow for how real this one's look (see
-            `facefake.neighbours`). None when it was not judged.
+            has little fine detail, of real faces that have as little. Not adjusted for how many faces there are. In a
+            picture with 4 judged faces or more both numbers are of faces among neighbours, and allow for how real
+            this one's look (see `facefake.neighbours`). None when it was not judged.
         reason: why the face is uncertain or was not judged, in plain English; None otherwise. For a face that
             was not judged it is a short name of the fault, a colon and the numbers.
         logit: the network's raw score, positive for fake; None when the face was not judged.

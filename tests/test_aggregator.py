@@ -12,7 +12,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
-from PIL import Image, ImageFilter
 
 from facefake.aggregator import (
     LARGEST_OUTSIDE,
@@ -22,7 +21,6 @@ from facefake.aggregator import (
     chances,
     judge,
     relative_scores,
-    sharpness,
     usability,
     verdict_of,
     verdict_on,
@@ -33,6 +31,7 @@ from facefake.calibration import (
     Calibration,
     FaceScores,
     GeneralisedPareto,
+    GrainlessFaces,
     SoftFaces,
     adjusted,
     false_alarm_rate,
@@ -40,6 +39,7 @@ from facefake.calibration import (
     probability,
     rate_of,
 )
+from facefake.detail import FULL, Detail
 from facefake.detection import Face
 from facefake.errors import ModelError
 from facefake.neighbours import FEWEST_COMPARED, among_neighbours
@@ -68,7 +68,16 @@ CALIBRATION = Calibration(
         real_count=2000,
         tail=GeneralisedPareto(threshold=4.5, scale=0.4, shape=0.05, exceedance=0.06),
     ),
-)  # soft real faces look faker
+    grainless=GrainlessFaces(
+        below=0.1,
+        temperature=1.8,
+        bias=-0.8,
+        real_scores=tuple(score + 0.8 for score in SCORES),
+        real_probabilities=tuple((position + 1) / len(SCORES) for position in range(len(SCORES))),
+        real_count=2000,
+        tail=GeneralisedPareto(threshold=4.3, scale=0.4, shape=0.05, exceedance=0.06),
+    ),
+)  # soft real faces look faker, and so do those without grain
 AMONG = replace(
     CALIBRATION,
     neighbours=AmongNeighbours(
@@ -87,6 +96,14 @@ AMONG = replace(
             real_count=2000,
             tail=GeneralisedPareto(threshold=2.6, scale=0.4, shape=0.05, exceedance=0.06),
         ),
+        grainless=FaceScores(
+            temperature=1.3,
+            bias=-0.4,
+            real_scores=tuple(score / 1.5 + 0.2 for score in SCORES),
+            real_probabilities=CALIBRATION.real_probabilities,
+            real_count=2000,
+            tail=GeneralisedPareto(threshold=2.5, scale=0.4, shape=0.05, exceedance=0.06),
+        ),
     ),
 )
 LOGITS = st.floats(-8, 15)
@@ -97,15 +114,21 @@ def face(side: float = 100.0) -> Face:
 
 
 def evidence(
-    logit: float | None = 0.0, *, side: float = 100.0, sharp: float = 0.5, outside: float = 0.0
+    logit: float | None = 0.0,
+    *,
+    side: float = 100.0,
+    sharp: float = 0.5,
+    grain: float = 0.5,
+    outside: float = 0.0,
 ) -> Evidence:
-    return Evidence(face(side), sharpness=sharp, outside=outside, logit=logit)
+    return Evidence(face(side), Detail(sharp, grain), outside=outside, logit=logit)
 
 
 @st.composite
 def any_evidence(draw: st.DrawFn) -> Evidence:
-    sharp, outside = draw(st.sampled_from([0.001, 0.1, 0.5])), draw(st.sampled_from([0.0, 0.9]))
-    return evidence(draw(LOGITS), side=draw(st.sampled_from([9.0, 100.0])), sharp=sharp, outside=outside)
+    sharp, grain = draw(st.sampled_from([0.001, 0.1, 0.5])), draw(st.sampled_from([0.05, 0.5]))
+    side, outside = draw(st.sampled_from([9.0, 100.0])), draw(st.sampled_from([0.0, 0.9]))
+    return evidence(draw(LOGITS), side=side, sharp=sharp, grain=grain, outside=outside)
 
 
 @given(st.lists(any_evidence(), max_size=12), st.sampled_from([CALIBRATION, AMONG]))
@@ -185,13 +208,13 @@ def test_more_real_looking_faces_never_make_the_rate_smaller(few: list[float], m
 @given(st.lists(any_evidence(), max_size=12), st.sampled_from([CALIBRATION, AMONG]))
 def test_a_face_is_compared_with_those_of_its_kind(faces: list[Evidence], calibration: Calibration) -> None:
     judged = [each for each in faces if usability(each, calibration) is None]
-    odds = [log_odds(each.logit, calibration, each.sharpness) for each in judged]
+    odds = [log_odds(each.logit, calibration, each.detail) for each in judged]
     among = calibration.neighbours
     if among is None or len(judged) < FEWEST_COMPARED:
-        expected = [false_alarm_rate(each.logit, calibration, each.sharpness) for each in judged]
+        expected = [false_alarm_rate(each.logit, calibration, each.detail) for each in judged]
     else:
         scores = among_neighbours(odds, among.ordinary).tolist()
-        groups = [among.soft if each.sharpness < 0.2 else among for each in judged]
+        groups = [among.of(calibration.lack(each.detail)) for each in judged]
         expected = [rate_of(score, group) for score, group in zip(scores, groups, strict=True)]
         odds = [score / group.temperature + group.bias for score, group in zip(scores, groups, strict=True)]
     results = [face for face in judge(faces, calibration).faces if face.verdict != "not_applicable"]
@@ -241,7 +264,7 @@ def test_pictures_of_real_faces_are_called_fake_as_seldom_as_promised(count: int
     mixed = math.sqrt(alike) * shared + math.sqrt(1 - alike) * own
     places = np.vectorize(lambda x: 0.5 * math.erfc(-x / math.sqrt(2)))(mixed)
     logits = np.interp(places, counted.real_probabilities, counted.real_scores)
-    found = [chances(row, [1.0] * count, counted) for row in logits.tolist()]
+    found = [chances(row, [FULL] * count, counted) for row in logits.tolist()]
     rates = np.array([min(adjusted([each.rate for each in faces])).rate for faces in found])
     for promised in (0.2, 0.1):
         share = (rates <= promised).mean()
@@ -273,9 +296,7 @@ def test_only_judged_faces_are_compared_with_one_another(faces: list[Evidence]) 
         given_face.logit for given_face in faces if usability(given_face, CALIBRATION) is None
     ]
     odds = [
-        log_odds(each.logit, CALIBRATION, each.sharpness)
-        for each in faces
-        if not usability(each, CALIBRATION)
+        log_odds(each.logit, CALIBRATION, each.detail) for each in faces if not usability(each, CALIBRATION)
     ]
     expected = relative_scores(odds, CALIBRATION)
     assert [face.relative_score for face in judged] == expected
@@ -283,13 +304,18 @@ def test_only_judged_faces_are_compared_with_one_another(faces: list[Evidence]) 
     assert all(face.logit is face.relative_score is None for face in results if face not in judged)
 
 
-@given(st.lists(st.tuples(LOGITS, st.sampled_from([0.1, 0.5])), min_size=1, max_size=12), st.booleans())
+@given(
+    st.lists(st.tuples(LOGITS, *[st.sampled_from([0.05, 0.5])] * 2), min_size=1, max_size=12), st.booleans()
+)
 def test_verdicts_without_reasons_are_those_of_the_judge(
-    faces: list[tuple[float, float]], among: bool
+    faces: list[tuple[float, float, float]], among: bool
 ) -> None:
     calibration = AMONG if among else CALIBRATION
-    judgement = judge([evidence(logit, sharp=sharp) for logit, sharp in faces], calibration)
-    found, whole = verdicts(*map(list, zip(*faces, strict=True)), calibration)
+    judgement = judge(
+        [evidence(logit, sharp=sharp, grain=grain) for logit, sharp, grain in faces], calibration
+    )
+    logits, *details = zip(*faces, strict=True)
+    found, whole = verdicts(logits, [Detail(*each) for each in zip(*details, strict=True)], calibration)
     assert (found, whole) == ([face.verdict for face in judgement.faces], judgement.verdict)
 
 
@@ -360,17 +386,30 @@ def test_what_convicts_a_lone_face_does_not_convict_one_in_a_crowd() -> None:
     assert judge([evidence(logit), *[evidence(-3.0)] * 59], CALIBRATION).verdict == "real"
 
 
-def test_a_soft_face_must_look_faker_than_a_sharp_one() -> None:
+@pytest.mark.parametrize(
+    ("softer", "group", "words"),
+    [
+        ({"sharp": 0.199}, CALIBRATION.soft, "out of focus"),
+        ({"sharp": 0.199, "grain": 0.099}, CALIBRATION.soft, "out of focus"),
+        ({"grain": 0.099}, CALIBRATION.grainless, "without grain"),
+    ],
+)
+def test_a_face_that_lacks_detail_must_look_faker(
+    softer: dict[str, float], group: FaceScores, words: str
+) -> None:
     logit = next(x / 100 for x in range(2000) if false_alarm_rate(x / 100, CALIBRATION) <= 0.009)
-    sharp, soft = (judge([evidence(logit, sharp=sharp)], CALIBRATION) for sharp in (0.2, 0.199))
+    at_limits = {"sharp": 0.2, "grain": 0.1}
+    sharp, soft = (
+        judge([evidence(logit, **each)], CALIBRATION) for each in (at_limits, {**at_limits, **softer})
+    )
     for judgement, verdict in ((sharp, "fake"), (soft, "uncertain")):
         assert judgement.verdict == judgement.faces[0].verdict == verdict
         assert judgement.fake_probability == judgement.faces[0].fake_probability
     assert sharp.fake_probability == pytest.approx(probability(logit, CALIBRATION))
-    assert soft.fake_probability == pytest.approx(1 / (1 + math.exp(1 - logit / 2)))
+    assert soft.fake_probability == pytest.approx(1 / (1 + math.exp(-logit / group.temperature - group.bias)))
     assert soft.reason is not None
-    assert "of real faces out of focus look at least as fake" in soft.reason
-    assert judge([evidence(logit + 1, sharp=0.199)], CALIBRATION).verdict == "fake"
+    assert f"of real faces {words} look at least as fake" in soft.reason
+    assert judge([evidence(logit + 1, **{**at_limits, **softer})], CALIBRATION).verdict == "fake"
 
 
 def test_the_rarer_face_decides_where_a_soft_one_has_the_higher_logit() -> None:
@@ -543,53 +582,6 @@ def test_a_usable_face_needs_a_logit() -> None:
 def test_a_logit_that_is_no_number_is_a_model_error() -> None:
     with pytest.raises(ModelError, match="nan"):
         judge([evidence(float("nan"))], CALIBRATION)
-
-
-def textured(side: int = 128) -> Image.Image:
-    noise = np.random.default_rng(7).integers(0, 256, (side // 2, side // 2, 3), np.uint8)
-    return Image.fromarray(noise).resize((side, side), Image.Resampling.BICUBIC)
-
-
-def test_blur_lowers_sharpness_and_poor_light_does_not() -> None:
-    picture = textured()
-    sharp = sharpness(np.asarray(picture), 128)
-    blurred = [
-        sharpness(np.asarray(picture.filter(ImageFilter.GaussianBlur(radius))), 128) for radius in (1, 2, 4)
-    ]
-    assert sharp > blurred[0] > blurred[1] > blurred[2]
-    dark = (np.asarray(picture) * 0.3).astype(np.uint8)
-    assert sharpness(dark, 128) == pytest.approx(sharp, rel=0.05)
-
-
-def test_a_small_face_that_was_enlarged_is_not_taken_for_blurred() -> None:
-    small = textured(64)
-    enlarged = np.asarray(small.resize((224, 224), Image.Resampling.BILINEAR))
-    own = sharpness(np.asarray(small), 64)
-    assert sharpness(enlarged, 224) < own / 2 < sharpness(enlarged, 64)
-
-
-def test_the_same_blur_for_its_size_makes_a_face_as_soft_whatever_its_size() -> None:
-    photo = Image.open(ROOT / "samples" / "grace-hopper.jpg").convert("RGB").crop((180, 60, 340, 220))
-    large = [
-        sharpness(np.asarray(photo.filter(ImageFilter.GaussianBlur(radius))), 160) for radius in (0, 2, 4)
-    ]
-    halved = photo.resize((80, 80), Image.Resampling.BOX)
-    small = [
-        sharpness(np.asarray(halved.filter(ImageFilter.GaussianBlur(radius))), 80) for radius in (0, 1, 2)
-    ]
-    assert small == pytest.approx(large, rel=0.25)
-    assert large[0] > 3 * large[1] > 9 * large[2]
-
-
-def test_a_sharp_background_does_not_excuse_a_blurred_face() -> None:
-    crop = np.asarray(textured()).copy()
-    crop[32:96, 32:96] = np.asarray(textured().filter(ImageFilter.GaussianBlur(4)))[32:96, 32:96]
-    assert sharpness(crop, 128) < sharpness(np.asarray(textured()), 128) / 10
-
-
-def test_a_flat_crop_has_no_sharpness() -> None:
-    assert sharpness(np.full((64, 64, 3), 90, np.uint8), 64) == pytest.approx(0, abs=1e-6)
-    assert sharpness(np.full((64, 64, 3), 90, np.uint8), 2) == pytest.approx(0, abs=1e-6)
 
 
 def test_judging_imports_nothing_heavy() -> None:

@@ -16,6 +16,7 @@ from facefake.calibration import (
     Calibration,
     FaceScores,
     GeneralisedPareto,
+    GrainlessFaces,
     RealScores,
     SoftFaces,
     adjusted,
@@ -25,6 +26,7 @@ from facefake.calibration import (
     log_odds,
     probability,
 )
+from facefake.detail import Detail
 from facefake.errors import ModelError
 
 LOGITS = st.floats(-30, 30)
@@ -49,12 +51,17 @@ def calibrations(draw: st.DrawFn) -> Calibration:
         bias=0.5,
     )
     soft = draw(st.sampled_from([None, soft]))
+    grainless = GrainlessFaces(
+        **draw(real_scores()).arguments(), below=draw(st.floats(0, 1)), temperature=1.5, bias=-0.25
+    )
+    grainless = draw(st.sampled_from([None, grainless]))
     neighbours = AmongNeighbours(
         **draw(real_scores()).arguments(),
         temperature=2.0,
         bias=draw(st.floats(-5, 5)),
         ordinary=draw(st.floats(-5, 5)),
         soft=soft and FaceScores(**draw(real_scores()).arguments(), temperature=3.0, bias=-0.5),
+        grainless=grainless and FaceScores(**draw(real_scores()).arguments(), temperature=2.5, bias=-0.5),
     )
     return Calibration(
         temperature=draw(st.floats(0.1, 10)),
@@ -65,6 +72,7 @@ def calibrations(draw: st.DrawFn) -> Calibration:
         min_face=24.0,
         min_sharpness=0.02,
         soft=soft,
+        grainless=grainless,
         neighbours=draw(st.sampled_from([None, neighbours])),
     )
 
@@ -118,22 +126,32 @@ def test_a_higher_logit_never_has_a_higher_rate(calibration: Calibration, a: flo
     assert false_alarm_rate(low, calibration) >= false_alarm_rate(high, calibration)
 
 
-@given(calibrations(), real_scores(), st.floats(0, 1), LOGITS)
-def test_a_soft_face_is_compared_with_soft_ones(
-    calibration: Calibration, others: RealScores, below: float, logit: float
+@given(calibrations(), real_scores(), st.floats(0, 1), LOGITS, st.sampled_from(["soft", "grainless"]))
+def test_a_face_that_lacks_detail_is_compared_with_such(
+    calibration: Calibration, others: RealScores, below: float, logit: float, lack: str
 ) -> None:
-    soft_faces = SoftFaces(**others.arguments(), below=below, temperature=3.0, bias=-0.25)
-    calibration = replace(calibration, neighbours=None)
-    told_apart = replace(calibration, soft=soft_faces)
-    sharp = false_alarm_rate(logit, calibration)
-    assert false_alarm_rate(logit, told_apart) == false_alarm_rate(logit, told_apart, below) == sharp
-    assert false_alarm_rate(logit, replace(calibration, soft=None), 0.0) == sharp
-    if below > 0:
-        soft = false_alarm_rate(logit, told_apart, math.nextafter(below, 0))
-        assert soft == false_alarm_rate(logit, replace(calibration, **others.arguments()))
-        chance = probability(logit, told_apart, math.nextafter(below, 0))
-        assert chance == pytest.approx(1 / (1 + math.exp(0.25 - logit / 3)))
+    """Out of focus, or sharp but without grain."""
+    group = {"soft": SoftFaces, "grainless": GrainlessFaces}[lack](
+        **others.arguments(), below=below, temperature=3.0, bias=-0.25
+    )
+    calibration = replace(calibration, soft=None, grainless=None, neighbours=None)
+    told_apart = replace(calibration, **{lack: group})
+    at_limit = Detail(below, 0.0) if lack == "soft" else Detail(0.0, below)
+    lower = math.nextafter(below, -1)
+    lacking = Detail(lower, 1.0) if lack == "soft" else Detail(1.0, lower)
+    full = false_alarm_rate(logit, calibration)
+    assert false_alarm_rate(logit, told_apart) == false_alarm_rate(logit, told_apart, at_limit) == full
+    assert false_alarm_rate(logit, calibration, Detail(0.0, 0.0)) == full
+    found = false_alarm_rate(logit, told_apart, lacking)
+    assert found == false_alarm_rate(logit, replace(calibration, **others.arguments()))
+    assert probability(logit, told_apart, lacking) == pytest.approx(1 / (1 + math.exp(0.25 - logit / 3)))
     assert probability(logit, told_apart) == probability(logit, calibration)
+    assert told_apart.lack(lacking) == lack
+
+
+def test_a_face_out_of_focus_is_not_asked_for_grain() -> None:
+    values = {**measured([0.0, 1.0]).to_dict(), "soft": SOFT, "grainless": {**SOFT, "below": 0.1}}
+    assert Calibration.from_dict(values).lack(Detail(0.04, 0.09)) == "soft"
 
 
 @given(calibrations(), tails(), st.floats(0, 1e-3))
@@ -334,6 +352,9 @@ def test_to_dict_and_back_through_json(calibration: Calibration) -> None:
         ({"soft": {**SOFT, "surprise": 1}}, "surprise"),
         ({"soft": {**SOFT, "below": -0.1}}, "soft.below"),
         ({"soft": {**SOFT, "below": None}}, "soft.below"),
+        ({"grainless": {**SOFT, "below": math.nan}}, "grainless.below"),
+        ({"grainless": 3}, "grainless"),
+        ({"soft": [0.05]}, "soft"),
         ({"soft": {**SOFT, "temperature": 0.0}}, "soft.temperature"),
         ({"soft": {**SOFT, "bias": math.nan}}, "soft.bias"),
         ({"soft": {**SOFT, "real_scores": [1.0, 0.0]}}, "ascending"),
@@ -350,6 +371,8 @@ def test_to_dict_and_back_through_json(calibration: Calibration) -> None:
             "neighbours.soft to be there exactly where soft is",
         ),
         ({"soft": SOFT, "neighbours": NEIGHBOURS}, "neighbours.soft to be there exactly where soft is"),
+        ({"grainless": SOFT, "neighbours": NEIGHBOURS}, "neighbours.grainless to be there exactly"),
+        ({"neighbours": {**NEIGHBOURS, "grainless": 3}}, "neighbours.grainless"),
     ],
 )
 def test_a_damaged_calibration_is_a_model_error_that_names_the_field(

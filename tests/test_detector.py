@@ -3,7 +3,6 @@ from __future__ import annotations
 import gc
 import io
 import json
-import math
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ import pytest
 from PIL import Image
 
 from facefake.calibration import probability
+from facefake.detail import FULL, Detail
 from facefake.detector import FakeImageDetector
 from facefake.errors import ImageError
 from facefake.results import ImageResult
@@ -85,8 +85,11 @@ def test_the_mean_of_the_evidence_plus_the_bias_is_the_logit(runtime):
         assert np.ptp(face.evidence) > 0.1
         mean = face.evidence.mean(dtype=np.float64)
         assert mean + detector.bundle.bias == pytest.approx(face.logit, abs=1e-5)
-    sharp, soft = (probability(alone[0].logit, detector.bundle.calibration, focus) for focus in (math.inf, 0))
-    assert min(abs(alone[0].fake_probability - stated) for stated in (sharp, soft)) < 1e-9
+    possible = (
+        probability(alone[0].logit, detector.bundle.calibration, each)
+        for each in (FULL, Detail(0, 1), Detail(1, 0))
+    )
+    assert min(abs(alone[0].fake_probability - stated) for stated in possible) < 1e-9
 
 
 def test_the_short_form_is_a_flag_and_a_probability(detector):

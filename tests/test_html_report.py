@@ -649,7 +649,7 @@ def test_the_dialog_shows_the_picture_with_its_boxes(
     facts = tab.locator("#facts").inner_text() + tab.locator("#whole").inner_text()
     for told in (
         "98 %",
-        "2 % of real faces as sharp or soft look at least as fake",
+        "2 % of real faces with as much or as little fine detail look at least as fake",
         "stands out",
         "40 × 40 pixels",
         "320 × 100 pixels",

@@ -91,6 +91,7 @@ def test_the_limits_of_the_calibration_are_those_of_the_bundle(bundle: dict) -> 
     text, calibration = (MODELS / "README.md").read_text(), bundle["calibration"]
     assert f"median of the other half's, {calibration['neighbours']['ordinary']:.2f})" in text
     assert f"whose sharpness is below {calibration['soft']['below']:.2f}," in text
+    assert f"whose grain is below {calibration['grainless']['below']:.3f}," in text
 
 
 def test_every_source_of_training_pictures_is_counted(bundle: dict, rows: list[list[str]]) -> None:

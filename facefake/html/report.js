@@ -400,7 +400,7 @@
     tell("Verdict", badge(face.verdict));
     tell("Reason", face.reason);
     tell("Fake probability", face.probability_text);
-    tell("False-alarm rate", face.rate_text && `${face.rate_text} of real faces as sharp or soft look at least as fake`);
+    tell("False-alarm rate", face.rate_text && `${face.rate_text} of real faces with as much or as little fine detail look at least as fake`);
     tell("Relative score", face.relative === null ? null : face.relative.toFixed(1) + (face.stands_out ? ": stands out from the other faces of this picture" : ""));
     tell("Raw score", face.logit === null ? null : `${face.logit.toFixed(2)} (logit)`);
     tell("Size", `${face.extent} pixels`);

@@ -8,14 +8,24 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from facefake.calibration import Calibration, SoftFaces, log_odds_of
+from facefake.calibration import Calibration, GrainlessFaces, Lack, SoftFaces, log_odds_of
+from facefake.detail import Detail
 from facefake.errors import DatasetError
 from facefake.training.companions import fit_neighbours
 from facefake.training.face_scores import fit_face_scores
 from facefake.training.metrics import area_under_curve
 from facefake.training.real_scores import TAIL_FROM, effective_count, source_weights
-from facefake.training.scoring import Scorer, largest_of_each, measure, sharpness_of
-from facefake.training.views import TIERS, blurred, small, small_and_blurred, view, wear
+from facefake.training.scoring import Scorer, detail_of, largest_of_each, measure
+from facefake.training.views import (
+    TIERS,
+    blurred,
+    denoised,
+    small,
+    small_and_blurred,
+    smoothed,
+    view,
+    wear,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,6 +43,8 @@ SOFT_FROM = 2.0  # of these: at weaker ones real faces score as they do when sha
 # Of the real faces at that blur so many are soft. With 0.95 a quarter of all fakes is, too, and a tenth fewer are found;
 # with less, faces between sharp and soft are called fake too often (models/EXPERIMENTS.md, 56).
 SOFT_SHARE = 0.85
+# Of the real faces that were denoised so many count as faces without grain; of others one in ten.
+GRAINLESS_SHARE = 0.7
 SMALL_BLUR = 0.7  # σ in pixels of the smallest face that is judged: as much to it as 3 to one of 190 pixels
 PROBED_A_SOURCE = 60
 _LEAST_FACES = 20
@@ -41,13 +53,13 @@ _LEAST_FACES = 20
 class _Limits(NamedTuple):
     """Where judging ends: the side of a face's box in pixels, the sharpness, and the blur, σ in pixels, behind that.
 
-    And `soft`, the sharpness below which a face is soft.
+    And `lacking`, the sharpness below which a face is soft, and the grain below which it counts as one without.
     """
 
     face_side: int
     sharpness: float
     blur: float
-    soft: float
+    lacking: Detail
 
 
 def calibrate(
@@ -57,9 +69,10 @@ def calibrate(
 
     Every face counts as it is and as the web and a harder path leave it. The false-alarm rates hold on each of these
     alone, and on faces as small as are just judged; see `fit_real_scores`. Soft faces have rates of their own, which hold
-    on each blur from `SOFT_FROM` to the strongest that is judged, and on the smallest faces out of focus. These views
-    count whole, with the few faces in them that fall into the other group: what is left of a view says too little. A
-    network that fails at `SOFT_FROM` has no soft faces: its rates hold on each blur that is judged.
+    on each blur from `SOFT_FROM` to the strongest that is judged, and on the smallest faces out of focus; so have faces
+    without grain, which hold on denoised and on smoothed ones. These views count whole, with the faces in them that fall
+    into another group: what is left of a view says too little. A network that fails at `SOFT_FROM` has no soft faces:
+    its rates hold on each blur that is judged.
 
     The same once more for faces among neighbours, for which faces of one source stand: each among such that look as it
     does, and the small, blurred and soft ones also among clear ones. With fewer than 20 real faces in every source that is
@@ -83,24 +96,25 @@ def calibrate(
     limits = _limits(scorer, store, largest_of_each(store, numbers, PROBED_A_SOURCE), side, margin)
     reals = [number for number, fake in zip(numbers, labels, strict=True) if not fake]
     worn: list[Wear] = [partial(small, face_side=limits.face_side)]
-    soft, soft_logits = None, None
+    lacking: dict[Lack, list[Wear]] = {"grainless": [smoothed, denoised]}
     if limits.blur < SOFT_FROM:
         worn += [partial(blurred, sigma=sigma) for sigma in BLURS if 0 < sigma <= limits.blur]
     else:
-        out_of_focus: list[Wear] = [
-            partial(blurred, sigma=sigma) for sigma in BLURS if SOFT_FROM <= sigma <= limits.blur
+        lacking["soft"] = [
+            *(partial(blurred, sigma=sigma) for sigma in BLURS if SOFT_FROM <= sigma <= limits.blur),
+            partial(small_and_blurred, face_side=limits.face_side, sigma=SMALL_BLUR),
         ]
-        out_of_focus.append(partial(small_and_blurred, face_side=limits.face_side, sigma=SMALL_BLUR))
-        soft_logits = np.stack(
-            [measure(scorer, store, numbers, side, margin, each).logits for each in out_of_focus]
-        )
-        soft = SoftFaces(below=limits.soft, **fit_face_scores(soft_logits, labels, sources).arguments())
+    lacking_logits = {
+        lack: np.stack([measure(scorer, store, numbers, side, margin, each).logits for each in views])
+        for lack, views in lacking.items()
+    }
+    groups = {lack: fit_face_scores(each, labels, sources) for lack, each in lacking_logits.items()}
     faint = [measure(scorer, store, reals, side, margin, each).logits for each in worn]
     scores = fit_face_scores(logits, labels, sources, faint)
     neighbours = fit_neighbours(
         log_odds_of(logits.astype(np.float64), scores),
         [log_odds_of(each.astype(np.float64), scores) for each in faint],
-        None if soft is None or soft_logits is None else log_odds_of(soft_logits.astype(np.float64), soft),
+        {lack: log_odds_of(each.astype(np.float64), groups[lack]) for lack, each in lacking_logits.items()},
         labels,
         sources,
         np.array([store.crops[n].example.source for n in numbers]),
@@ -112,7 +126,10 @@ def calibrate(
         uncertain_rate=UNCERTAIN_RATE,
         min_face=float(limits.face_side),
         min_sharpness=limits.sharpness,
-        soft=soft,
+        soft=SoftFaces(below=limits.lacking.sharpness, **groups["soft"].arguments())
+        if "soft" in groups
+        else None,
+        grainless=GrainlessFaces(below=limits.lacking.grain, **groups["grainless"].arguments()),
     )
 
 
@@ -187,16 +204,20 @@ def _limits(scorer: Scorer, store: CropStore, numbers: Sequence[int], side: int,
     strongest = BLURS[min(unfit, len(BLURS) - 1)]
     real = [n for n in numbers if store.crops[n].example.label == "real"]
 
-    def sharpness(sigma: float, quantile: float) -> float:
-        worn = [blurred(store.pixels(n), sigma) for n in real]
-        measured = [sharpness_of(view(pixels, side, margin), pixels, margin) for pixels in worn]
-        return float(np.quantile(measured, quantile))
+    def quantile(share: float, wear: Wear) -> Detail:
+        """Of the real faces' sharpness and of their grain."""
+        worn = [wear(store.pixels(n)) for n in real]
+        measured = [detail_of(view(pixels, side, margin), pixels, margin) for pixels in worn]
+        return Detail(*np.quantile(measured, share, axis=0).tolist())
 
     return _Limits(
         face_side=_smallest(by_side),
-        sharpness=sharpness(strongest, 0.5 if unfit < len(BLURS) else 0.05),
+        sharpness=quantile(0.5 if unfit < len(BLURS) else 0.05, partial(blurred, sigma=strongest)).sharpness,
         blur=BLURS[max(0, unfit - 1)],
-        soft=sharpness(SOFT_FROM, SOFT_SHARE),
+        lacking=Detail(
+            quantile(SOFT_SHARE, partial(blurred, sigma=SOFT_FROM)).sharpness,
+            quantile(GRAINLESS_SHARE, denoised).grain,
+        ),
     )
 
 

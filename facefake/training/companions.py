@@ -6,12 +6,12 @@ of a source stand for its pictures; those of one picture are more alike still, w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from facefake.calibration import AmongNeighbours, FaceScores
+from facefake.calibration import AmongNeighbours, FaceScores, Lack
 from facefake.neighbours import FEWEST_COMPARED, among_neighbours
 from facefake.training.face_scores import fit_face_scores
 from facefake.training.real_scores import LEAST_FACES, source_weights, weighted_quantiles
@@ -74,7 +74,7 @@ def scored_among(
 def fit_neighbours(
     odds: NDArray[np.float64],
     faint: Sequence[NDArray[np.float64]],
-    soft: NDArray[np.float64] | None,
+    lacking: Mapping[Lack, NDArray[np.float64]],
     labels: NDArray[np.bool_],
     sources: NDArray[np.str_],
     collections: NDArray[np.str_],
@@ -84,7 +84,7 @@ def fit_neighbours(
     Args:
         odds: log-odds of the faces alone on each tier, (views, n).
         faint: the same of the real faces in other views, each (real faces,).
-        soft: the same of all where they are soft, (views, n).
+        lacking: the same of all where they lack detail, (views, n) for each lack.
         labels: whether each is fake, (n,).
         sources: what weighs as one, (n,).
         collections: whose faces stand for those of a picture, (n,).
@@ -127,11 +127,13 @@ def fit_neighbours(
             scored(own, others)[0, np.tile(~fake, _DRAWS)]
             for own, others in ((whole, whole), (whole, odds[0]), (odds[0], whole))
         ]
-    out_of_focus = (
-        [scored(own, others) for own in soft for others in (own, odds[0])] if soft is not None else []
-    )
+    groups = {
+        lack: fitted([scored(own, others) for own in views for others in (own, odds[0])], [])
+        for lack, views in lacking.items()
+    }
     return AmongNeighbours(
         **fitted([scored(tier, tier) for tier in odds], seldom).arguments(),
         ordinary=ordinary,
-        soft=fitted(out_of_focus, []) if out_of_focus else None,
+        soft=groups.get("soft"),
+        grainless=groups.get("grainless"),
     )

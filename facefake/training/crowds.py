@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from facefake.aggregator import verdicts
+from facefake.detail import Detail
 from facefake.training.companions import sources_with_companions
 from facefake.training.figures import CrowdRow
 from facefake.training.real_scores import LEAST_FACES
@@ -76,7 +77,11 @@ def _row(
     pictures: list[NDArray[np.intp]], fakes: int, tier: Tier, judged: Judged, calibration: Calibration
 ) -> CrowdRow:
     found = [
-        verdicts(judged.logits[places].tolist(), judged.sharpness[places].tolist(), calibration)
+        verdicts(
+            judged.logits[places].tolist(),
+            [Detail(*row) for row in judged.details[places].tolist()],
+            calibration,
+        )
         for places in pictures
     ]
     fake = np.array([[verdict == "fake" for verdict in faces] for faces, _ in found])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from facefake.training.degrade import Compression, Degradation, apply
-from facefake.training.views import resaved, small
+from facefake.training.views import denoised, resaved, small, smoothed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,21 +54,6 @@ def _sharpened(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     from PIL import Image, ImageFilter
 
     return np.asarray(Image.fromarray(pixels).filter(ImageFilter.UnsharpMask(radius=2, percent=150)))
-
-
-def _smoothed(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A beauty filter: skin without pores, edges kept."""
-    import cv2
-
-    smooth = cv2.bilateralFilter(pixels, d=9, sigmaColor=30, sigmaSpace=5)
-    return np.asarray(cv2.addWeighted(smooth, 0.8, pixels, 0.2, 0), np.uint8)
-
-
-def _denoised(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A telephone's denoising."""
-    import cv2
-
-    return np.asarray(cv2.fastNlMeansDenoisingColored(pixels, None, 4, 4, 5, 15), np.uint8)
 
 
 def _grainy(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -118,8 +103,8 @@ EDITS: Mapping[str, Wear] = {
     "dark": _dark,
     "local contrast": _local_contrast,
     "sharpened": _sharpened,
-    "smoothed": _smoothed,
-    "denoised": _denoised,
+    "smoothed": smoothed,
+    "denoised": denoised,
     "grainy": _grainy,
     "256 colours": _palette,
     "stretched": _stretched,

@@ -54,7 +54,7 @@ class Judged:
         fake: whether it is one, bool (n,).
         kind, source: of each, str (n,).
         logits: float32 (n,).
-        sharpness: float64 (n,).
+        details: sharpness and grain, float64 (n, 2).
         stated: fake_probability, float64 (n,).
         called_fake, called_uncertain: whether its verdict is that, bool (n,).
     """
@@ -63,7 +63,7 @@ class Judged:
     kind: NDArray[np.str_]
     source: NDArray[np.str_]
     logits: NDArray[np.float32]
-    sharpness: NDArray[np.float64]
+    details: NDArray[np.float64]
     stated: NDArray[np.float64]
     called_fake: NDArray[np.bool_]
     called_uncertain: NDArray[np.bool_]
@@ -215,16 +215,16 @@ def evaluate_crops(
 def _judge(bundle: Bundle, store: CropStore, numbers: Sequence[int], measured: Measured) -> Judged:
     calibration = bundle.calibration
     examples = [store.crops[n].example for n in numbers]
-    pairs = list(zip(measured.logits.tolist(), measured.sharpness.tolist(), strict=True))
-    rates = [false_alarm_rate(logit, calibration, sharp) for logit, sharp in pairs]
-    stated = [probability(logit, calibration, sharp) for logit, sharp in pairs]
+    pairs = list(zip(measured.logits.tolist(), measured.each_detail(), strict=True))
+    rates = [false_alarm_rate(logit, calibration, detail) for logit, detail in pairs]
+    stated = [probability(logit, calibration, detail) for logit, detail in pairs]
     verdicts = np.array([verdict_of(*pair, calibration) for pair in zip(rates, stated, strict=True)])
     return Judged(
         fake=np.array([example.label == "fake" for example in examples]),
         kind=np.array([example.kind for example in examples]),
         source=np.array([example.source for example in examples]),
         logits=measured.logits,
-        sharpness=measured.sharpness,
+        details=measured.details,
         stated=np.array(stated),
         called_fake=verdicts == "fake",
         called_uncertain=verdicts == "uncertain",

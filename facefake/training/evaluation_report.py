@@ -133,10 +133,11 @@ def _roc_curves(scored: Scored) -> list[Element]:
 
 
 def _scores(scored: Scored) -> list[Element]:
-    soft = "" if scored.bundle.calibration.soft is None else ", if it is not soft"
+    lacking = scored.bundle.calibration.soft or scored.bundle.calibration.grainless
+    full = ", if it does not lack detail" if lacking else ""
     told = (
         "Within each label all sources weigh the same. Dashed lines: from there on a face alone is called uncertain, "
-        f"and fake{soft}."
+        f"and fake{full}."
     )
     return [tag("p", told), figures(draw.histograms(scored))]
 
@@ -165,10 +166,11 @@ def _false_alarms(scored: Scored) -> list[Element]:
     ]
     left_out = scored.evaluation.left_out()
     if left_out.rows:
-        soft = "" if scored.bundle.calibration.soft is None else ", and soft faces are judged as all others"
+        lacking = scored.bundle.calibration.soft or scored.bundle.calibration.grainless
+        told_apart = ", and faces that lack detail are judged as all others" if lacking else ""
         told = (
             "What to expect of a new source: each is judged by a threshold that is made like the model's, but from all "
-            f"other sources on this page, without the smallest faces that the model's own allows for{soft}."
+            f"other sources on this page, without the smallest faces that the model's own allows for{told_apart}."
         )
         parts += [tag("h3", left_out.title), tag("p", told), table(left_out)]
     return parts
@@ -208,6 +210,8 @@ def _edits(scored: Scored) -> list[Element]:
         "Faces after what people and apps do to photographs; all fakes against all real faces. None of it makes a real "
         "face a fake, so false alarms should not rise. Enlarged: from 64 pixels."
     )
+    if grainless := scored.bundle.calibration.grainless:
+        told += f" Faces with a grain below {grainless.below:.2g} are compared with real ones without grain."
     return [tag("p", told), table(scored.evaluation.by_edit())]
 
 

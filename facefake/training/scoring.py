@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from facefake.aggregator import sharpness
+from facefake.detail import Detail, measured_detail
 from facefake.training.crops import STORE_MARGIN, CropStore
 from facefake.training.views import view
 
@@ -41,11 +41,15 @@ class Measured(NamedTuple):
 
     Attributes:
         logits: float32 (n,).
-        sharpness: as a scan would measure it, float64 (n,).
+        details: sharpness and grain as a scan would measure them, float64 (n, 2).
     """
 
     logits: NDArray[np.float32]
-    sharpness: NDArray[np.float64]
+    details: NDArray[np.float64]
+
+    def each_detail(self) -> list[Detail]:
+        """The detail of each face."""
+        return [Detail(*row) for row in self.details.tolist()]
 
 
 def measure(
@@ -56,7 +60,7 @@ def measure(
     margin: float,
     wear: Wear,
 ) -> Measured:
-    """Logits and sharpness of some crops, each shown after `wear`.
+    """Logits and detail of some crops, each shown after `wear`.
 
     Args:
         scorer: a classifier.
@@ -69,20 +73,20 @@ def measure(
     def batch(start: int) -> Measured:
         worn = [wear(store.pixels(n)) for n in numbers[start : start + BATCH]]
         crops = np.stack([view(pixels, side, margin) for pixels in worn])
-        sharp = [sharpness_of(*pair, margin) for pair in zip(crops, worn, strict=True)]
-        return Measured(scorer.predict(crops).logits, np.array(sharp))
+        details = [detail_of(*pair, margin) for pair in zip(crops, worn, strict=True)]
+        return Measured(scorer.predict(crops).logits, np.array(details))
 
     with ThreadPoolExecutor() as pool:
         parts = list(pool.map(batch, range(0, len(numbers), BATCH)))
     return Measured(
         np.concatenate([np.empty(0, np.float32), *(part.logits for part in parts)]),
-        np.concatenate([np.empty(0), *(part.sharpness for part in parts)]),
+        np.concatenate([np.empty((0, 2)), *(part.details for part in parts)]),
     )
 
 
-def sharpness_of(crop: NDArray[np.uint8], stored: NDArray[np.uint8], margin: float) -> float:
-    """The sharpness, by `aggregator.sharpness`, of the crop that `view` cut from a stored one with this margin."""
-    return sharpness(crop, round(len(stored) / STORE_MARGIN * margin))
+def detail_of(crop: NDArray[np.uint8], stored: NDArray[np.uint8], margin: float) -> Detail:
+    """The detail of the crop that `view` cut from a stored one with this margin."""
+    return measured_detail(crop, round(len(stored) / STORE_MARGIN * margin))
 
 
 def unseen(store: CropStore, held_out: Sequence[str]) -> list[int]:

@@ -14,7 +14,7 @@ import numpy as np
 from facefake.aggregator import Evidence, judge
 from facefake.tiles import Face
 from facefake.training.crops import STORE_MARGIN, CropStore
-from facefake.training.scoring import BATCH, sharpness_of
+from facefake.training.scoring import BATCH, detail_of
 from facefake.training.views import resaved, view
 
 if TYPE_CHECKING:
@@ -112,5 +112,5 @@ def verdicts(
 def _verdict(stored: NDArray[np.uint8], crop: NDArray[np.uint8], logit: float, bundle: Bundle) -> Verdict:
     side = len(stored) / STORE_MARGIN
     face = Face((0.0, 0.0, side, side), ((side / 2, side / 2),) * 6, 1.0)
-    evidence = Evidence(face, sharpness_of(crop, stored, bundle.margin), 0.0, logit)
+    evidence = Evidence(face, detail_of(crop, stored, bundle.margin), 0.0, logit)
     return judge([evidence], bundle.calibration).verdict

@@ -90,6 +90,21 @@ def small_and_blurred(pixels: NDArray[np.uint8], face_side: int, sigma: float) -
     return blurred(small(pixels, face_side), sigma)
 
 
+def smoothed(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A stored crop after a beauty filter: skin without pores, edges kept; uint8 (n, n, 3)."""
+    import cv2
+
+    smooth = cv2.bilateralFilter(pixels, d=9, sigmaColor=30, sigmaSpace=5)
+    return np.asarray(cv2.addWeighted(smooth, 0.8, pixels, 0.2, 0), np.uint8)
+
+
+def denoised(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A stored crop after a telephone's denoising, without grain; uint8 (n, n, 3)."""
+    import cv2
+
+    return np.asarray(cv2.fastNlMeansDenoisingColored(pixels, None, 4, 4, 5, 15), np.uint8)
+
+
 def batches(
     store: CropStore, numbers: Sequence[int], side: int, margin: float, tier: Tier = "clean", size: int = 64
 ) -> Iterator[NDArray[np.uint8]]:

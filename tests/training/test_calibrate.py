@@ -6,16 +6,16 @@ from functools import partial
 import numpy as np
 import pytest
 
-from facefake.aggregator import sharpness
 from facefake.calibration import Calibration, adjusted, false_alarm_rate, probability
 from facefake.classifier import Scores
+from facefake.detail import Detail, sharpness
 from facefake.errors import DatasetError
 from facefake.training import calibrate as module
 from facefake.training import face_scores
 from facefake.training.calibrate import auc_by_view, calibrate, check_enough, told_limits
 from facefake.training.real_scores import fit_real_scores, threshold
 from facefake.training.scoring import halves, measure, seen, told_left_out, unseen
-from facefake.training.views import blurred, small, small_and_blurred, view
+from facefake.training.views import blurred, denoised, small, small_and_blurred, smoothed, view
 
 SIDE = 32
 
@@ -26,6 +26,10 @@ class Told:
     def predict(self, crops: np.ndarray) -> Scores:
         logits = (crops.astype(np.float64).mean((1, 2, 3)) - 128) / 10
         return Scores(logits.astype(np.float32), np.zeros((len(crops), 1, 1), np.float32))
+
+
+def untouched(pixels: np.ndarray) -> np.ndarray:
+    return pixels
 
 
 def telling(logit: float, number: int) -> np.ndarray:
@@ -49,6 +53,16 @@ def told_store(store_of):
             fields = {**fields, "split": "val", "group": f"{mean} {number}"}
             crops.append((fields, telling(rng.normal(mean, 1), number), None))
     return store_of(crops)
+
+
+@pytest.fixture
+def undenoised(monkeypatch) -> None:
+    """For tests that do not look at what denoising, which takes long, does to a crop."""
+
+    def denoised(pixels: np.ndarray) -> np.ndarray:
+        return pixels
+
+    monkeypatch.setattr(module, "denoised", denoised)
 
 
 @pytest.fixture(scope="module")
@@ -82,15 +96,19 @@ def test_the_calibration_can_be_kept(fitted):
         *((blur, None, "sharp", "soft") for blur in (2.0, 3.0, 4.0)),
         ("small_and_blurred", None, "sharp", "soft"),
         (3.0, 4.0, "sharp", "soft"),
-        *((blur, 2.0, None, "sharp") for blur in (1.0, 1.5)),
+        *((filtered, None, "soft", "grainless") for filtered in ("smoothed", "denoised")),
+        *((blur, 2.0, "grainless", "sharp") for blur in (1.0, 1.5)),
+        ("denoised", 2.0, "sharp", "grainless"),
     ],
 )
-def test_the_rates_hold_on_every_view(told_store, monkeypatch, harder, fails_at, weaker, stronger):
+def test_the_rates_hold_on_every_view(
+    told_store, monkeypatch, undenoised, harder, fails_at, weaker, stronger
+):
     """Blurs where a network fails at 2 pixels are no soft faces: those that are judged count with the others."""
     plain = module.measure
 
     def harder_on_one(scorer, store, numbers, side, margin, worn):
-        own = worn.func.__name__
+        own = getattr(worn, "func", worn).__name__
         if own in ("wear", "blurred"):
             own = next(iter(worn.keywords.values()))
         found = plain(scorer, store, numbers, side, margin, worn)
@@ -103,44 +121,65 @@ def test_the_rates_hold_on_every_view(told_store, monkeypatch, harder, fails_at,
     monkeypatch.setattr(module, "auc_by_view", measured)
     top = {}
     for added in (0, 2):
-        found = calibrate(Told(), told_store, range(len(told_store)), SIDE, 1.25)
+        found = calibrate(Told(), told_store, range(0, len(told_store), 4), SIDE, 1.25)
         top["sharp", added] = found.real_scores[-1]
+        top["grainless", added] = found.grainless.real_scores[-1]
+        assert (found.soft is None) == (fails_at == 2.0)
         if found.soft is not None:
             top["soft", added] = found.soft.real_scores[-1]
     assert top[stronger, 2] > top[stronger, 0] + 1
-    if weaker is None:
-        assert found.soft is None
-    else:
-        assert top[weaker, 2] == top[weaker, 0]
+    assert top[weaker, 2] == top[weaker, 0]
 
 
-def test_soft_faces_have_probabilities_of_their_own(told_store, monkeypatch):
-    """Where blur adds 3 to every logit, a soft face with 3 more is as probably fake."""
+def test_soft_faces_have_probabilities_of_their_own(told_store, monkeypatch, undenoised):
+    """Where blur and want of grain add 3 to every logit, a soft face with 3 more is as probably fake."""
     plain = module.measure
 
     def shifted(scorer, store, numbers, side, margin, worn):
-        is_soft = worn.keywords.get("sigma", 0) >= module.SOFT_FROM or worn.func is small_and_blurred
+        is_soft = worn in (smoothed, module.denoised) or (
+            worn.keywords.get("sigma", 0) >= module.SOFT_FROM or worn.func is small_and_blurred
+        )
         found = plain(scorer, store, numbers, side, margin, worn)
         return found._replace(logits=found.logits + 3 * is_soft)
 
     monkeypatch.setattr(module, "measure", shifted)
-    found = calibrate(Told(), told_store, range(len(told_store)), SIDE, 1.25)
+    found = calibrate(Told(), told_store, range(0, len(told_store), 4), SIDE, 1.25)
     for logit in (-2.0, 0.0, 2.0):
-        soft = probability(logit + 3, found, sharpness=0)
-        assert soft == pytest.approx(probability(logit, found), abs=0.03)
+        for lacking in (Detail(0, 1), Detail(1, 0)):
+            stated = probability(logit + 3, found, lacking)
+            assert stated == pytest.approx(probability(logit, found), abs=0.03)
 
 
 def test_faces_as_blurred_as_soft_ones_are_most_of_them_soft(told_store, fitted):
     real = [n for n, crop in enumerate(told_store.crops) if crop.example.label == "real"]
     shares = {
         sigma: np.mean(
-            measure(Told(), told_store, real, SIDE, 1.25, partial(blurred, sigma=sigma)).sharpness
+            measure(Told(), told_store, real, SIDE, 1.25, partial(blurred, sigma=sigma)).details[:, 0]
             < fitted.soft.below
         )
         for sigma in (0.0, 2.0)
     }
     assert shares[2.0] == pytest.approx(module.SOFT_SHARE, abs=0.08)  # it comes from 60 of a source
     assert shares[0.0] < 0.05
+
+
+def test_the_limit_of_grain_is_that_of_denoised_real_faces(store_of) -> None:
+    """Crops of blocks with more or less noise, of which denoising takes a part."""
+    rng = np.random.default_rng(2)
+    crops = []
+    for number in range(120):
+        blocks = np.kron(rng.integers(60, 200, (5, 5, 3)), np.ones((8, 8, 1)))
+        pixels = np.clip(blocks + rng.normal(0, rng.uniform(1, 12), blocks.shape), 0, 255).astype(np.uint8)
+        fields = {"source": "photos"} if number < 80 else {"label": "fake", "kind": "gan", "source": "gans"}
+        crops.append(({**fields, "split": "val", "group": f"{number}"}, pixels, None))
+    store = store_of(crops)
+    below = module._limits(Told(), store, range(120), SIDE, 1.25).lacking.grain
+    grain = {
+        wear: measure(Told(), store, range(80), SIDE, 1.25, wear).details[:, 1]
+        for wear in (denoised, untouched)
+    }
+    assert (grain[denoised] < below).mean() == pytest.approx(module.GRAINLESS_SHARE, abs=0.02)
+    assert (grain[untouched] < below).mean() < module.GRAINLESS_SHARE - 0.1
 
 
 def test_sources_of_one_name_are_told_apart_by_kind(store_of, monkeypatch):
@@ -318,7 +357,8 @@ def test_scores_come_back_in_order_after_their_wear(told_store):
     darker = measure(Told(), told_store, numbers, SIDE, 1.25, darken).logits
     np.testing.assert_allclose(darker, plain - 1, atol=0.05)
     nothing = measure(Told(), told_store, [], SIDE, 1.25, darken)
-    assert nothing.logits.shape == nothing.sharpness.shape == (0,)
+    assert nothing.logits.shape == (0,)
+    assert nothing.details.shape == (0, 2)
 
 
 def test_what_is_trained_on_is_never_what_is_judged_on(toy_store):

@@ -48,9 +48,9 @@ def measured() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def test_the_rates_hold_among_neighbours_and_find_more_than_alone(measured) -> None:
     odds, sources, fake = measured
-    fitted = fit_neighbours(odds[None], [], None, fake, sources, sources)
+    fitted = fit_neighbours(odds[None], [], {}, fake, sources, sources)
     assert fitted is not None
-    assert fitted.soft is None
+    assert fitted.soft is fitted.grainless is None
     assert np.mean(odds[~fake] < fitted.ordinary) == pytest.approx(0.5, abs=0.01)
     assert fitted.real_count == 720  # not as many as draws
     rng = np.random.default_rng(4)
@@ -69,12 +69,21 @@ def test_the_rates_hold_among_neighbours_and_find_more_than_alone(measured) -> N
 
 def test_soft_and_small_faces_have_their_say(measured) -> None:
     odds, sources, fake = measured
-    plain = fit_neighbours(odds[None], [], None, fake, sources, sources)
-    harder = fit_neighbours(odds[None], [odds[~fake] + 1], odds[None] + 2, fake, sources, sources)
+    plain = fit_neighbours(odds[None], [], {}, fake, sources, sources)
+    harder = fit_neighbours(
+        odds[None],
+        [odds[~fake] + 1],
+        {"soft": odds[None] + 2, "grainless": odds[None] + 1.5},
+        fake,
+        sources,
+        sources,
+    )
     assert plain is not None and harder is not None and harder.soft is not None
-    assert rate_of(3.0, plain) < rate_of(3.0, harder) < rate_of(3.0, harder.soft)
+    assert harder.grainless is not None
+    assert rate_of(3.0, plain) < rate_of(3.0, harder) < rate_of(3.0, harder.grainless)
+    assert rate_of(3.0, harder.grainless) < rate_of(3.0, harder.soft)
 
 
 def test_without_a_source_that_is_large_enough_there_are_no_neighbours() -> None:
     few = np.array([f"s{number % 3}" for number in range(57)] + ["gan"] * 30)
-    assert fit_neighbours(np.zeros((1, 87)), [], None, np.arange(87) >= 57, few, few) is None
+    assert fit_neighbours(np.zeros((1, 87)), [], {}, np.arange(87) >= 57, few, few) is None

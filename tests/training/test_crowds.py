@@ -29,7 +29,7 @@ def judged(logits: dict[tuple[str, bool], list[float]]) -> Judged:
         kind=np.array(["photo"] * count),
         source=np.array([source for source, _, _ in places]),
         logits=np.array([logit for *_, logit in places], np.float32),
-        sharpness=np.ones(count),
+        details=np.ones((count, 2)),
         stated=np.zeros(count),
         called_fake=np.zeros(count, bool),
         called_uncertain=np.zeros(count, bool),

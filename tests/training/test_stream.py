@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from facefake.aggregator import sharpness
+from facefake.detail import sharpness
 from facefake.errors import DatasetError
 from facefake.training import degrade, forgery
 from facefake.training import stream as stream_module
