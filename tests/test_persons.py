@@ -17,6 +17,7 @@ from facefake.calibration import (
     log_odds,
     probability,
 )
+from facefake.detail import FULL
 from facefake.persons import (
     WINDOW,
     ClipJudgement,
@@ -148,7 +149,7 @@ def test_a_clip_is_what_its_people_are(logits: list[list[float]]) -> None:
 @given(st.lists(st.floats(-6, 6), min_size=1, max_size=12))
 def test_a_clip_of_one_frame_is_judged_like_a_picture(logits: list[float]) -> None:
     face = Face((10.0, 10.0, 50.0, 50.0), ((0.0, 0.0),) * 6, 0.9)
-    picture = judge([Evidence(face, 1.0, 0.0, logit) for logit in logits], CALIBRATION)
+    picture = judge([Evidence(face, FULL, 0.0, logit) for logit in logits], CALIBRATION)
     clip = judged(*(track(logit) for logit in logits), frames=1)
     assert clip.verdict == picture.verdict
     assert clip.fake_probability == pytest.approx(picture.fake_probability)
