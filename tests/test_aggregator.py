@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,35 +49,28 @@ from facefake.results import OUTLIER, ImageResult, percent, schema
 VALIDATOR = Draft202012Validator(schema())
 ROOT = Path(__file__).resolve().parents[1]
 SCORES = tuple(step / 100 for step in range(-400, 400))
+
+
+def scores_above(shift: float) -> dict[str, Any]:
+    """Real faces' scores that are higher by so much."""
+    return {
+        "real_scores": tuple(score + shift for score in SCORES),
+        "real_probabilities": tuple((position + 1) / len(SCORES) for position in range(len(SCORES))),
+        "real_count": 2000,
+        "tail": GeneralisedPareto(threshold=3.5 + shift, scale=0.4, shape=0.05, exceedance=0.06),
+    }
+
+
 CALIBRATION = Calibration(
     temperature=1.5,
     bias=-0.5,
-    real_scores=SCORES,
-    real_probabilities=tuple((position + 1) / len(SCORES) for position in range(len(SCORES))),
-    real_count=2000,
-    tail=GeneralisedPareto(threshold=3.5, scale=0.4, shape=0.05, exceedance=0.06),
+    **scores_above(0),
     alarm_rate=0.01,
     uncertain_rate=0.1,
     min_face=24.0,
     min_sharpness=0.02,
-    soft=SoftFaces(
-        below=0.2,
-        temperature=2.0,
-        bias=-1.0,
-        real_scores=tuple(score + 1 for score in SCORES),
-        real_probabilities=tuple((position + 1) / len(SCORES) for position in range(len(SCORES))),
-        real_count=2000,
-        tail=GeneralisedPareto(threshold=4.5, scale=0.4, shape=0.05, exceedance=0.06),
-    ),
-    grainless=GrainlessFaces(
-        below=0.1,
-        temperature=1.8,
-        bias=-0.8,
-        real_scores=tuple(score + 0.8 for score in SCORES),
-        real_probabilities=tuple((position + 1) / len(SCORES) for position in range(len(SCORES))),
-        real_count=2000,
-        tail=GeneralisedPareto(threshold=4.3, scale=0.4, shape=0.05, exceedance=0.06),
-    ),
+    soft=SoftFaces(below=0.2, temperature=2.0, bias=-1.0, **scores_above(1)),
+    grainless=GrainlessFaces(below=0.1, temperature=1.8, bias=-0.8, **scores_above(0.8)),
 )  # soft real faces look faker, and so do those without grain
 AMONG = replace(
     CALIBRATION,
