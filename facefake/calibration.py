@@ -134,16 +134,14 @@ class FaceScores(RealScores):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SoftFaces(FaceScores):
-    """How faces score that are soft: out of focus, but not too blurred to be judged.
+class LackingFaces(FaceScores):
+    """How faces score that lack detail of some kind.
 
     Attributes:
-        below: the sharpness from which on a face is not soft.
+        below: how much of it a face has that does not lack it.
     """
 
     below: float
-
-    _WHERE: ClassVar[str] = "soft."
 
     def __post_init__(self) -> None:
         FaceScores.__post_init__(self)
@@ -151,12 +149,15 @@ class SoftFaces(FaceScores):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GrainlessFaces(SoftFaces):
-    """How faces score that are sharp, but without grain, as denoising and beauty filters leave them.
+class SoftFaces(LackingFaces):
+    """How faces score that are soft, their sharpness below a limit: out of focus, but not too blurred to be judged."""
 
-    Attributes:
-        below: the grain from which on a face is not one of them.
-    """
+    _WHERE: ClassVar[str] = "soft."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrainlessFaces(LackingFaces):
+    """How faces score that are sharp, but with less grain than a limit, as denoising and beauty filters leave them."""
 
     _WHERE: ClassVar[str] = "grainless."
 
@@ -242,11 +243,7 @@ class Calibration(FaceScores):
 
     def lack(self, detail: Detail) -> Lack | None:
         """What a face with this detail counts as for lack of it."""
-        if self.soft is not None and detail.sharpness < self.soft.below:
-            return "soft"
-        if self.grainless is not None and detail.grain < self.grainless.below:
-            return "grainless"
-        return None
+        return lack_of(detail, self.soft, self.grainless)
 
     def of(self, detail: Detail) -> FaceScores:
         """What tells of lone faces with this detail: `soft`, `grainless` or this."""
@@ -268,7 +265,7 @@ class Calibration(FaceScores):
         if isinstance(values, Mapping):
             values = {"soft": None, "grainless": None, "neighbours": None, **values}
         values = _scores_from(cls, values, "calibration")
-        groups: dict[str, type[SoftFaces]] = {"soft": SoftFaces, "grainless": GrainlessFaces}
+        groups: dict[str, type[LackingFaces]] = {"soft": SoftFaces, "grainless": GrainlessFaces}
         for name, group in groups.items():
             if values[name] is not None:
                 values[name] = group(**_scores_from(group, values[name], name))
@@ -284,12 +281,21 @@ class Calibration(FaceScores):
         return cls(**values)
 
 
+def lack_of(detail: Detail, soft: SoftFaces | None, grainless: GrainlessFaces | None) -> Lack | None:
+    """What a face with this detail counts as for lack of it, where these groups are told from others."""
+    if soft is not None and detail.sharpness < soft.below:
+        return "soft"
+    if grainless is not None and detail.grain < grainless.below:
+        return "grainless"
+    return None
+
+
 def false_alarm_rate(logit: float, calibration: Calibration, detail: Detail = FULL) -> float:
     """Share of real faces that look at least as fake as a face with this logit, in [`SMALLEST_RATE`, 1].
 
     Faces out of focus are compared with such faces, those without grain with such, all others with the rest, in the manner
     of one for each category ("Mondrian", Vovk, Gammerman & Shafer 2005, "Algorithmic Learning in a Random World"), but
-    without its guarantee: the real faces were measured in views of which most are of the category, not all.
+    without its guarantee: real faces that lack detail were measured in views of which most do, not all.
 
     Args:
         logit: of the face.

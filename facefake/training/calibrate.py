@@ -8,13 +8,21 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from facefake.calibration import Calibration, GrainlessFaces, Lack, SoftFaces, log_odds_of
+from facefake.calibration import (
+    Calibration,
+    FaceScores,
+    GrainlessFaces,
+    Lack,
+    SoftFaces,
+    lack_of,
+    log_odds_of,
+)
 from facefake.detail import Detail
 from facefake.errors import DatasetError
-from facefake.training.companions import fit_neighbours
+from facefake.training.companions import Seen, fit_neighbours
 from facefake.training.face_scores import fit_face_scores
 from facefake.training.metrics import area_under_curve
-from facefake.training.real_scores import TAIL_FROM, effective_count, source_weights
+from facefake.training.real_scores import TAIL_FROM, effective_count, enough_alone, source_weights
 from facefake.training.scoring import Scorer, detail_of, largest_of_each, measure
 from facefake.training.views import (
     TIERS,
@@ -62,6 +70,29 @@ class _Limits(NamedTuple):
     lacking: Detail
 
 
+class _Viewed(NamedTuple):
+    """What some faces score in one view, float32 (n,), and what each lacks, str (n,): "" where it is nothing."""
+
+    logits: NDArray[np.float32]
+    lacks: NDArray[np.str_]
+
+    def whole(self) -> _Viewed:
+        """The same as if no face lacked anything."""
+        return self._replace(lacks=np.full(self.lacks.size, ""))
+
+    def counted_logits(self) -> NDArray[np.float32]:
+        """The logits of those that lack nothing, NaN of the others."""
+        return np.where(self.lacks == "", self.logits, np.float32(np.nan))
+
+    def seen(self, scores: FaceScores, lacking: Mapping[Lack, FaceScores]) -> Seen:
+        """The faces among neighbours, those that lack detail by the fit of such faces."""
+        logits = self.logits.astype(np.float64)
+        odds = log_odds_of(logits, scores)
+        for lack, own in lacking.items():
+            odds = np.where(self.lacks == lack, log_odds_of(logits, own), odds)
+        return Seen(odds, self.lacks == "")
+
+
 def calibrate(
     scorer: Scorer, store: CropStore, numbers: Sequence[int], side: int, margin: float
 ) -> Calibration:
@@ -71,8 +102,9 @@ def calibrate(
     alone, and on faces as small as are just judged; see `fit_real_scores`. Soft faces have rates of their own, which hold
     on each blur from `SOFT_FROM` to the strongest that is judged, and on the smallest faces out of focus; so have faces
     without grain, which hold on denoised and on smoothed ones. These views count whole, with the faces in them that fall
-    into another group: what is left of a view says too little. A network that fails at `SOFT_FROM` has no soft faces:
-    its rates hold on each blur that is judged.
+    into another group: what is left of a view says too little. Of all other views the faces count that lack no detail, or
+    all where those are too few to say enough. A network that fails at `SOFT_FROM` has no soft faces: its rates hold on
+    each blur that is judged.
 
     The same once more for faces among neighbours, for which faces of one source stand: each among such that look as it
     does, and the small, blurred and soft ones also among clear ones. With fewer than 20 real faces in every source that is
@@ -88,9 +120,6 @@ def calibrate(
         DatasetError: fewer than 20 faces of either label.
     """
     check_enough(store, numbers)
-    logits = np.stack(
-        [measure(scorer, store, numbers, side, margin, partial(wear, tier=tier)).logits for tier in TIERS]
-    )
     labels = np.array([store.crops[n].example.label == "fake" for n in numbers])
     sources = _sources(store, numbers)
     limits = _limits(scorer, store, largest_of_each(store, numbers, PROBED_A_SOURCE), side, margin)
@@ -109,12 +138,33 @@ def calibrate(
         for lack, views in lacking.items()
     }
     groups = {lack: fit_face_scores(each, labels, sources) for lack, each in lacking_logits.items()}
-    faint = [measure(scorer, store, reals, side, margin, each).logits for each in worn]
-    scores = fit_face_scores(logits, labels, sources, faint)
+    soft = (
+        SoftFaces(below=limits.lacking.sharpness, **groups["soft"].arguments()) if "soft" in groups else None
+    )
+    grainless = GrainlessFaces(below=limits.lacking.grain, **groups["grainless"].arguments())
+
+    def viewed(numbers: Sequence[int], wear: Wear) -> _Viewed:
+        measured = measure(scorer, store, numbers, side, margin, wear)
+        lacks = [lack_of(detail, soft, grainless) or "" for detail in measured.each_detail()]
+        return _Viewed(measured.logits, np.array(lacks))
+
+    tiers = [viewed(numbers, partial(wear, tier=tier)) for tier in TIERS]
+    faint = [viewed(reals, each) for each in worn]
+    if not _enough_lack_nothing(tiers, faint, labels, sources):
+        tiers, faint = ([view.whole() for view in views] for views in (tiers, faint))
+    scores = fit_face_scores(
+        np.stack([view.counted_logits() for view in tiers]),
+        labels,
+        sources,
+        [view.counted_logits() for view in faint],
+    )
     neighbours = fit_neighbours(
-        log_odds_of(logits.astype(np.float64), scores),
-        [log_odds_of(each.astype(np.float64), scores) for each in faint],
-        {lack: log_odds_of(each.astype(np.float64), groups[lack]) for lack, each in lacking_logits.items()},
+        [view.seen(scores, groups) for view in tiers],
+        [view.seen(scores, groups) for view in faint],
+        {
+            lack: [_Viewed(view, np.full(view.size, "")).seen(groups[lack], {}) for view in views]
+            for lack, views in lacking_logits.items()
+        },
         labels,
         sources,
         np.array([store.crops[n].example.source for n in numbers]),
@@ -126,11 +176,18 @@ def calibrate(
         uncertain_rate=UNCERTAIN_RATE,
         min_face=float(limits.face_side),
         min_sharpness=limits.sharpness,
-        soft=SoftFaces(below=limits.lacking.sharpness, **groups["soft"].arguments())
-        if "soft" in groups
-        else None,
-        grainless=GrainlessFaces(below=limits.lacking.grain, **groups["grainless"].arguments()),
+        soft=soft,
+        grainless=grainless,
     )
+
+
+def _enough_lack_nothing(
+    tiers: Sequence[_Viewed], faint: Sequence[_Viewed], labels: NDArray[np.bool_], sources: NDArray[np.str_]
+) -> bool:
+    """Whether rates and probabilities can be fitted without the faces that lack detail."""
+    own = np.stack([view.lacks == "" for view in tiers])
+    real = np.stack([*own[:, ~labels], *(view.lacks == "" for view in faint)])
+    return enough_alone(real, sources[~labels]) and bool((own[:, labels].sum(1) >= _LEAST_FACES).all())
 
 
 def _sources(store: CropStore, numbers: Sequence[int]) -> NDArray[np.str_]:

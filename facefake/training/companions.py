@@ -7,7 +7,7 @@ of a source stand for its pictures; those of one picture are more alike still, w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 _COMPANIONS = (FEWEST_COMPARED - 1, 15)  # few, which tell least, and many
 _DRAWS = 8  # of companions for each face: with one a rate would hang on chance
 _ORDINARY = 0.5  # share of real faces that look more real than an ordinary one
+
+
+class Seen(NamedTuple):
+    """Some faces in one view.
+
+    Attributes:
+        odds: log-odds of each alone, float64 (n,).
+        counted: which ones rates and probabilities are fitted to, bool (n,); the others are companions at most.
+    """
+
+    odds: NDArray[np.float64]
+    counted: NDArray[np.bool_]
 
 
 def sources_with_companions(sources: NDArray[np.str_], fake: NDArray[np.bool_]) -> list[str]:
@@ -72,9 +84,9 @@ def scored_among(
 
 
 def fit_neighbours(
-    odds: NDArray[np.float64],
-    faint: Sequence[NDArray[np.float64]],
-    lacking: Mapping[Lack, NDArray[np.float64]],
+    tiers: Sequence[Seen],
+    faint: Sequence[Seen],
+    lacking: Mapping[Lack, Sequence[Seen]],
     labels: NDArray[np.bool_],
     sources: NDArray[np.str_],
     collections: NDArray[np.str_],
@@ -82,9 +94,9 @@ def fit_neighbours(
     """How faces score among neighbours; None where no source has `LEAST_FACES` real faces to be those.
 
     Args:
-        odds: log-odds of the faces alone on each tier, (views, n).
-        faint: the same of the real faces in other views, each (real faces,).
-        lacking: the same of all where they lack detail, (views, n) for each lack.
+        tiers: the faces on each tier.
+        faint: the real faces in other views.
+        lacking: all where they lack detail, in some views for each lack.
         labels: whether each is fake, (n,).
         sources: what weighs as one, (n,).
         collections: whose faces stand for those of a picture, (n,).
@@ -93,7 +105,7 @@ def fit_neighbours(
     if not hosts:
         return None
     weights = source_weights(sources[~labels])
-    levels = weighted_quantiles(odds[0, ~labels].astype(np.float32), weights, np.array([_ORDINARY]))
+    levels = weighted_quantiles(tiers[0].odds[~labels].astype(np.float32), weights, np.array([_ORDINARY]))
     ordinary = float(levels[0])
     kept = labels | np.isin(collections, hosts)
     fake, among = labels[kept], sources[kept]
@@ -104,11 +116,12 @@ def fit_neighbours(
         for real in (True, False)
     ]
 
-    def scored(own: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Scores in all draws, (2, draws × n)."""
+    def scored(own: Seen, others: Seen) -> NDArray[np.float32]:
+        """Scores in all draws, (2, draws × n); NaN where a face does not count."""
+        meant = np.where(own.counted, own.odds, np.nan)[kept]
         return np.array(
             [
-                np.concatenate([scored_among(own[kept], others[kept], found, ordinary) for found in same])
+                np.concatenate([scored_among(meant, others.odds[kept], found, ordinary) for found in same])
                 for same in draws
             ],
             np.float32,
@@ -121,18 +134,18 @@ def fit_neighbours(
 
     seldom = []
     for view in faint:
-        whole = odds[0].copy()
-        whole[~labels] = view
+        whole = Seen(tiers[0].odds.copy(), tiers[0].counted.copy())
+        whole.odds[~labels], whole.counted[~labels] = view
         seldom += [
             scored(own, others)[0, np.tile(~fake, _DRAWS)]
-            for own, others in ((whole, whole), (whole, odds[0]), (odds[0], whole))
+            for own, others in ((whole, whole), (whole, tiers[0]), (tiers[0], whole))
         ]
     groups = {
-        lack: fitted([scored(own, others) for own in views for others in (own, odds[0])], [])
+        lack: fitted([scored(own, others) for own in views for others in (own, tiers[0])], [])
         for lack, views in lacking.items()
     }
     return AmongNeighbours(
-        **fitted([scored(tier, tier) for tier in odds], seldom).arguments(),
+        **fitted([scored(tier, tier) for tier in tiers], seldom).arguments(),
         ordinary=ordinary,
         soft=groups.get("soft"),
         grainless=groups.get("grainless"),

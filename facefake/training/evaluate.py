@@ -14,6 +14,7 @@ import numpy as np
 from facefake.aggregator import verdict_of
 from facefake.calibration import false_alarm_rate, probability
 from facefake.classifier import Classifier
+from facefake.detail import Detail
 from facefake.errors import DatasetError, ModelError
 from facefake.training.calibrate import BLURS, FACE_SIDES, PROBED_A_SOURCE
 from facefake.training.crops import CropStore, make_crops
@@ -22,7 +23,7 @@ from facefake.training.dataset import read_dataset
 from facefake.training.edits import EDITS
 from facefake.training.figures import BlurRow, EditRow, Evaluation, KindRow, SizeRow, SourceRow, TierRow
 from facefake.training.metrics import area_under_curve, calibration_error, detection_rate
-from facefake.training.real_scores import left_out_alarms
+from facefake.training.real_scores import enough_alone, left_out_alarms
 from facefake.training.scoring import first_of_each, halves, largest_of_each, measure, unseen
 from facefake.training.stability import VIEWS, stability
 from facefake.training.views import TIERS, Tier, small, small_and_blurred, wear
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from facefake.bundle import Bundle
+    from facefake.calibration import Calibration
     from facefake.training.scoring import Measured, Scorer, Wear
 
 Split = Literal["all", "train", "val", "unseen"]
@@ -67,6 +69,10 @@ class Judged:
     stated: NDArray[np.float64]
     called_fake: NDArray[np.bool_]
     called_uncertain: NDArray[np.bool_]
+
+    def lacks_nothing(self, calibration: Calibration) -> NDArray[np.bool_]:
+        """Whether each counts as a face that lacks no detail, bool (n,)."""
+        return np.array([calibration.lack(Detail(*row)) is None for row in self.details.tolist()], bool)
 
     def mean(self, what: NDArray[np.bool_], among: NDArray[np.bool_]) -> float:
         """Share of `what` among some faces, whose sources weigh the same."""
@@ -305,8 +311,12 @@ def _kind_row(judged: Judged, tier: Tier, kind: str) -> KindRow:
 
 def _tier_rows(tiers: dict[Tier, Judged], bundle: Bundle) -> list[TierRow]:
     real = ~tiers["clean"].fake
+    sources = tiers["clean"].source[real]
     logits = np.stack([judged.logits[real] for judged in tiers.values()])
-    left_out = left_out_alarms(bundle.calibration, logits, tiers["clean"].source[real])
+    own = np.stack([judged.lacks_nothing(bundle.calibration)[real] for judged in tiers.values()])
+    if enough_alone(own, sources):
+        logits = np.where(own, logits, np.float32(np.nan))
+    left_out = left_out_alarms(bundle.calibration, logits, sources)
     return [
         TierRow(
             tier=tier,

@@ -26,10 +26,10 @@ def fit_face_scores(
     """Temperature, bias and the real faces' scores.
 
     Args:
-        scores: float32 (views, n), of the same faces.
+        scores: float32 (views, n), of the same faces; NaN where a face does not count in a view.
         labels: whether each is fake, bool (n,).
         sources: of the faces, (n,): what weighs as one.
-        faint: scores of the real faces in more views, float32 (real faces,) each; only the rates hold on these.
+        faint: scores of the real faces in more views, likewise, float32 (real faces,) each; only the rates hold on these.
         draws: how often each face is there.
     """
     temperature, bias = _fit_probability(scores, labels, sources)
@@ -44,11 +44,13 @@ def _fit_probability(
 
     Both labels weigh the same, and within a label every source does by the square root of its size.
     """
-    weights = np.empty(labels.size)
+    counted = ~np.isnan(logits)
+    x = logits[counted].astype(np.float64)
+    places = np.nonzero(counted)[1]
+    y, source = labels[places], sources[places]
+    w = np.empty(x.size)
     for label in (False, True):
-        weights[labels == label] = source_weights(sources[labels == label])
-    x = logits.astype(np.float64).ravel()
-    y, w = np.tile(labels, len(logits)).astype(np.float64), np.tile(weights, len(logits))
+        w[y == label] = source_weights(source[y == label])
     design = np.column_stack([x, np.ones_like(x)])
     prior = np.array([1.0, 0.0])
 

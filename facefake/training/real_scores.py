@@ -68,14 +68,16 @@ def fit_real_scores(logits: NDArray[np.float32], sources: NDArray[np.str_], draw
     ones that do.
 
     Args:
-        logits: float32 (views, n), of the same faces.
+        logits: float32 (views, n), of the same faces; NaN where a face does not count in a view.
         sources: of the faces, (n,).
         draws: how often each face is there, with what else its score hangs on drawn anew; so many count as one.
     """
-    weights = source_weights(sources)
-    count = max(1, effective_count(weights) // draws)
+    views = [
+        (view[own], source_weights(sources[own])) for view, own in zip(logits, ~np.isnan(logits), strict=True)
+    ]
+    count = max(1, min(effective_count(weights) for _, weights in views) // draws)
     levels = (np.arange(count) + 0.5) / count
-    real = np.max([weighted_quantiles(view, weights, levels) for view in logits], axis=0)
+    real = np.max([weighted_quantiles(*view, levels) for view in views], axis=0)
     shares = np.linspace(0, 1, min(_QUANTILES, count) + 1)[1:]
     # A finer grid towards the high scores, where verdicts fall.
     shares = np.unique(np.concatenate([shares, 1 - np.geomspace(1 / count, 0.05, 60)]))
@@ -89,6 +91,16 @@ def fit_real_scores(logits: NDArray[np.float32], sources: NDArray[np.str_], draw
         real_count=count,
         tail=fit_tail(real),
     )
+
+
+def enough_alone(own: NDArray[np.bool_], sources: NDArray[np.str_]) -> bool:
+    """Whether some of the real faces say enough without the others: in each view as much as `TAIL_FROM` of one source.
+
+    Args:
+        own: which are meant, (views, n).
+        sources: of the faces, (n,).
+    """
+    return all(view.any() and effective_count(source_weights(sources[view])) >= TAIL_FROM for view in own)
 
 
 def fit_tail(scores: NDArray[np.float32]) -> GeneralisedPareto | None:
@@ -123,35 +135,39 @@ def left_out_alarms(
     """How often real faces of a source raise an alarm that the calibration has not seen, for each view.
 
     Every source in turn is judged by what `fit_real_scores` makes of all the others, at the calibration's
-    alarm_rate; soft faces are not told from others.
+    alarm_rate.
 
     Args:
         calibration: gives the alarm_rate.
-        logits: float32 (views, n), of real faces.
+        logits: float32 (views, n), of real faces; NaN where a face does not count in a view.
         sources: of the faces, (n,).
 
     Returns:
-        One for each view; none when fewer than two sources have `LEAST_FACES` faces.
+        One for each view; none when in one of them fewer than two sources have `LEAST_FACES` faces.
     """
-    names = sorted(set(sources.tolist()))
-    large = [name for name in names if (sources == name).sum() >= LEAST_FACES]
-    if len(large) < 2:
+    counted = ~np.isnan(logits)
+    large = [_large(sources[own]) for own in counted]
+    if any(len(names) < 2 for names in large):
         return []
     alarms = np.zeros(logits.shape, bool)
-    for name in names:
+    for name in sorted(set(sources.tolist())):
         own = sources == name
         others = replace(
             calibration,
             **fit_real_scores(logits[:, ~own], sources[~own]).arguments(),
             soft=None,
+            grainless=None,
             neighbours=None,
         )
         alarms[:, own] = logits[:, own] >= threshold(others, calibration.alarm_rate)
-    return [_left_out(view, sources, large) for view in alarms]
+    return [
+        _left_out(view[own], sources[own], names)
+        for view, own, names in zip(alarms, counted, large, strict=True)
+    ]
 
 
 def threshold(calibration: Calibration, rate: float) -> float:
-    """The lowest logit, to a thousandth, with which a face that is not soft has a false-alarm rate of at most `rate`."""
+    """The lowest logit, to a thousandth, with which the rate of a face that lacks no detail is at most `rate`."""
     low, high = calibration.real_scores[0] - 1.0, calibration.real_scores[-1] + 1.0
     while false_alarm_rate(high, calibration) > rate:
         if high > 1e6:  # no logit is rare enough where few faces were measured
@@ -164,6 +180,12 @@ def threshold(calibration: Calibration, rate: float) -> float:
         else:
             high = middle
     return high
+
+
+def _large(sources: NDArray[np.str_]) -> list[str]:
+    """Those with `LEAST_FACES` faces, in order."""
+    names, counts = np.unique(sources, return_counts=True)
+    return [str(name) for name, count in zip(names, counts, strict=True) if count >= LEAST_FACES]
 
 
 def _left_out(alarms: NDArray[np.bool_], sources: NDArray[np.str_], large: Sequence[str]) -> LeftOut:

@@ -150,6 +150,32 @@ def test_soft_faces_have_probabilities_of_their_own(told_store, monkeypatch, und
             assert stated == pytest.approx(probability(logit, found), abs=0.03)
 
 
+@pytest.mark.parametrize(
+    ("label", "kept", "own"), [("real", 4, True), ("real", 5, False), ("fake", 25, False)]
+)
+def test_faces_that_lack_detail_do_not_count_with_the_others(
+    told_store, monkeypatch, undenoised, label, kept, own
+):
+    """Real faces that are soft score 9 more, fakes 9 less: with enough left that are not, the others' fit knows nothing."""
+    plain = module.measure
+    limits = module._limits
+
+    def measured(scorer, store, numbers, side, margin, worn):
+        found = plain(scorer, store, numbers, side, margin, worn)
+        lacking = np.array([n % kept > 0 and store.crops[n].example.label == label for n in numbers])
+        if getattr(worn, "func", worn).__name__ in ("wear", "small"):
+            found.logits[lacking] += 9 if label == "real" else -9
+            found.details[:] = np.where(lacking[:, None], 0.0, 9.0)
+        return found
+
+    monkeypatch.setattr(module, "measure", measured)
+    monkeypatch.setattr(module, "_limits", lambda *args: limits(*args)._replace(lacking=Detail(0.5, 0.5)))
+    found = calibrate(Told(), told_store, range(len(told_store)), SIDE, 1.25)
+    assert (found.real_scores[-1] < 5 and found.temperature < 2) == own
+    assert found.real_count == (200 if label == "real" and own else 800)
+    assert found.soft is not None and found.soft.real_scores[-1] < 5
+
+
 def test_faces_as_blurred_as_soft_ones_are_most_of_them_soft(told_store, fitted):
     real = [n for n, crop in enumerate(told_store.crops) if crop.example.label == "real"]
     shares = {

@@ -7,10 +7,20 @@ import pytest
 
 from facefake.calibration import rate_of
 from facefake.neighbours import among_neighbours
-from facefake.training.companions import companions, fit_neighbours, scored_among, sources_with_companions
+from facefake.training.companions import (
+    Seen,
+    companions,
+    fit_neighbours,
+    scored_among,
+    sources_with_companions,
+)
 
 COLLECTIONS = np.array(["a"] * 30 + ["b"] * 25 + ["few"] * 5 + ["b"] * 20 + ["gan"] * 20 + ["lone"])
 FAKE = np.arange(len(COLLECTIONS)) >= 60
+
+
+def counting_all(odds: np.ndarray) -> Seen:
+    return Seen(odds, np.ones(odds.size, bool))
 
 
 def test_companions_are_of_one_source_and_of_the_label_asked_for() -> None:
@@ -48,7 +58,7 @@ def measured() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def test_the_rates_hold_among_neighbours_and_find_more_than_alone(measured) -> None:
     odds, sources, fake = measured
-    fitted = fit_neighbours(odds[None], [], {}, fake, sources, sources)
+    fitted = fit_neighbours([counting_all(odds)], [], {}, fake, sources, sources)
     assert fitted is not None
     assert fitted.soft is fitted.grainless is None
     assert np.mean(odds[~fake] < fitted.ordinary) == pytest.approx(0.5, abs=0.01)
@@ -69,11 +79,11 @@ def test_the_rates_hold_among_neighbours_and_find_more_than_alone(measured) -> N
 
 def test_soft_and_small_faces_have_their_say(measured) -> None:
     odds, sources, fake = measured
-    plain = fit_neighbours(odds[None], [], {}, fake, sources, sources)
+    plain = fit_neighbours([counting_all(odds)], [], {}, fake, sources, sources)
     harder = fit_neighbours(
-        odds[None],
-        [odds[~fake] + 1],
-        {"soft": odds[None] + 2, "grainless": odds[None] + 1.5},
+        [counting_all(odds)],
+        [counting_all(odds[~fake] + 1)],
+        {"soft": [counting_all(odds + 2)], "grainless": [counting_all(odds + 1.5)]},
         fake,
         sources,
         sources,
@@ -84,6 +94,26 @@ def test_soft_and_small_faces_have_their_say(measured) -> None:
     assert rate_of(3.0, harder.grainless) < rate_of(3.0, harder.soft)
 
 
+def test_faces_that_do_not_count_are_neighbours_all_the_same(measured) -> None:
+    """A third of each source's real faces looks most fake and does not count, on a tier and in a fainter view."""
+    odds, sources, fake = measured
+    odd = np.arange(odds.size) % 3 == 0
+    seen = Seen(np.where(odd & ~fake, 30, odds), ~odd | fake)
+    faint = Seen(np.full(720, 40.0), np.zeros(720, bool))
+    faint.counted[1::3], faint.odds[1::3] = True, odds[:720][1::3]
+    found, whole = (
+        fit_neighbours([seen._replace(counted=counted)], [faint], {}, fake, sources, sources)
+        for counted in (seen.counted, np.ones(odds.size, bool))
+    )
+    assert found is not None and whole is not None
+    assert found.real_count == 240  # of 720 those that count in the fainter view
+    assert found.real_scores[-1] < 20 < 30 <= whole.real_scores[-1]
+    real_looking = Seen(np.where(seen.odds == 30, -30, odds), seen.counted)
+    among_those = fit_neighbours([real_looking], [], {}, fake, sources, sources)
+    assert among_those is not None
+    assert among_those.real_scores[-1] > found.real_scores[-1] + 5  # for what their neighbours say
+
+
 def test_without_a_source_that_is_large_enough_there_are_no_neighbours() -> None:
     few = np.array([f"s{number % 3}" for number in range(57)] + ["gan"] * 30)
-    assert fit_neighbours(np.zeros((1, 87)), [], {}, np.arange(87) >= 57, few, few) is None
+    assert fit_neighbours([counting_all(np.zeros(87))], [], {}, np.arange(87) >= 57, few, few) is None

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from facefake.bundle import read_bundle
-from facefake.calibration import probability
+from facefake.calibration import SoftFaces, probability
 from facefake.classifier import Scores
 from facefake.errors import DatasetError, ModelError
 from facefake.training.calibrate import BLURS, FACE_SIDES
 from facefake.training.edits import EDITS
-from facefake.training.evaluate import _chosen, evaluate_crops
+from facefake.training.evaluate import Judged, _chosen, _tier_rows, evaluate_crops
 from facefake.training.views import TIERS
 
 LOGITS = {
@@ -84,6 +84,29 @@ def test_within_a_label_sources_weigh_the_same(scored):
         (gans,) = rows(scored, "kinds", tier=tier, kind="gan")
         assert tier_row.auc_by_kind == {row.kind: row.auc for row in rows(scored, "kinds", tier=tier)}
         assert (gans.count, gans.auc) == (4, rows(scored, "sources", tier=tier, kind="gan")[0].auc)
+
+
+@pytest.mark.parametrize("lacking", [40, 300])
+def test_rates_on_sources_left_out_are_those_of_faces_that_lack_no_detail(tiny_bundle, lacking):
+    """Some of 400 real faces are out of focus and look fake: with them among the others no score would be rare enough."""
+    read = read_bundle(tiny_bundle)
+    soft = SoftFaces(below=0.5, **read.calibration.arguments())
+    bundle = replace(read, calibration=replace(read.calibration, soft=soft))
+    rng = np.random.default_rng(0)
+    odd = rng.permutation(400) < lacking
+    logits = np.concatenate([np.where(odd, 9.0, rng.normal(-3, 1, 400)), [2.0]]).astype(np.float32)
+    judged = Judged(
+        fake=np.arange(401) == 400,
+        kind=np.array(["photo"] * 400 + ["gan"]),
+        source=np.array(["one", "two"] * 200 + ["gans"]),
+        logits=logits,
+        details=np.column_stack([np.append(np.where(odd, 0.0, 1.0), 1.0), np.ones(401)]),
+        stated=np.full(401, 0.5),
+        called_fake=np.zeros(401, bool),
+        called_uncertain=np.zeros(401, bool),
+    )
+    for row in _tier_rows(dict.fromkeys(TIERS, judged), bundle):
+        assert row.left_out.per_face == (pytest.approx(0.01, abs=0.009) if lacking == 40 else 0)
 
 
 def test_what_is_rather_fake_than_real_is_uncertain_as_in_a_scan(scored):

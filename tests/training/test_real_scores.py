@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from facefake.calibration import Calibration, false_alarm_rate
 from facefake.training.real_scores import (
     LEAST_FACES,
+    TAIL_FROM,
+    enough_alone,
     fit_real_scores,
     fit_tail,
     left_out_alarms,
@@ -77,6 +79,30 @@ def test_the_rates_hold_on_each_view_alone(seed):
     assert fit_real_scores(harmless, sources) == fit_real_scores(views, sources)
 
 
+def test_a_face_counts_in_the_views_that_have_a_score_of_it():
+    logits, sources = drawn({"one": 0.0, "two": 1.0}, 300)
+    odd = np.arange(600) % 4 == 0
+    seen = np.where(odd, np.float32(np.nan), logits)
+    assert fit_real_scores(seen, sources) == fit_real_scores(logits[:, ~odd], sources[~odd])
+    # The view with the fewest says how much is known; the rates hold on the other, too.
+    harder = np.concatenate([seen, logits + 2])
+    fitted = fit_real_scores(harder, sources)
+    assert fitted.real_count == 450
+    assert fitted.real_scores[-1] == pytest.approx(logits.max() + 2)
+
+
+def test_some_faces_are_enough_alone_when_they_count_as_many_in_each_view():
+    sources = np.array(["one"] * 300 + ["two"] * 100)
+    own = np.ones((2, 400), bool)
+    assert enough_alone(own, sources)
+    own[1, TAIL_FROM:] = False
+    assert enough_alone(own, sources)
+    own[1, 0] = False
+    assert not enough_alone(own, sources)
+    own[1] = False
+    assert not enough_alone(own, sources)
+
+
 @pytest.mark.parametrize("rate", [0.5, 0.1, 0.01, 1e-4])
 def test_the_threshold_is_the_lowest_logit_with_that_rate(rate):
     fitted = calibrated(*drawn({"one": 0.0, "two": 1.0}, 400))
@@ -119,6 +145,17 @@ def test_sources_of_a_few_faces_have_no_rate_of_their_own():
     assert found.per_face >= few / (200 + few)
     only = sources != "two"
     assert left_out_alarms(calibrated(logits, sources), logits[:, only], sources[only]) == []
+
+
+def test_faces_that_do_not_count_raise_no_alarm_and_are_not_counted():
+    logits, sources = drawn({f"s{number}": 0.0 for number in range(4)}, 100)
+    odd = np.arange(400) % 2 == 0
+    seen = np.where(odd, np.float32(np.nan), logits)
+    found = left_out_alarms(calibrated(logits, sources), np.concatenate([seen, logits + 9 * odd]), sources)
+    assert found[0].per_face == pytest.approx(0.0, abs=0.02)  # the threshold holds on the harder view
+    assert found[1].per_face == pytest.approx(0.05, abs=0.03)
+    few = np.where(np.arange(400) % 100 < LEAST_FACES - 1, logits, np.float32(np.nan))
+    assert left_out_alarms(calibrated(logits, sources), few, sources) == []
 
 
 @pytest.mark.parametrize("shape", [0.0, 0.25, 0.4])
