@@ -22,7 +22,7 @@ import numpy as np
 from facefake.errors import ModelError
 from facefake.training.crops import CropStore
 from facefake.training.files import make_folder, write_text
-from facefake.training.restoration import RESTORERS, restorer
+from facefake.training.restoration import RESTORERS, installed, restorer
 
 if TYPE_CHECKING:
     import keras
@@ -46,6 +46,7 @@ _MULTIPLE = 8  # what a side must be a multiple of to be halved three times
 _OWN_SHADING = (
     4.0  # pixels: standard deviation of the Gaussian above which nothing of a reconstruction is kept
 )
+_INDEX = "index.json"
 _FORMAT = 2
 
 
@@ -190,7 +191,7 @@ class Reconstructions:
     """Reconstructed real faces, by the number of their crop, in a folder that `make_reconstructions` wrote."""
 
     def __init__(self, folder: Path) -> None:
-        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
         self._places = {int(number): tuple(place) for number, place in index["crops"].items()}
         self._pixels = np.memmap(folder / "pixels.bin", np.uint8, "r")
 
@@ -236,16 +237,11 @@ def make_reconstructions(
         ModelError: there is no crop to learn from, or a network for super-resolution is not installed.
         OutputError: `folder` cannot be written to.
     """
-    chosen = _in_turns(store, numbers, np.random.default_rng(seed))[:count]
-    dealt = _dealt(store, chosen, len(upsamplers))
-    settings = [_FORMAT, store.fingerprint, list(upsamplers), chosen, sorted(numbers), steps, seed]
-    fingerprint = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
-    folder /= fingerprint[:16]  # so that runs with different settings can share a cache
-    index = folder / "index.json"
+    chosen, folder = _planned(store, numbers, folder, upsamplers, count, steps, seed)
+    index = folder / _INDEX
     if index.is_file():
         return Reconstructions(folder)
-    if not chosen:
-        raise ModelError("expected real faces with landmarks to reconstruct, got none")
+    dealt = _dealt(store, chosen, len(upsamplers))
     restorers = {name: restorer(name) for name in upsamplers if name in RESTORERS}
     make_folder(folder)
     places: dict[int, tuple[int, int, str]] = {}
@@ -270,6 +266,45 @@ def make_reconstructions(
                 progress("faces reconstructed", len(places), len(chosen))
     write_text(index, json.dumps({"crops": places}))
     return Reconstructions(folder)
+
+
+def check_reconstructions(
+    store: CropStore,
+    numbers: Sequence[int],
+    folder: Path,
+    *,
+    upsamplers: Sequence[str],
+    count: int,
+    steps: int,
+    seed: int,
+) -> None:
+    """Whether `make_reconstructions`, which takes the same, has what it needs, or need not make any more.
+
+    Raises:
+        ModelError: as there.
+    """
+    _, folder = _planned(store, numbers, folder, upsamplers, count, steps, seed)
+    if not (folder / _INDEX).is_file():
+        for name in upsamplers:
+            if name in RESTORERS:
+                installed(name)
+
+
+def _planned(
+    store: CropStore,
+    numbers: Sequence[int],
+    folder: Path,
+    upsamplers: Sequence[str],
+    count: int,
+    steps: int,
+    seed: int,
+) -> tuple[list[int], Path]:
+    """The crops that are reconstructed, and the sub-folder for these settings: runs with others can share a cache."""
+    chosen = _in_turns(store, numbers, np.random.default_rng(seed))[:count]
+    if not chosen:
+        raise ModelError("expected real faces with landmarks to reconstruct, got none")
+    settings = [_FORMAT, store.fingerprint, list(upsamplers), chosen, sorted(numbers), steps, seed]
+    return chosen, folder / hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
 
 
 def _dealt(store: CropStore, numbers: Sequence[int], hands: int) -> list[list[int]]:

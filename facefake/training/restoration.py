@@ -47,6 +47,25 @@ RESTORERS = tuple(_NETWORKS)
 versions) and transposed convolutions (waifu2x, real-cugan)."""
 
 
+def installed(name: str) -> Path:
+    """Where the package lies that holds a network.
+
+    Args:
+        name: one of `RESTORERS`.
+
+    Raises:
+        ModelError: ncnn, or that package, is not installed.
+    """
+    distribution = _NETWORKS[name].distribution
+    package = find_spec(distribution.replace("-", "_"))
+    if find_spec("ncnn") is None or package is None or not package.submodule_search_locations:
+        raise ModelError(
+            f"expected the packages ncnn and {distribution}, which {name!r} needs: install them with pip "
+            "install --no-deps, since the latter would bring another OpenCV along"
+        )
+    return Path(package.submodule_search_locations[0])
+
+
 def restorer(name: str) -> Restorer:
     """A function that shrinks a crop by the network's scale and has the network enlarge it again.
 
@@ -57,22 +76,16 @@ def restorer(name: str) -> Restorer:
         A function from float32 (n, n, 3), RGB, 0 to 255, to the same, about 0 to 255.
 
     Raises:
-        ModelError: ncnn, or the package that holds the network, is not installed.
+        ModelError: as `installed`; or the network cannot be read.
     """
     network = _NETWORKS[name]
-    package = find_spec(network.distribution.replace("-", "_"))
-    if find_spec("ncnn") is None or package is None or not package.submodule_search_locations:
-        raise ModelError(
-            f"expected the packages ncnn and {network.distribution}, which {name!r} needs: install them with pip "
-            "install --no-deps, since the latter would bring another OpenCV along"
-        )
+    file = installed(name) / network.file
     import ncnn
 
     net = ncnn.Net()
     net.opt.num_threads = threads_of_one(None)
     # In half precision, the numbers would depend on the processor.
     net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
-    file = Path(package.submodule_search_locations[0]) / network.file
     if net.load_param(f"{file}.param") or net.load_model(f"{file}.bin"):
         raise ModelError(f"expected a network in {file}.param and {file}.bin, got what ncnn cannot read")
     (input_name, *_), (*_, output_name) = net.input_names(), net.output_names()

