@@ -94,6 +94,14 @@ class Judged:
         scores = self.logits[real], self.logits[fake]
         return {"auc": area_under_curve(*scores), "detected_at_1_percent": detection_rate(*scores, 0.01)}
 
+    def false_alarms(self) -> dict[str, float]:
+        """Share of the real faces called fake: the mean of their sources, and of all."""
+        real = ~self.fake
+        return {
+            "false_alarms": self.mean(self.called_fake, real),
+            "false_alarms_per_face": float(self.called_fake[real].mean()),
+        }
+
     def verdicts(self, real: NDArray[np.bool_], fake: NDArray[np.bool_]) -> dict[str, float]:
         """Balanced accuracy at the bundle's threshold, and calibration error; sources weigh the same."""
         both = real | fake
@@ -324,8 +332,7 @@ def _tier_rows(tiers: dict[Tier, Judged], bundle: Bundle) -> list[TierRow]:
                 kind: judged.ranking(real, judged.fake & (judged.kind == kind))["auc"]
                 for kind in _kinds(judged)
             },
-            false_alarms=judged.mean(judged.called_fake, real),
-            false_alarms_per_face=float(judged.called_fake[real].mean()),
+            **judged.false_alarms(),
             **judged.verdicts(real, ~real),
             left_out=left_out[place] if left_out else None,
         )
@@ -339,7 +346,7 @@ def _weakened(judged: Judged) -> dict[str, float]:
     return {
         **judged.ranking(real, ~real),
         "called_fake": judged.mean(judged.called_fake, ~real),
-        "false_alarms": judged.mean(judged.called_fake, real),
+        **judged.false_alarms(),
         **judged.verdicts(real, ~real),
     }
 

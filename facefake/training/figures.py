@@ -78,7 +78,8 @@ class TierRow:
         balanced_accuracy: mean of the shares of real faces not called fake and of fakes called fake.
         calibration_error: expected calibration error of fake_probability.
         left_out: false alarms on sources of real faces that thresholds made like the bundle's, but from these faces on
-            the three tiers alone, with soft faces among them, have not seen; None where there are too few sources.
+            the three tiers alone, have not seen; of faces that lack no detail, or of all where those are too few. None
+            where there are too few sources.
     """
 
     tier: Tier
@@ -97,13 +98,15 @@ class WeakenedRow:
     Attributes:
         auc, detected_at_1_percent: of all fakes against all real faces.
         called_fake: mean over the sources of fakes of the share called fake.
-        false_alarms, balanced_accuracy, calibration_error: as in `TierRow`.
+        false_alarms, false_alarms_per_face, balanced_accuracy, calibration_error: as in `TierRow`. A source of few faces
+            weighs as much as others in the first, so chance moves the second less.
     """
 
     auc: float
     detected_at_1_percent: float
     called_fake: float
     false_alarms: float
+    false_alarms_per_face: float
     balanced_accuracy: float
     calibration_error: float
 
@@ -173,6 +176,7 @@ _WEAKENED = (
     "found at 1 %",
     "fakes called fake",
     "false alarms",
+    "per face",
     "balanced accuracy",
     "calibration error",
 )
@@ -367,6 +371,7 @@ def _weakened(row: WeakenedRow) -> list[str]:
         _share(row.detected_at_1_percent, 0),
         _share(row.called_fake),
         _share(row.false_alarms),
+        _share(row.false_alarms_per_face),
         _share(row.balanced_accuracy),
         _number(row.calibration_error),
     ]

@@ -142,6 +142,8 @@ def test_every_blur_is_measured(scored):
 
 def test_every_edit_is_measured(scored):
     edits = {row.edit: row for row in scored.evaluation.edits}
+    stretched = edits["stretched"]
+    assert (stretched.false_alarms, stretched.false_alarms_per_face) == (1 / 8, pytest.approx(1 / 6))
     assert list(edits) == list(EDITS)
     for name in ("black and white", "stretched", "grainy", "saved twice"):  # these all but keep the mean
         assert edits[name].auc == pytest.approx((18 + 9) / 36, abs=0.04), name
