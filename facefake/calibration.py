@@ -138,7 +138,7 @@ class LackingFaces(FaceScores):
     """How faces score that lack detail of some kind.
 
     Attributes:
-        below: how much of it a face has that does not lack it.
+        below: a face with less of that detail, sharpness or grain, is one of them.
     """
 
     below: float
