@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -210,15 +211,28 @@ class Reconstructions:
         return str(self._places[number][2])
 
 
+@dataclass(frozen=True, slots=True)
+class ReconstructionSettings:
+    """Which reconstructions are made.
+
+    Attributes:
+        upsamplers: out of `UPSAMPLERS` and `restoration.RESTORERS`; they take turns in every source.
+        count: how many crops are reconstructed, each by one of them; drawn so that all sources take turns, too.
+        steps: of each auto-encoder's training.
+        seed: of everything random.
+    """
+
+    upsamplers: Sequence[str]
+    count: int
+    steps: int
+    seed: int
+
+
 def make_reconstructions(
     store: CropStore,
     numbers: Sequence[int],
     folder: Path,
-    *,
-    upsamplers: Sequence[str],
-    count: int,
-    steps: int,
-    seed: int,
+    settings: ReconstructionSettings,
     progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> Reconstructions:
     """Train auto-encoders, reconstruct faces with them and with `restoration`'s networks; or take what `folder` has.
@@ -227,20 +241,18 @@ def make_reconstructions(
         store: the crops.
         numbers: real crops to learn from and to reconstruct.
         folder: where the reconstructions lie or will lie, in a sub-folder for these settings.
-        upsamplers: out of `UPSAMPLERS` and `restoration.RESTORERS`; they take turns in every source.
-        count: how many crops are reconstructed, each by one of them; drawn so that all sources take turns, too.
-        steps: of each auto-encoder's training.
-        seed: of everything random.
+        settings: which of them are made.
         progress: called with what is counted, how many are done and their total.
 
     Raises:
         ModelError: there is no crop to learn from, or a network for super-resolution is not installed.
         OutputError: `folder` cannot be written to.
     """
-    chosen, folder = _planned(store, numbers, folder, upsamplers, count, steps, seed)
+    chosen, folder = _planned(store, numbers, folder, settings)
     index = folder / _INDEX
     if index.is_file():
         return Reconstructions(folder)
+    upsamplers, steps = settings.upsamplers, settings.steps
     dealt = _dealt(store, chosen, len(upsamplers))
     restorers = {name: restorer(name) for name in upsamplers if name in RESTORERS}
     make_folder(folder)
@@ -256,7 +268,7 @@ def make_reconstructions(
                 def stepped(done: int, total: int, nth: int = trained.index(upsampler)) -> None:
                     progress("auto-encoder steps trained", nth * total + done, len(trained) * total)
 
-                network = train_autoencoder(upsampler, store, numbers, seed + at, steps, stepped)
+                network = train_autoencoder(upsampler, store, numbers, settings.seed + at, steps, stepped)
                 remake = partial(reconstruct, network)
             for number in dealt[at]:
                 made = remake(store.pixels(number))
@@ -269,42 +281,30 @@ def make_reconstructions(
 
 
 def check_reconstructions(
-    store: CropStore,
-    numbers: Sequence[int],
-    folder: Path,
-    *,
-    upsamplers: Sequence[str],
-    count: int,
-    steps: int,
-    seed: int,
+    store: CropStore, numbers: Sequence[int], folder: Path, settings: ReconstructionSettings
 ) -> None:
     """Whether `make_reconstructions`, which takes the same, has what it needs, or need not make any more.
 
     Raises:
         ModelError: as there.
     """
-    _, folder = _planned(store, numbers, folder, upsamplers, count, steps, seed)
+    _, folder = _planned(store, numbers, folder, settings)
     if not (folder / _INDEX).is_file():
-        for name in upsamplers:
+        for name in settings.upsamplers:
             if name in RESTORERS:
                 installed(name)
 
 
 def _planned(
-    store: CropStore,
-    numbers: Sequence[int],
-    folder: Path,
-    upsamplers: Sequence[str],
-    count: int,
-    steps: int,
-    seed: int,
+    store: CropStore, numbers: Sequence[int], folder: Path, settings: ReconstructionSettings
 ) -> tuple[list[int], Path]:
     """The crops that are reconstructed, and the sub-folder for these settings: runs with others can share a cache."""
-    chosen = _in_turns(store, numbers, np.random.default_rng(seed))[:count]
+    chosen = _in_turns(store, numbers, np.random.default_rng(settings.seed))[: settings.count]
     if not chosen:
         raise ModelError("expected real faces with landmarks to reconstruct, got none")
-    settings = [_FORMAT, store.fingerprint, list(upsamplers), chosen, sorted(numbers), steps, seed]
-    return chosen, folder / hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
+    identity = [_FORMAT, store.fingerprint, list(settings.upsamplers), chosen, sorted(numbers)]
+    digest = hashlib.sha256(json.dumps([*identity, settings.steps, settings.seed]).encode())
+    return chosen, folder / digest.hexdigest()[:16]
 
 
 def _dealt(store: CropStore, numbers: Sequence[int], hands: int) -> list[list[int]]:

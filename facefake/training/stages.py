@@ -18,7 +18,12 @@ from facefake.training.evaluate import trained_sources
 from facefake.training.fit import CHECKPOINT, fit
 from facefake.training.network import build, fold_scale
 from facefake.training.recipe import Recipe
-from facefake.training.reconstruction import Reconstructions, check_reconstructions, make_reconstructions
+from facefake.training.reconstruction import (
+    Reconstructions,
+    ReconstructionSettings,
+    check_reconstructions,
+    make_reconstructions,
+)
 
 if TYPE_CHECKING:
     import keras
@@ -149,9 +154,9 @@ def train_stages(
     files = trained_files(start, out)
     cache = out if cache is None else cache
     for (_, stage), file in zip(start.plan, files, strict=True):
-        asked = _reconstructions_asked(stage, store, train, cache)
-        if asked and not file.exists():  # what a late stage lacks is told before the first is trained
-            check_reconstructions(**asked)
+        if not file.exists() and _asks_for_reconstructions(stage):
+            # What a late stage lacks is told before the first is trained.
+            check_reconstructions(store, *_reconstructed(stage, store, train, cache))
     for number, ((which, stage), file) in enumerate(zip(start.plan, files, strict=True), 1):
         began = networks[which].get_weights()
         folder = out if len(files) == 1 else out / f"stage-{number}"
@@ -184,7 +189,7 @@ def reconstructions_for(
     store: CropStore,
     train: Sequence[int],
     folder: Path,
-    progress: Callable[[str, int, int], None],
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> Reconstructions | None:
     """Those that a recipe asks for, of the real faces to train on; None if it asks for none.
 
@@ -195,25 +200,24 @@ def reconstructions_for(
         folder: where they are kept, in ``reconstructions``.
         progress: called with what is counted, how many are done and their total.
     """
-    asked = _reconstructions_asked(recipe, store, train, folder)
-    return make_reconstructions(**asked, progress=progress) if asked else None
-
-
-def _reconstructions_asked(
-    recipe: Recipe, store: CropStore, train: Sequence[int], folder: Path
-) -> dict[str, Any] | None:
-    """What `make_reconstructions` takes."""
-    if not recipe.self_made_share.get("reconstruction"):
+    if not _asks_for_reconstructions(recipe):
         return None
-    return {
-        "store": store,
-        "numbers": [number for number in train if store.landmarks(number) is not None],
-        "folder": folder / "reconstructions",
-        "upsamplers": recipe.upsamplers,
-        "count": recipe.reconstructed,
-        "steps": recipe.reconstruction_steps,
-        "seed": recipe.reconstruction_seed,
-    }
+    return make_reconstructions(store, *_reconstructed(recipe, store, train, folder), progress=progress)
+
+
+def _asks_for_reconstructions(recipe: Recipe) -> bool:
+    return recipe.self_made_share.get("reconstruction", 0) > 0
+
+
+def _reconstructed(
+    recipe: Recipe, store: CropStore, train: Sequence[int], folder: Path
+) -> tuple[list[int], Path, ReconstructionSettings]:
+    """The faces, the folder and the settings that `make_reconstructions` takes."""
+    settings = ReconstructionSettings(
+        recipe.upsamplers, recipe.reconstructed, recipe.reconstruction_steps, recipe.reconstruction_seed
+    )
+    faces = [number for number in train if store.landmarks(number) is not None]
+    return faces, folder / "reconstructions", settings
 
 
 def _begun(backbone: str, recipe: Recipe, number: int) -> keras.Model:

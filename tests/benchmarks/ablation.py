@@ -25,8 +25,8 @@ from facefake.training.dataset import read_dataset
 from facefake.training.fit import auc_by_source, fit
 from facefake.training.network import LITE0, build
 from facefake.training.recipe import Recipe, read_recipe
-from facefake.training.reconstruction import make_reconstructions
 from facefake.training.scoring import halves, seen, unseen
+from facefake.training.stages import reconstructions_for
 from facefake.training.views import TIERS, Tier, batches
 
 A_SOURCE = 60
@@ -57,17 +57,7 @@ def main() -> None:
     if arguments.freeze_batch_norm:
         for layer in network.layers:
             layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
-    made = None
-    if recipe.self_made_share.get("reconstruction"):
-        made = make_reconstructions(
-            store,
-            [n for n in train if store.landmarks(n) is not None],
-            arguments.cache / "reconstructions",
-            upsamplers=recipe.upsamplers,
-            count=recipe.reconstructed,
-            steps=recipe.reconstruction_steps,
-            seed=recipe.reconstruction_seed,
-        )
+    made = reconstructions_for(recipe, store, train, arguments.cache)
     started = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         fit(network, store, train, calibration[:2], recipe, Path(folder), reconstructions=made)

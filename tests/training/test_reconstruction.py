@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from facefake.errors import ModelError, OutputError
 from facefake.training import reconstruction
 from facefake.training.reconstruction import (
     UPSAMPLERS,
+    ReconstructionSettings,
     autoencoder,
     make_reconstructions,
     reconstruct,
@@ -17,9 +20,11 @@ from facefake.training.reconstruction import (
 REALS = range(0, 96, 2)  # of toy_store
 
 
-def make(store, folder, **changes):
-    settings = {"upsamplers": ["transposed-3", "sub-pixel"], "count": 10, "steps": 2, "seed": 4, **changes}
-    return make_reconstructions(store, REALS, folder, **settings)
+SETTINGS = ReconstructionSettings(["transposed-3", "sub-pixel"], count=10, steps=2, seed=4)
+
+
+def make(store, folder, *progress, **changes):
+    return make_reconstructions(store, REALS, folder, replace(SETTINGS, **changes), *progress)
 
 
 @pytest.mark.parametrize("upsampler", UPSAMPLERS)
@@ -73,7 +78,7 @@ def test_crops_may_come_in_any_sizes(upsampler):
 
 def test_reconstructions_are_made_once_and_anew_when_a_setting_changes(toy_store, tmp_path, monkeypatch):
     seen = []
-    first = make(toy_store, tmp_path, progress=lambda *args: seen.append(args))
+    first = make(toy_store, tmp_path, lambda *args: seen.append(args))
     assert len(first.numbers) == 10
     assert set(first.numbers) <= set(REALS)
     assert {first.upsampler(number) for number in first.numbers} == {"transposed-3", "sub-pixel"}
@@ -106,7 +111,7 @@ def test_a_run_that_was_cut_short_leaves_nothing_that_is_taken_for_whole(toy_sto
             raise Stopped
 
     with pytest.raises(Stopped):
-        make(toy_store, tmp_path, upsamplers=["sub-pixel"], progress=stop)
+        make(toy_store, tmp_path, stop, upsamplers=["sub-pixel"])
     whole, elsewhere = (
         make(toy_store, folder, upsamplers=["sub-pixel"]) for folder in (tmp_path, tmp_path / "elsewhere")
     )
@@ -126,7 +131,7 @@ def test_without_a_face_there_is_nothing_to_reconstruct(toy_store, tmp_path, mon
     monkeypatch.setattr(reconstruction, "restorer", lambda name: lambda crop: crop)
     for upsamplers in (["real-esrgan"], ["nearest"]):
         with pytest.raises(ModelError, match="real faces with landmarks to reconstruct, got none"):
-            make_reconstructions(toy_store, [], tmp_path, upsamplers=upsamplers, count=10, steps=2, seed=4)
+            make_reconstructions(toy_store, [], tmp_path, replace(SETTINGS, upsamplers=upsamplers))
 
 
 def test_a_folder_that_cannot_be_written_to_is_told(toy_store, tmp_path):

