@@ -209,7 +209,7 @@ def judge(faces: Sequence[Evidence], calibration: Calibration) -> Judgement:
     lacks = {calibration.lack(each) for each in details}
     alike = _Alike(len(judged), lacks.pop() if len(lacks) == 1 else None)
     results = tuple(
-        _not_judged(index, evidence.face, reason)
+        _not_judged(index, evidence, reason)
         if logit is None
         else _judge_face(index, evidence, logit, *next(each_judged), alike, calibration)
         for index, (evidence, logit, reason) in enumerate(zip(faces, logits, reasons, strict=True))
@@ -268,8 +268,19 @@ def suspicious_alone(alone: float, calibration: Calibration) -> bool:
     return alone <= calibration.uncertain_rate
 
 
-def _not_judged(index: int, face: Face, reason: str | None) -> FaceResult:
-    return FaceResult(index, face.box, face.keypoints, face.score, "not_applicable", None, None, reason)
+def _not_judged(index: int, evidence: Evidence, reason: str | None) -> FaceResult:
+    return FaceResult(
+        index=index,
+        box=evidence.face.box,
+        keypoints=evidence.face.keypoints,
+        detection_score=evidence.face.score,
+        verdict="not_applicable",
+        fake_probability=None,
+        false_alarm_rate=None,
+        reason=reason,
+        sharpness=evidence.detail.sharpness,
+        grain=evidence.detail.grain,
+    )
 
 
 def _judge_face(
@@ -300,6 +311,9 @@ def _judge_face(
         logit=logit,
         relative_score=relative,
         evidence=evidence.map,
+        sharpness=evidence.detail.sharpness,
+        grain=evidence.detail.grain,
+        lack=lack,
     )
 
 

@@ -25,6 +25,7 @@ COLUMNS = (
     "right",
     "bottom",
     "detection_score",
+    "lack",
     "picture_verdict",
     "picture_fake_probability",
     "picture_false_alarm_rate",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from facefake.alignment import crop_matrix
+from facefake.calibration import Lack
 from facefake.results import FaceResult, Verdict, percent
 from facefake.terminal import printable
 from facefake.thumbnails import Thumbnails, make_thumbnails
@@ -74,6 +75,8 @@ def other_entry(record: Mapping[str, Any], kind: str) -> dict[str, Any]:
 def _face(values: Mapping[str, Any]) -> FaceResult:
     evidence = values.get("evidence")
     left, top, right, bottom = map(float, values["box"])
+    if (lack := values.get("lack")) not in (None, *get_args(Lack)):
+        raise ValueError(f"a face that lacks {lack!r}")
     return FaceResult(
         index=int(values["index"]),
         box=(left, top, right, bottom),
@@ -86,6 +89,9 @@ def _face(values: Mapping[str, Any]) -> FaceResult:
         logit=values.get("logit"),
         relative_score=values.get("relative_score"),
         evidence=None if evidence is None else np.asarray(evidence, np.float32),
+        sharpness=values.get("sharpness"),
+        grain=values.get("grain"),
+        lack=lack,
     )
 
 
@@ -99,6 +105,9 @@ def _face_entry(face: FaceResult, margin: float, small: Thumbnails) -> dict[str,
         **_verdict(face.to_dict()),
         "cause": _cause(face),
         "logit": face.logit,
+        "sharpness": face.sharpness,
+        "grain": face.grain,
+        "lack": face.lack,
         "relative": face.relative_score,
         "stands_out": face.stands_out,
         "size": round(max(right - left, bottom - top)),

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     import PIL.Image
     from numpy.typing import NDArray
 
+    from facefake.calibration import Lack
     from facefake.images import Picture
     from facefake.provenance import Provenance
     from facefake.settings import Settings
 
-SCHEMA_VERSION = "1.4"
+SCHEMA_VERSION = "1.5"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPE = re.compile(r"\\ud[89a-f][0-9a-f]{2}")
 Verdict = Literal["real", "fake", "uncertain", "not_applicable"]
@@ -76,6 +77,9 @@ class FaceResult:
         evidence: float32 (h, w), the logit by place of the aligned crop, row by row from its top left:
             ``evidence.mean()`` plus the bundle's bias is the logit, exactly but for rounding. None when the face
             was not judged.
+        sharpness, grain: of the crop, 0 or more (see `facefake.detail`).
+        lack: "soft" or "grainless" where the false-alarm rate is of real faces that lack sharpness or grain, too; None
+            for other faces, and when the face was not judged.
     """
 
     index: int
@@ -89,6 +93,9 @@ class FaceResult:
     logit: float | None = None
     relative_score: float | None = None
     evidence: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
+    sharpness: float | None = None
+    grain: float | None = None
+    lack: Lack | None = None
 
     @property
     def number(self) -> int:
@@ -119,6 +126,9 @@ class FaceResult:
             "evidence": None
             if self.evidence is None
             else [[float(f"{value:.4g}") for value in row] for row in self.evidence.tolist()],
+            "sharpness": six_digits(self.sharpness),
+            "grain": six_digits(self.grain),
+            "lack": self.lack,
         }
 
 

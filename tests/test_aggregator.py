@@ -218,6 +218,14 @@ def test_a_face_is_compared_with_those_of_its_kind(faces: list[Evidence], calibr
     )
 
 
+@given(st.lists(any_evidence(), max_size=12))
+def test_every_face_tells_its_detail_and_a_judged_one_what_it_lacks(faces: list[Evidence]) -> None:
+    for each, told in zip(faces, judge(faces, CALIBRATION).faces, strict=True):
+        assert (told.sharpness, told.grain) == each.detail
+        judged = told.verdict != "not_applicable"
+        assert told.lack == (CALIBRATION.lack(each.detail) if judged else None)
+
+
 def test_a_face_is_more_suspicious_the_more_real_its_neighbours_look() -> None:
     suspect = 4.1
     verdicts = {
@@ -381,16 +389,15 @@ def test_what_convicts_a_lone_face_does_not_convict_one_in_a_crowd() -> None:
 
 
 @pytest.mark.parametrize(
-    ("softer", "group", "words"),
+    ("softer", "lack", "words"),
     [
-        ({"sharp": 0.199}, CALIBRATION.soft, "out of focus"),
-        ({"sharp": 0.199, "grain": 0.099}, CALIBRATION.soft, "out of focus"),
-        ({"grain": 0.099}, CALIBRATION.grainless, "without grain"),
+        ({"sharp": 0.199}, "soft", "out of focus"),
+        ({"sharp": 0.199, "grain": 0.099}, "soft", "out of focus"),
+        ({"grain": 0.099}, "grainless", "without grain"),
     ],
 )
-def test_a_face_that_lacks_detail_must_look_faker(
-    softer: dict[str, float], group: FaceScores, words: str
-) -> None:
+def test_a_face_that_lacks_detail_must_look_faker(softer: dict[str, float], lack: str, words: str) -> None:
+    group = getattr(CALIBRATION, lack)
     logit = next(x / 100 for x in range(2000) if false_alarm_rate(x / 100, CALIBRATION) <= 0.009)
     at_limits = {"sharp": 0.2, "grain": 0.1}
     sharp, soft = (
@@ -399,6 +406,7 @@ def test_a_face_that_lacks_detail_must_look_faker(
     for judgement, verdict in ((sharp, "fake"), (soft, "uncertain")):
         assert judgement.verdict == judgement.faces[0].verdict == verdict
         assert judgement.fake_probability == judgement.faces[0].fake_probability
+    assert (sharp.faces[0].lack, soft.faces[0].lack) == (None, lack)
     assert sharp.fake_probability == pytest.approx(probability(logit, CALIBRATION))
     assert soft.fake_probability == pytest.approx(1 / (1 + math.exp(-logit / group.temperature - group.bias)))
     assert soft.reason is not None

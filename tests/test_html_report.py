@@ -21,6 +21,7 @@ from PIL import Image
 
 from facefake import html_report, thumbnails
 from facefake.alignment import crop_corners
+from facefake.calibration import Lack
 from facefake.errors import OutputError, RecordError
 from facefake.html_report import write_html
 from facefake.reading import ImageLimits
@@ -85,7 +86,7 @@ def picture(path: Path | str, *faces: FaceResult) -> ImageResult:
 def four_kinds(folder: Path) -> list[ImageResult | ErrorResult]:
     """Five faces in two pictures, a picture without a face, and a failure."""
     first = [
-        judged_face(0, "fake", 0.98, relative_score=OUTLIER + 1),
+        judged_face(0, "fake", 0.98, relative_score=OUTLIER + 1, sharpness=0.7, grain=0.25),
         judged_face(1, "real", 0.1, relative_score=-0.5),
         judged_face(2, "uncertain", 0.6, relative_score=0.5),
     ]
@@ -224,6 +225,7 @@ def test_an_existing_page_is_kept_unless_forced(report: Callable[..., Path], tmp
     ("at", "value"),
     [
         (["faces", 0, "verdict"], "maybe"),
+        (["faces", 0, "lack"], "small"),
         (["faces", 0, "verdict"], []),
         (["faces", 0, "fake_probability"], "high"),
         (["faces", 0, "fake_probability"], float("nan")),
@@ -639,6 +641,15 @@ def test_marking_text_does_not_close_the_dialog(
     assert not tab.locator("#detail").is_visible()
 
 
+@pytest.mark.parametrize(("lack", "words"), [("soft", "out of focus"), ("grainless", "without grain")])
+def test_the_dialog_says_what_a_face_without_detail_is_compared_with(
+    lack: Lack, words: str, report: Callable[..., Path], tmp_path: Path, window: Window
+) -> None:
+    tab = window.open(report(picture(tmp_path / "a.png", judged_face(0, "real", 0.25, lack=lack))))
+    tab.locator(".card").first.click()
+    assert f"75 % of real faces {words} look at least as fake" in tab.locator("#facts").inner_text()
+
+
 def test_the_dialog_shows_the_picture_with_its_boxes(
     report: Callable[..., Path], tmp_path: Path, window: Window
 ) -> None:
@@ -650,6 +661,7 @@ def test_the_dialog_shows_the_picture_with_its_boxes(
     for told in (
         "98 %",
         "2 % of real faces with as much or as little fine detail look at least as fake",
+        "sharpness 0.70, grain 0.25",
         "stands out",
         "40 × 40 pixels",
         "320 × 100 pixels",

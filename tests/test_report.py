@@ -14,7 +14,7 @@ from facefake.report import COLUMNS, CsvTable, write_csv
 from facefake.results import ErrorResult, FaceResult, ImageResult
 
 POINTS = ((20.0, 20.0),) * 6
-FACE = FaceResult(0, (-3.5, 4.0, 20.0, 30.0), POINTS, 0.9, "fake", 0.97, 0.0002, None)
+FACE = FaceResult(0, (-3.5, 4.0, 20.0, 30.0), POINTS, 0.9, "fake", 0.97, 0.0002, None, lack="soft")
 SMALL = FaceResult(1, (30.0, 4.0, 40.0, 14.0), POINTS, 0.8, "not_applicable", None, None, "too small: 10")
 RESULT = ImageResult(
     "group.jpg", 64, 48, "fake", 0.97, 0.0002, None, (FACE, SMALL), ("odd", "very odd"), "test 1"
@@ -39,6 +39,7 @@ def test_csv_has_a_row_a_face_and_one_for_what_has_none(tmp_path: Path) -> None:
     assert (float(first["left"]), float(first["bottom"])) == (-3.5, 30.0)
     assert (float(first["fake_probability"]), float(first["picture_false_alarm_rate"])) == (0.97, 0.0002)
     assert first["warnings"] == "odd; very odd"
+    assert (first["lack"], second["lack"]) == ("soft", "")
     assert (second["face"], second["fake_probability"], second["reason"]) == ("2", "", "too small: 10")
     assert (empty["face"], empty["picture_reason"]) == ("", "no face found")
     assert (error["picture_verdict"], error["error_kind"]) == ("error", "truncated")
@@ -47,7 +48,16 @@ def test_csv_has_a_row_a_face_and_one_for_what_has_none(tmp_path: Path) -> None:
 
 def test_csv_of_every_record_fits_its_columns() -> None:
     under_other_names = {"index", "box", "keypoints", "faces", "summary", "verdict", "error"}
-    under_other_names |= {"logit", "evidence", "crop_margin", "provenance", "file", "settings"}
+    under_other_names |= {
+        "logit",
+        "evidence",
+        "sharpness",
+        "grain",
+        "crop_margin",
+        "provenance",
+        "file",
+        "settings",
+    }
     keys = set(RESULT.to_dict()) | set(RESULT.to_dict()["faces"][0]) | set(ERROR.to_dict())
     assert keys - under_other_names <= set(COLUMNS)
 

@@ -48,6 +48,8 @@ def face(verdict: Verdict, index: int = 0) -> FaceResult:
         reason={"uncertain": "because", "not_applicable": "too small: 9 pixels"}.get(verdict),
         logit=-0.3 if judged else None,
         evidence=np.array([[-1.5, 0.2], [0.4, -0.3]], np.float32) if judged else None,
+        sharpness=0.7,
+        grain=0.1,
     )
 
 
@@ -93,6 +95,9 @@ def results(draw: st.DrawFn) -> ImageResult:
             false_alarm_rate=None if each.false_alarm_rate is None else draw(rate),
             logit=None if each.logit is None else draw(number),
             relative_score=None if each.logit is None else draw(st.none() | number),
+            sharpness=draw(rate),
+            grain=draw(share),
+            lack=None if each.logit is None else draw(st.sampled_from([None, "soft", "grainless"])),
         )
         for each in made.faces
     )
@@ -173,6 +178,10 @@ def damaged(record: dict[str, Any], at: Sequence[str | int], value: object) -> d
         (("not_applicable",), ["faces", 0, "logit"], 0.5),
         (("not_applicable",), ["faces", 0, "relative_score"], 0.5),
         (("not_applicable",), ["faces", 0, "evidence"], [[0.5]]),
+        (("not_applicable",), ["faces", 0, "lack"], "soft"),
+        (("real",), ["faces", 0, "lack"], "small"),
+        (("real",), ["faces", 0, "sharpness"], -0.1),
+        (("real",), ["faces", 0, "grain"], 1.1),
         (("real",), ["faces", 0, "keypoints"], [[1, 2]] * 5),
         (("real",), ["faces", 0, "box"], [1, 2, 3]),
         ((), ["verdict"], "error"),
