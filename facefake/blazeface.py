@@ -46,6 +46,10 @@ class BlazeFace:
         with self._networks.one() as network:
             return network(pixels)
 
+    def close(self) -> None:
+        """Frees the network. Not to be called while a picture is being looked at."""
+        self._networks.clear()
+
 
 class _Network:
     def __init__(self) -> None:

@@ -94,6 +94,7 @@ class Bundle:
         bias: the weighted mean of the heads' biases, so that logit = mean(map) + bias.
         calibration: from logits to probabilities, rates and verdicts.
         sha256: of the network files, by file name.
+        description_sha256: of the description as it was read.
         self_test: what a load checks.
         card: everything else: data, metrics, training settings.
     """
@@ -107,6 +108,7 @@ class Bundle:
     bias: float
     calibration: Calibration
     sha256: Mapping[str, str]
+    description_sha256: str
     self_test: SelfTest
     card: Mapping[str, Any]
 
@@ -135,7 +137,8 @@ def read_bundle(folder: Path) -> Bundle:
     """
     path = folder / DESCRIPTION
     try:
-        values = _parsed(_content(folder, DESCRIPTION))
+        content = _content(folder, DESCRIPTION)
+        values = _parsed(content)
     except OSError as error:
         raise ModelError(
             f"expected a model bundle with {DESCRIPTION} in {folder}, got: {error.strerror or error}"
@@ -148,7 +151,7 @@ def read_bundle(folder: Path) -> Bundle:
         found = description_digest(values)
         if _Fields(values).take("digest", str) != found:
             raise ModelError(f"expected the digest {found}, got another: the file is damaged or was edited")
-        return _described(folder, _Fields(values))
+        return _described(folder, _Fields(values), hashlib.sha256(content).hexdigest())
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
 
@@ -266,7 +269,7 @@ class _Fields:
         return value
 
 
-def _described(folder: Path, fields: _Fields) -> Bundle:
+def _described(folder: Path, fields: _Fields, description_sha256: str) -> Bundle:
     if fields.take("format", int) != FORMAT:
         raise ModelError(
             f"expected bundle format {FORMAT}, got {fields.take('format', int)}: train the model anew with this version"
@@ -299,6 +302,7 @@ def _described(folder: Path, fields: _Fields) -> Bundle:
         bias=fields.take("bias", float),
         calibration=Calibration.from_dict(fields.take("calibration", dict)),
         sha256=sha256,
+        description_sha256=description_sha256,
         self_test=_self_test(_Fields(fields.take("self_test", dict))),
         card=fields.take("card", dict),
     )

@@ -64,7 +64,7 @@ class Classifier:
 
     def __init__(self, folder: Path | None = None, runtime: Runtime = "litert", threads: int = 1) -> None:
         self.bundle = read_bundle(models_folder() / DEFAULT_BUNDLE if folder is None else folder)
-        self._network: _Network
+        self._network: _Network | None
         if runtime == "litert":
             contents = {
                 str(self.bundle.folder / name): checked_file(self.bundle, name)
@@ -84,20 +84,24 @@ class Classifier:
             crops: uint8 (n, side, side, 3), RGB, aligned with the bundle's side and margin.
 
         Raises:
-            ValueError: the array has another type or shape.
+            ValueError: the array has another type or shape, or this was closed.
             ModelError: a score is not a finite number.
         """
         side = self.bundle.side
         if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (side, side, 3):
             raise ValueError(f"expected crops uint8 (n, {side}, {side}, 3), got {crops.dtype} {crops.shape}")
+        if self._network is None:
+            raise ValueError("expected an open classifier, got one that was closed")
         scores = self._network.predict(crops)
         if not np.isfinite(scores.logits).all():
             raise ModelError(f"{self.bundle.folder}: expected finite scores, got {scores.logits}")
         return scores
 
     def close(self) -> None:
-        """Frees what belongs to the network. Not to be called while crops are being scored."""
-        self._network.close()
+        """Frees the networks. Not to be called while crops are being scored."""
+        if self._network is not None:
+            self._network.close()
+            self._network = None
 
     def _self_test(self, runtime: str) -> None:
         test = self.bundle.self_test

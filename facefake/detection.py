@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -61,6 +62,7 @@ class FaceDetector:
 
     def __init__(self, *, min_face: float = 32.0, threads: int | None = None) -> None:
         threads = threads_of_one(threads)
+        self._process = os.getpid()
         self.min_face = checked_min_face(min_face)
         self._network = BlazeFace(threads)
         # MediaPipe hands each look from thread to thread: with one more for every core, none of them waits.
@@ -74,6 +76,7 @@ class FaceDetector:
         """Frees the models. Not to be called while a picture is being looked at."""
         self._first.shutdown()
         self._second.shutdown()
+        self._network.close()
         self._mediapipe.close()
 
     def __enter__(self) -> FaceDetector:
@@ -91,7 +94,7 @@ class FaceDetector:
             pixels: uint8 (height, width, 3), RGB, upright.
 
         Raises:
-            TypeError, ValueError: `pixels` is not as described, or this was closed.
+            TypeError, ValueError: `pixels` is not as described, or this was closed, or made before this process was forked.
             MissingLibraryError: a system library that MediaPipe needs is not installed.
             ModelError: a model file is missing.
         """
@@ -109,6 +112,10 @@ class FaceDetector:
         _check(pixels)
         if not self._mediapipe.close.alive:
             raise ValueError("expected an open face detector, got one that was closed")
+        if os.getpid() != self._process:  # its threads did not come along: no look would ever end
+            raise ValueError(
+                "expected a face detector that this process made, got one from before it was forked"
+            )
         pyramid = Pyramid(pixels)
         found = merge(self._first_look(pyramid))
         # Sizes at first sight are rough.

@@ -51,7 +51,11 @@ class FakeImageDetector:
         runtime: "litert" or "keras".
         limits: what a picture may measure.
         max_faces: how many faces of a picture are judged at most, the largest first; a warning tells of more.
-        threads: how many threads work at one picture; None for one per CPU core, at most 8.
+        threads: how many threads look for faces and judge them, all pictures of a moment together; None for one per CPU
+            core, at most 8.
+
+    Attributes:
+        settings: how it judges, as its results say.
 
     Raises:
         ModelError: the bundle is missing, damaged, or computes other numbers than when it was made.
@@ -127,7 +131,7 @@ class FakeImageDetector:
         Raises:
             ImageError: the picture cannot be read.
             MissingLibraryError, ModelError: a system library or a model file is missing.
-            ValueError: the detector was closed.
+            ValueError: the detector was closed, or made before this process was forked.
         """
         file = read_source(source, self._limits)
         picture = load_picture(file, self._limits)

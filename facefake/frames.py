@@ -9,14 +9,13 @@ from __future__ import annotations
 import math
 import os
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from facefake.native import naming_missing_libraries
+from facefake.native import lock_awaited_by_forks, naming_missing_libraries
 from facefake.reading import ImageLimits, check_regular, check_size, image_error
 from facefake.refusal import Refusal, faults
 from facefake.settings import real_number, whole_number
@@ -61,7 +60,7 @@ _FRAMES_AT_ONCE = 4  # RGB, which is what twice as many take while they are deco
 _ASPECTS = (0.25, 4.0)  # widths of a pixel by its height that are believed
 _NEAR_END = 30.0  # seconds of a clip that are gone through only to see whether it goes on
 _LATE = 1.0  # second by which a search may lead too far
-_opening = threading.Lock()
+_opening = lock_awaited_by_forks()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +146,7 @@ class VideoFile:
 
         Raises:
             ImageError: the video ends before it should, or a frame cannot be decoded.
+            ValueError: the file was closed.
         """
         import cv2
 
@@ -157,6 +157,8 @@ class VideoFile:
         trusted, late = True, max(_LATE, 1 / self.rate)
         with self._named():
             for _ in range(_MOST_GRABS):
+                if self._file < 0:  # its number may be another file's by now
+                    raise ValueError("expected an open video, got one that was closed")
                 if count == sampling.max_frames:
                     self.overran = self.duration - time < _NEAR_END and self._reaches(wanted + interval, time)
                     return
@@ -290,7 +292,8 @@ class VideoFile:
         come = 0
         while come < promised and self._capture.grab():
             come += 1
-        return bool(come >= promised)
+        # None are promised where the file was cut meanwhile, and cannot be opened any more.
+        return bool(0 < promised <= come)
 
     @cached_property
     def _outline(self) -> Literal["whole", "cut", "damaged", "unknown"]:
@@ -399,13 +402,15 @@ def _capture(path: str) -> Any:
     with _opening:  # the environment is the whole process's
         before = {name: os.environ.get(name) for name in _OPTIONS}
         level = cv2.utils.logging.setLogLevel(0)
-        os.environ.update(_OPTIONS)
+        # Past os.environ: another thread that copies it would meet with a KeyError where a name goes meanwhile.
+        for name, value in _OPTIONS.items():
+            os.putenv(name, value)
         try:
             return cv2.VideoCapture(path, cv2.CAP_FFMPEG)
         finally:
             cv2.utils.logging.setLogLevel(level)
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
+            for name, previous in before.items():
+                if previous is None:
+                    os.unsetenv(name)
                 else:
-                    os.environ[name] = value
+                    os.putenv(name, previous)

@@ -31,14 +31,15 @@ class MediaPipeFaces:
     """MediaPipe's `FaceDetector` with one of its models, a file's name, on at most `threads` threads at once.
 
     MediaPipe releases the interpreter's lock while it computes, but one of its objects does one thing at a time, so each
-    thread takes its own. They are opened when first needed, and closed by `close()`, with this object, or at the exit.
+    thread takes its own. They are opened when first needed, and closed by `close()`, with this object, or at the exit; in
+    a process forked from the one that opened them they are let go of as they are.
     """
 
     def __init__(self, model: str, threads: int) -> None:
         self._opened: list[Any] = []
         # Not a method: the pool would keep this object alive, and so its models, until the next garbage collection.
         self._pool = Pool(partial(_open, model, self._opened), threads)
-        self.close = weakref.finalize(self, _close, self._opened)
+        self.close = weakref.finalize(self, _close, self._opened, os.getpid())
 
     def find(self, pixels: NDArray[np.uint8]) -> list[Face]:
         """The faces in uint8 (side, side, 3) RGB, in units of the side; boxes are rounded to whole pixels.
@@ -72,9 +73,14 @@ def _open(model: str, all_opened: list[Any]) -> Any:
     return opened
 
 
-def _close(opened: list[Any]) -> None:
+def _close(opened: list[Any], process: int) -> None:
     with quiet():
         for detector in opened:
+            if os.getpid() != process:
+                # A fork has none of MediaPipe's threads: to close would be to wait for them for ever, and MediaPipe's
+                # own finaliser would do so.
+                detector._handle = None
+                continue
             try:
                 detector.close()
             except RuntimeError:

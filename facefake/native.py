@@ -44,10 +44,19 @@ _CHATTER = re.compile(
     rb"|\[[\d-]+ [\d:,]+ I \d+ \d+\] logging\.cc:\d+: "
 )
 
-_lock = threading.RLock()  # held while this process's import function or file descriptor 2 is changed
-if hasattr(os, "register_at_fork"):
-    # A child has none of the other threads, so nobody there would give back what one of them holds.
-    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+
+def lock_awaited_by_forks() -> threading.RLock:
+    """A new lock, kept as long as the process, that no other thread holds when one of them forks.
+
+    A child has none of the other threads, so nobody there would give back what one of them holds.
+    """
+    lock = threading.RLock()
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
+    return lock
+
+
+_lock = lock_awaited_by_forks()  # held while this process's import function or file descriptor 2 is changed
 
 
 @contextmanager

@@ -36,3 +36,7 @@ class Pool(Generic[T]):
                 yield lent
             finally:
                 self._idle.append(lent)
+
+    def clear(self) -> None:
+        """Lets go of those that are not lent."""
+        self._idle.clear()

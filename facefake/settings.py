@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import numbers
 import operator
@@ -66,11 +65,8 @@ def settings_of(
     Raises:
         TypeError, ValueError: one is of another kind, or out of range.
     """
-    from facefake.bundle import DESCRIPTION
-
-    digest = hashlib.sha256((bundle.folder / DESCRIPTION).read_bytes()).hexdigest()
     return Settings(
-        bundle=digest[:16],
+        bundle=bundle.description_sha256[:16],
         runtime=runtime,
         alarm_rate=bundle.calibration.alarm_rate if alarm_rate is None else checked_rate(alarm_rate),
         min_face=float(bundle.calibration.min_face) if min_face is None else checked_min_face(min_face),

@@ -21,6 +21,7 @@ from facefake.results import (
     six_digits,
     valid_unicode,
 )
+from facefake.settings import check_sampling
 from facefake.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -136,7 +137,10 @@ def analyze_video(
     Raises:
         ImageError: the clip cannot be read.
         MissingLibraryError: a system library is not installed.
+        TypeError: `sampling` is of another kind.
+        ValueError: the detector was closed, or made before this process was forked.
     """
+    check_sampling(sampling)
     sampling = Sampling() if sampling is None else sampling
     with VideoFile(path, detector.limits) as video:
         interval = max(sampling.interval(video.duration), 1 / video.rate)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import math
 import os
@@ -22,6 +23,7 @@ from facefake.bundle import (
 )
 from facefake.classifier import Classifier
 from facefake.errors import ModelError
+from facefake.settings import settings_of
 
 _MISSING = object()
 
@@ -202,6 +204,17 @@ def test_spacing_and_order_are_free(copy, tiny_bundle):
     values = json.loads((copy / DESCRIPTION).read_text())
     (copy / DESCRIPTION).write_text(json.dumps(dict(reversed(values.items()))))
     assert read_bundle(copy).calibration == read_bundle(tiny_bundle).calibration
+
+
+@pytest.mark.parametrize("change", ["gone", "another"])
+def test_settings_are_of_the_description_that_was_read_whatever_becomes_of_its_file(copy, change):
+    digest = hashlib.sha256((copy / DESCRIPTION).read_bytes()).hexdigest()
+    bundle = read_bundle(copy)
+    if change == "gone":
+        (copy / DESCRIPTION).unlink()
+    else:
+        write(copy, "version", "0.2")
+    assert settings_of(bundle).bundle == digest[:16]
 
 
 def test_no_flipped_bit_of_a_description_goes_unnoticed(copy):

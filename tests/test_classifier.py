@@ -167,6 +167,15 @@ def test_crops_of_another_kind_are_refused(tiny_bundle, wrong):
         Classifier(tiny_bundle).predict(wrong)
 
 
+@pytest.mark.parametrize("runtime", ["litert", "keras"])
+def test_a_closed_one_says_so(tiny_bundle, crops, runtime):
+    classifier = Classifier(tiny_bundle, runtime)
+    classifier.close()
+    classifier.close()
+    with pytest.raises(ValueError, match="closed"):
+        classifier.predict(crops)
+
+
 def test_an_unknown_runtime_is_refused(tiny_bundle):
     with pytest.raises(ValueError, match="'onnx'"):
         Classifier(tiny_bundle, "onnx")

@@ -3,6 +3,9 @@ from __future__ import annotations
 import gc
 import io
 import json
+import os
+import subprocess
+import sys
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -213,6 +216,55 @@ def test_numpys_numbers_are_taken_and_kept_as_pythons(tiny_bundle, of):
 def test_any_number_of_threads_may_be_asked_for(tiny_bundle):
     with FakeImageDetector(tiny_bundle, threads=1 << 40) as detector:
         assert len(detector.analyze(PORTRAIT).faces) == 1
+
+
+@pytest.mark.parametrize("runtime", ["litert", "keras"])
+def test_a_closed_detector_keeps_no_model(tiny_bundle, runtime):
+    detector = FakeImageDetector(tiny_bundle, runtime=runtime, threads=1)
+    detector.analyze(PORTRAIT)
+    with detector._faces._network._networks.one() as first_look:
+        models = [weakref.ref(first_look), weakref.ref(detector._classifier._network)]
+    del first_look
+    detector.close()
+    gc.collect()
+    assert [model() for model in models] == [None] * 2
+    with pytest.raises(ValueError, match="closed"):
+        detector.analyze(PORTRAIT)
+
+
+FORK = """
+import os, signal, sys
+from facefake import FakeImageDetector
+detector = FakeImageDetector(sys.argv[1], threads=2)
+if sys.argv[3] == "used":
+    detector.analyze(sys.argv[2])
+if not (child := os.fork()):
+    signal.alarm(60)
+    try:
+        detector.analyze(sys.argv[2])
+    except ValueError as error:
+        assert "forked" in str(error)
+    else:
+        sys.exit("expected a complaint")
+    if sys.argv[4] == "closed":
+        detector.close()
+    detector = FakeImageDetector(sys.argv[1], threads=2)  # the other one goes
+    assert len(detector.analyze(sys.argv[2]).faces) == 1
+    sys.exit()
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert len(detector.analyze(sys.argv[2]).faces) == 1
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("before", ["new", "used"])
+@pytest.mark.parametrize("after", ["closed", "dropped"])
+def test_a_forked_process_waits_for_no_thread_of_the_detector_that_it_has_from_its_parent(
+    tiny_bundle, before, after
+):
+    command = [sys.executable, "-c", FORK, str(tiny_bundle), str(PORTRAIT), before, after]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_models_go_with_the_detector_without_a_garbage_collection() -> None:

@@ -394,6 +394,78 @@ def test_nothing_is_written_to_standard_error_and_the_environment_stays(clip: Cl
     assert done.stderr == ""
 
 
+def test_other_threads_see_no_change_of_the_environment(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever copies it while a name comes and goes gets a KeyError."""
+    before = dict(os.environ)
+    seen: list[dict[str, str]] = []
+    usual = cv2.VideoCapture
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *given: seen.append(dict(os.environ)) or usual(*given))
+    with VideoFile(clip()):
+        assert seen == [before]
+
+
+@pytest.mark.parametrize("own", [{}, {"OPENCV_FFMPEG_CAPTURE_OPTIONS": "threads;1"}])
+def test_processes_that_are_started_later_have_the_environment_of_before(
+    clip: Clip, monkeypatch: pytest.MonkeyPatch, own: dict[str, str]
+) -> None:
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    with VideoFile(clip()):
+        inherited = subprocess.run(["env"], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert [line for line in inherited if line.startswith("OPENCV_FFMPEG")] == [
+        f"{n}={v}" for n, v in own.items()
+    ]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_waits_for_no_thread_that_opens_a_video(clip: Clip) -> None:
+    code = """
+import os, signal, sys, threading, time, cv2
+from facefake.frames import VideoFile
+begun, usual = threading.Event(), cv2.VideoCapture
+def open_slowly(*given):
+    begun.set()
+    time.sleep(0.3)
+    return usual(*given)
+cv2.VideoCapture = open_slowly
+threading.Thread(target=lambda: VideoFile(sys.argv[1]).close()).start()
+begun.wait()
+if not (child := os.fork()):
+    signal.alarm(10)
+    VideoFile(sys.argv[1]).close()
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+    subprocess.run([sys.executable, "-c", code, str(clip())], timeout=120, check=True)
+
+
+def test_a_closed_video_says_so(clip: Clip) -> None:
+    with VideoFile(clip()) as video:
+        frames = video.frames(Sampling())
+        next(frames)
+    with open(clip(), "rb"):  # has the number that the other one had
+        for given in (frames, video.frames(Sampling())):
+            with pytest.raises(ValueError, match="closed"):
+                next(given)
+
+
+@pytest.mark.parametrize(("name", "codec"), [("cut.mp4", "mp4v"), ("cut.mkv", "VP80"), ("cut.avi", "MJPG")])
+def test_a_video_that_is_cut_while_it_is_read_is_not_whole(tmp_path: Path, name: str, codec: str) -> None:
+    path, rng = tmp_path / name, np.random.default_rng(0)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), 10, (320, 240))
+    for _ in range(40):
+        writer.write(rng.integers(0, 256, (240, 320, 3), np.uint8))  # more than is read ahead
+    writer.release()
+    with VideoFile(path) as video:
+        frames = video.frames(Sampling())
+        next(frames)
+        os.truncate(path, path.stat().st_size // 4)
+        with pytest.raises(ImageError) as caught:
+            list(frames)
+    assert caught.value.kind == "truncated"
+    assert not video.ended
+
+
 @pytest.mark.parametrize(
     "wrong", [(0.0, 3), (-1.0, 3), (float("nan"), 3), (float("inf"), 3), (1e-310, 3), (1.0, 0)]
 )

@@ -64,3 +64,12 @@ def test_what_opening_or_using_raises_costs_no_place() -> None:
         raise KeyError
     with pool.one() as again:
         assert again is first
+
+
+def test_what_it_lets_go_of_is_opened_anew() -> None:
+    pool = Pool(object, 1)
+    with pool.one() as first:
+        pass
+    pool.clear()
+    with pool.one() as second:
+        assert second is not first

@@ -198,6 +198,11 @@ def test_progress_is_told(detector: FakeImageDetector, clip: Path) -> None:
     assert told == [(1, 3), (2, 3), (3, 3)]
 
 
+def test_a_sampling_of_another_kind_is_refused(detector: FakeImageDetector, clip: Path) -> None:
+    with pytest.raises(TypeError, match=r"expected sampling to be facefake\.frames\.Sampling or None, got 2"):
+        analyze_video(detector, clip, 2)  # type: ignore[arg-type]
+
+
 def test_a_clip_without_faces(detector: FakeImageDetector, tmp_path: Path) -> None:
     path = write(tmp_path / "empty.avi", (np.full((192, 384, 3), 90, np.uint8) for _ in range(6)))
     found = analyze_video(detector, path)
