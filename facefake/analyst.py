@@ -126,7 +126,9 @@ class Analyst:
         except ImageError as error:
             if isinstance(error.__cause__, MemoryError):
                 raise MemoryError(error.got) from error
-            return Done(ErrorResult(job.path, error.kind, str(error), job.file))
+            # A file that went meanwhile, as a disk does, may come back as it was: it is none that was judged.
+            file = None if error.kind == "not_found" else job.file
+            return Done(ErrorResult(job.path, error.kind, str(error), file))
         except (FaceFakeError, MemoryError):
             raise
         except Exception as error:

@@ -68,6 +68,8 @@ class _Commands(click.Group):
             raise click.exceptions.Exit(130) from None
         except NoReader:
             raise click.exceptions.Exit(_READER_GONE) from None
+        except click.UsageError as error:  # which may quote the name of a stranger's file
+            raise click.UsageError(printable(error.format_message()), error.ctx) from error
         except FaceFakeError as error:
             raise _NotDone(printable(" ".join(str(error).splitlines()))) from error
         except OSError as error:

@@ -310,7 +310,8 @@ def _connect(address: str | None) -> None:
     try:
         if address and (found := re.fullmatch(r"([^/]+):(\d+)", address)):
             # Ray itself tries for minutes.
-            socket.create_connection((found[1], int(found[2])), _LONGEST_CONNECT).close()
+            host = found[1].strip("[]")  # as IPv6 is spelled before a port
+            socket.create_connection((host, int(found[2])), _LONGEST_CONNECT).close()
         with quiet():  # it tells of the variable above
             # With no address at all Ray would join any cluster that somebody has started on this machine.
             ray.init(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import secrets
 import time
@@ -180,7 +181,11 @@ class RecordFolder:
         names = self._parts()
         index, ends = RecordIndex(), []
         for name in names:
-            with self._system.open_input_file(name) as stream, pq.ParquetFile(stream) as file:
+            with (
+                self._faults(name, "a file of records"),  # of thousands one may be torn
+                self._system.open_input_file(name) as stream,
+                pq.ParquetFile(stream) as file,
+            ):
                 check_conditions(name, self._conditions, _conditions_in(file.schema_arrow.metadata or {}))
                 for row in file.read(["path", "verdict", *_STATE]).to_pylist():
                     state = {name: row[name] for name in _STATE if row.get(name) is not None}
@@ -204,6 +209,10 @@ class RecordFolder:
         try:
             with self._system.open_output_stream(target) as stream:
                 pq.write_table(table, stream, compression="zstd")
+            if self._system.type_name == "local":
+                # Or the name may outlast a loss of power, and the content not.
+                with open(target, "rb") as file:
+                    os.fsync(file.fileno())
             if not whole:
                 self._system.move(target, path)
         except BaseException:
@@ -212,12 +221,12 @@ class RecordFolder:
             raise
 
     @contextmanager
-    def _faults(self) -> Iterator[None]:
+    def _faults(self, place: str | None = None, expected: str = "a folder for records") -> Iterator[None]:
         try:
             yield
         except (OSError, ValueError) as error:  # those of Arrow among them
             got = (isinstance(error, OSError) and error.strerror) or str(error)
-            raise OutputError(f"{self._folder}: expected a folder for records, got: {got}") from error
+            raise OutputError(f"{place or self._folder}: expected {expected}, got: {got}") from error
 
 
 def _conditions_in(metadata: Mapping[bytes, bytes]) -> dict[str, Any]:

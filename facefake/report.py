@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -113,19 +114,22 @@ def _rows(values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield whole
 
 
-def _line(cells: Any) -> str:
-    # Quotes around all text, because a spreadsheet that separates by semicolons would cut a bare name at one.
+def _line(cells: Iterable[Any]) -> str:
+    # Quotes around all text, because a spreadsheet that separates by semicolons would cut a bare name at one. It sees
+    # those with which the line begins alone, and cuts other text within its quotes.
+    first, *others = cells
     line = io.StringIO()
-    csv.writer(line, quoting=csv.QUOTE_NONNUMERIC).writerow([_defused(cell) for cell in cells])
+    csv.writer(line, quoting=csv.QUOTE_NONNUMERIC).writerow(
+        [_defused(first, _FORMULA), *(_defused(cell, _FORMULA_AFTER_CUT) for cell in others)]
+    )
     return line.getvalue()
 
 
-def _defused(cell: Any) -> Any:
-    return (
-        f"'{cell}"
-        if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
-        else cell
-    )
+def _defused(cell: Any, formula: re.Pattern[str]) -> Any:
+    return formula.sub("'", cell) if isinstance(cell, str) else cell
 
 
+# Where a spreadsheet would see a formula begin.
+_FORMULA = re.compile(r"\A(?=[=+\-@\t\r\n])")
+_FORMULA_AFTER_CUT = re.compile(rf"{_FORMULA.pattern}|(?<=[;\t\r\n])(?=\"*[=+\-@])")
 _HEADER = b"\xef\xbb\xbf" + _line(COLUMNS).encode("utf-8")

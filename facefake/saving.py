@@ -269,6 +269,17 @@ def check_free(path: Path, force: bool) -> None:
         raise OutputError(f"{path}: expected a new file, found one of that name")
 
 
+def check_folder(folder: Path) -> None:
+    """Whether files may be written to a folder, which need not exist yet; as `check_free`, before minutes of work.
+
+    Raises:
+        OutputError: they may not, or the folder cannot be made.
+    """
+    there = next(filter(os.path.lexists, (folder, *folder.parents)), Path(os.curdir))
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise OutputError(f"{folder}: expected a folder to write to, got none that may be written at {there}")
+
+
 @contextmanager
 def whole_file(path: Path, force: bool = False, through: bool = False) -> Iterator[BinaryIO]:
     """A file that is to be written: it appears when all of it is there, and not at all when that fails.

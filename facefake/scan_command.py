@@ -248,8 +248,10 @@ class Scan:
         """The journal, if there is one, and all files that get the records; none of them is begun."""
         from facefake.journal import JsonLines
         from facefake.report import CsvTable
-        from facefake.saving import check_free
+        from facefake.saving import check_folder, check_free
 
+        if self.annotate:
+            check_folder(self.annotate)
         for target in (None if self.resume else self.jsonl, self.csv):
             if target:
                 check_free(target, self.force)

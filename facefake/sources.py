@@ -13,7 +13,7 @@ from contextlib import suppress
 from hashlib import blake2b
 from typing import overload
 
-from facefake.errors import ImageError
+from facefake.errors import FaceFakeError, ImageError
 from facefake.results import ErrorResult, FileState
 
 SUFFIXES = frozenset(
@@ -131,13 +131,19 @@ def listed_paths(stream: io.BufferedIOBase, null: bool = False) -> Iterator[byte
     it is waited for, a `Pause` comes.
 
     Raises:
+        FaceFakeError: it cannot be read.
         ValueError: it begins like no list of lines: there is a NUL in what is read first.
     """
     rest, begun = b"", False
     while True:
         while not _is_ready(stream):
             yield Pause()
-        if not (block := stream.read1(_LONGEST_PATH)):
+        try:
+            block = stream.read1(_LONGEST_PATH)
+        except OSError as error:
+            got = error.strerror or error
+            raise FaceFakeError(f"expected to go on reading a list of paths, got: {got}") from error
+        if not block:
             break
         if b"\0" in block and not null and not begun:
             raise ValueError(f"expected paths, one a line, got bytes with a NUL, {block[:8]!r} first")

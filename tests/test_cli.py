@@ -526,6 +526,30 @@ def test_nothing_is_begun_that_cannot_be_ended(pictures: Callable[..., Path]) ->
     assert not Path("new.csv").exists()
 
 
+def test_a_folder_for_copies_that_cannot_be_written_is_told_before_the_scan(
+    pictures: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scan(folder: str) -> Result:
+        return run("scan", "real.png", "--jsonl", "r.jsonl", "--annotate", folder)
+
+    pictures("real.png", "fake.png")
+    Path("locked").mkdir()
+    access = os.access
+
+    def read_only(path: str | os.PathLike[str], mode: int) -> bool:  # nothing is forbidden to root
+        return access(path, mode) and not (os.fspath(path) == "locked" and mode & os.W_OK)
+
+    monkeypatch.setattr(os, "access", read_only)
+    for folder, there in (("locked", "locked"), ("locked/new/out", "locked"), ("fake.png/out", "fake.png")):
+        refused = scan(folder)
+        assert (refused.exit_code, refused.stdout) == (2, "")
+        told = f"Error: {folder}: expected a folder to write to, got none that may be written at {there}\n"
+        assert refused.stderr == told
+        assert not Path("r.jsonl").exists()
+    assert scan("new/out").exit_code == 0
+    assert os.listdir("new/out") == ["real-annotated.png"]
+
+
 def test_no_results_go_before_all_files_can_be_written(
     pictures: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -823,6 +847,28 @@ def test_hostile_names_cannot_tamper_with_the_terminal(pictures: Callable[..., P
     assert r"Error: gone\x1b[2J.png: expected" in result.stderr
     for text in (result.stdout, result.stderr):
         assert all(character.isprintable() or character == "\n" for character in text)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["report", "r.jsonl", "hostile"],
+        ["scan", "fake.png", "--csv", "hostile"],
+        ["scan", "hostile", "--jsonl", "hostile.", "--force"],
+        ["train", "hostile", "--out", "o"],
+    ],
+)
+def test_wrong_use_with_a_hostile_name_cannot_either(
+    arguments: list[str], pictures: Callable[..., Path]
+) -> None:
+    pictures("fake.png")
+    name = "\x1b]0;title\x07\u202e.png"
+    Path("fake.png").rename(name)
+    Path(f"{name}.").symlink_to(name)
+    result = run(*[argument.replace("hostile", name) for argument in arguments])
+    assert result.exit_code == 2
+    assert r"\x1b]0;title\x07\u202e.png" in result.stderr
+    assert all(character.isprintable() or character == "\n" for character in result.stderr)
 
 
 def test_colour_is_never_the_only_carrier() -> None:

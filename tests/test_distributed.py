@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -587,6 +589,26 @@ def test_a_cluster_that_is_not_there_is_one_clear_error(cluster: Any, tmp_path: 
     ray.shutdown()
     with pytest.raises(FaceFakeError, match="expected a Ray cluster at"):
         distributed.scan("x.jpg", tmp_path / "out", address="127.0.0.1:1")
+
+
+@pytest.mark.parametrize(
+    ("address", "host"), [("head.example:6379", "head.example"), ("[2001:db8::1]:6379", "2001:db8::1")]
+)
+def test_a_cluster_is_looked_for_by_whatever_kind_of_address(
+    address: str, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = pytest.importorskip("ray", reason="needs facefake[ray]")
+    asked: list[tuple[str, int]] = []
+
+    def refuse(place: tuple[str, int], timeout: float) -> socket.socket:
+        asked.append(place)
+        raise ConnectionRefusedError("Connection refused")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    with pytest.raises(FaceFakeError, match=f"^expected a Ray cluster at {re.escape(address)}, got: "):
+        distributed._connect(address)
+    assert asked == [(host, 6379)]
 
 
 def test_a_lost_cluster_is_one_clear_error_and_a_callers_own_fault_stays_its_own() -> None:

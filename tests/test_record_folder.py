@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -207,6 +208,23 @@ def test_samplings_of_videos_are_not_mixed(
     )
 
 
+def test_a_file_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[int, list[str]]] = []
+
+    def fsync(fd: int) -> None:
+        synced.append((os.fstat(fd).st_size, sorted(file.name for file in tmp_path.glob("part-*"))))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write(tmp_path, good("a.jpg"), good("b.jpg"))
+    (first,) = tmp_path.iterdir()
+    write(tmp_path, good("a.jpg", FileState(6, 7)), resume=True)
+    second = max(tmp_path.iterdir())
+    assert [names for _, names in synced] == [[], [first.name], [first.name, second.name]]
+    assert [size for size, _ in synced[1:]] == [second.stat().st_size, first.stat().st_size]
+
+
 def test_what_fails_leaves_no_half_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(table: object, stream: Any, **_: object) -> None:
         stream.write(b"PAR1")
@@ -231,9 +249,22 @@ def test_a_place_that_takes_no_folder_is_refused(place: str, tmp_path: Path) -> 
 def test_a_file_that_is_no_parquet_is_told_and_kept(tmp_path: Path) -> None:
     name = f"part-{1:020d}-0123abcd-000000.parquet"
     (tmp_path / name).write_text("text")
-    with pytest.raises(OutputError, match="expected a folder for records"):
+    with pytest.raises(OutputError, match=f"{name}: expected a file of records, got: "):
         RecordFolder(str(tmp_path), SETTINGS, resume=True)
     assert (tmp_path / name).read_text() == "text"
+
+
+def test_a_file_that_was_cut_is_named_among_those_that_are_whole(tmp_path: Path) -> None:
+    write(tmp_path, good("a.jpg"))
+    write(tmp_path, good("b.jpg"), resume=True)
+    first, cut = sorted(tmp_path.iterdir())
+    cut.write_bytes(cut.read_bytes()[:-100])
+    before = first.read_bytes(), cut.read_bytes()
+    with pytest.raises(OutputError, match=f"^{cut}: expected a file of records, got: .*magic bytes"):
+        RecordFolder(str(tmp_path), SETTINGS, resume=True)
+    assert (first.read_bytes(), cut.read_bytes()) == before
+    cut.unlink()
+    assert RecordFolder(str(tmp_path), SETTINGS, resume=True).known.knows("a.jpg")
 
 
 def test_parts_that_others_wrote_stay(tmp_path: Path) -> None:

@@ -69,7 +69,23 @@ def test_csv_defuses_formulas(name: str, tmp_path: Path) -> None:
         table.write(ErrorResult(f"{name}.jpg", "empty", f"{name}.jpg: expected a picture, got none"))
     for row in rows(tmp_path / "r.csv"):
         assert row["path"] == f"'{name}.jpg"
-    assert rows(tmp_path / "r.csv")[1]["error"].startswith(f"'{name}")
+    assert rows(tmp_path / "r.csv")[1]["error"].startswith(f"'{name[0]}")
+
+
+@pytest.mark.parametrize("cut", [";", "\t", "\n", "\r\n"])
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_csv_defuses_formulas_where_a_semicolon_cuts_what_is_quoted(
+    quote: str, cut: str, tmp_path: Path
+) -> None:
+    name = f"a{cut}{quote}=cmd|'/C calc'!A0;-1;.jpg"
+    with CsvTable(tmp_path / "r.csv") as table:
+        table.write(ErrorResult(name, "empty", f"{name}: expected a picture, got none"))
+        table.write(replace(RESULT, warnings=(name,)))
+    assert rows(tmp_path / "r.csv")[0]["path"] == name
+    with (tmp_path / "r.csv").open(encoding="utf-8-sig", newline="") as file:
+        cells = [cell for row in csv.reader(file, delimiter="\t" if cut == "\t" else ";") for cell in row]
+    assert any("'-1" in cell or "'=cmd" in cell for cell in cells)
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
 
 
 def test_csv_quotes_names_that_a_semicolon_would_cut(tmp_path: Path) -> None:

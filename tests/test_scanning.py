@@ -250,6 +250,27 @@ def test_records_tell_the_state_of_their_file(tmp_path: Path, stand_in: Any) -> 
     assert record.file == FileState(5, 1_234_567_890_123_456_789)
 
 
+def test_a_file_that_goes_as_its_turn_comes_is_looked_for_again_as_it_was(
+    tmp_path: Path, stand_in: Any
+) -> None:
+    (file,) = touched(tmp_path, "a.jpg")
+    state = FileState(0, os.stat(file).st_mtime_ns)
+
+    def analyze(path: str) -> object:
+        os.rename(file, f"{file}.away")
+        return load_picture(path)
+
+    stand_in(analyze)
+    (record,) = scan(file, workers=0)
+    assert isinstance(record, ErrorResult)
+    assert (record.kind, record.file) == ("not_found", None)
+    with JsonLines(tmp_path / "r.jsonl") as journal:
+        journal.write(record)
+    os.rename(f"{file}.away", file)
+    with JsonLines(tmp_path / "r.jsonl", resume=record.settings) as journal:
+        assert not journal.known.holds(file, state)
+
+
 def test_what_is_skipped_is_not_analysed_but_counted(tmp_path: Path, stand_in: Any) -> None:
     stand_in(result)
     files = touched(tmp_path, "a.jpg", "b.jpg", "c.jpg")

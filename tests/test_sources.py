@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import os
 import tracemalloc
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from facefake.errors import FaceFakeError
 from facefake.results import ErrorResult
 from facefake.sources import Pause, find_pictures, listed_paths
 
@@ -224,6 +226,19 @@ def test_lists_come_as_they_are_written() -> None:
         pen.write(b"third")
         pen.close()
         assert list(paths) == [b"third"]
+
+
+def test_a_list_that_breaks_off_is_told_after_what_there_was_of_it() -> None:
+    class Broken(io.BytesIO):
+        def read1(self, size: int | None = -1, /) -> bytes:
+            if content := super().read1(size):
+                return content
+            raise OSError(errno.ECONNRESET, "Connection reset by peer")
+
+    paths = listed_paths(Broken(b"a\nb\nhalf of a pa"))
+    assert [next(paths), next(paths)] == [b"a", b"b"]
+    with pytest.raises(FaceFakeError, match="to go on reading a list of paths, got: Connection reset"):
+        next(paths)
 
 
 def test_pauses_come_in_their_place(tmp_path: Path) -> None:
