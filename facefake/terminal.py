@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.progress import (
     BarColumn,
@@ -47,6 +49,7 @@ _COLOURS: Mapping[Verdict, str] = {
 _LOOKS = {verdict: (f"{SIGNS[verdict]} {WORDS[verdict]}", colour) for verdict, colour in _COLOURS.items()}
 _OUTCOMES = {**WORDS, "error": "failed"}
 _FIRST_LINE, _LONGEST_PAUSE = 30, 600  # seconds: a night's log shall not be all progress
+_FOLDED_NAME = 16  # columns that a name in a table of figures keeps where there is no room for all of it
 
 
 def console(stderr: bool = False) -> Console:
@@ -69,6 +72,56 @@ def table(headers: Iterable[str], rows: Iterable[Sequence[str | Text]], numbers:
     for row in rows:
         made.add_row(*[cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row])
     return made
+
+
+def figures(headers: Sequence[str], rows: Sequence[Sequence[str]], names: int, width: int) -> list[Table]:
+    """A table of which no number and no word of a heading is broken, in several parts where it is too wide.
+
+    Args:
+        headers: of the columns.
+        rows: at least one, of a cell for each column.
+        names: how many of the first columns, which every part has, say what a row is of.
+        width: columns that there are; where a name and a number do not fit side by side, a part is wider.
+    """
+    numbers: list[int] = []
+    least, whole = [], []
+    for place, (header, cells) in enumerate(zip(headers, zip(*rows, strict=True), strict=True)):
+        if any(re.match(r"[\d.]+%?$", cell) for cell in cells):
+            numbers.append(place)
+        longest = max(map(_columns, cells))
+        kept = longest if place in numbers else min(longest, _FOLDED_NAME)
+        least.append(max([kept, *map(_columns, header.split())]))
+        whole.append(max(longest, _columns(header)))
+    parts = [list(range(names))]
+    for place in range(names, len(headers)):
+        if len(parts[-1]) > names and _across(least, [*parts[-1], place]) > width:
+            parts.append(list(range(names)))
+        parts[-1].append(place)
+    made = []
+    for part in parts:
+        shown = table(
+            [headers[place] for place in part],
+            [[row[place] for place in part] for row in rows],
+            [at for at, place in enumerate(part) if place in numbers],
+        )
+        room = max(0, width - _across(least, part))
+        for column, place in zip(shown.columns, part, strict=True):
+            more = min(room, whole[place] - least[place])
+            column.width = least[place] + more
+            room -= more
+        shown.width = _across([column.width or 0 for column in shown.columns], range(len(part)))
+        made.append(shown)
+    return made
+
+
+def _columns(text: str) -> int:
+    """How many columns of a terminal a text takes."""
+    return cell_len(printable(text))
+
+
+def _across(widths: Sequence[int], part: Sequence[int]) -> int:
+    """How wide a table of some columns is."""
+    return sum(widths[place] + 2 for place in part) - 1  # two between columns, one after the last
 
 
 def picture(result: ImageResult, heading: str, wide: bool) -> RenderableType:

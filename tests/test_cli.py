@@ -36,6 +36,7 @@ from facefake.reading import ImageLimits
 from facefake.report import CsvTable
 from facefake.results import FaceResult, ImageResult, Verdict, schema
 from facefake.settings import read_settings
+from facefake.training.figures import Table
 from facefake.training.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -1116,12 +1117,12 @@ class Evaluation:
     """What `evaluate` and `leave_one_source_out` give."""
 
     @staticmethod
-    def tables() -> list[Any]:
+    def tables() -> list[Table]:
         sources = [["[red]dfdc\x1b", "0.912"], ["photos", ""]]
         return [
-            ("By source", ["source", "AUC"], sources),
-            ("Tier", ["tier"], [["web"]]),
-            ("Nothing", ["tier"], []),
+            Table("By source", ["source", "AUC"], sources, names=1),
+            Table("Tier", ["tier"], [["web"]], names=1),
+            Table("Nothing", ["tier"], [], names=1),
         ]
 
     @staticmethod
@@ -1162,9 +1163,31 @@ def test_evaluate_renders_what_it_is_given(tmp_path: Path, evaluated: list[Any])
 
 def test_evaluate_breaks_no_number_in_a_file(evaluated: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [["a source of fakes with a long name", *["0.123"] * 14]]
-    wide = [("By source", ["source", *["calibration error"] * 14], rows)]
+    wide = [Table("By source", ["source", *["calibration error"] * 14], rows, names=1)]
     monkeypatch.setattr(Evaluation, "tables", lambda self: wide)
     assert run("evaluate", "data").stdout.count("0.123") == 14
+
+
+@pytest.mark.parametrize("width", [80, 60, 30])
+def test_evaluate_breaks_no_number_and_no_heading_s_word_on_a_screen(
+    evaluated: list[Any], monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    names = {"kind": "face-swap", "source": "a-source-of-fakes-with-a-long-name", "tier": "clean"}
+    figures = {"faces": "176", "AUC": "0.912", "found at 1 %": "93%", "called fake": "100.0%"}
+    figures |= {"uncertain": "12.3%", "balanced accuracy": "74.5%", "calibration error": "0.032"}
+    headers, row = [*names, *figures], [*names.values(), *figures.values()]
+    monkeypatch.setattr(Evaluation, "tables", lambda self: [Table("Figures", headers, [row], len(names))])
+    screens = {
+        stderr: Console(file=StringIO(), width=width, force_terminal=True, color_system=None)
+        for stderr in (False, True)
+    }
+    monkeypatch.setattr(terminal, "console", lambda stderr=False: screens[stderr])
+    assert run("evaluate", "data").exit_code == 0
+    shown = screens[False].file.getvalue()
+    for word in (*figures.values(), *" ".join(figures).split()):
+        assert shown.split().count(word) == 1
+    if width >= 60:  # there a name and any of these have room
+        assert max(map(len, shown.splitlines())) <= width
 
 
 def test_evaluate_writes_a_report_but_not_over_another(tmp_path: Path, evaluated: list[Any]) -> None:

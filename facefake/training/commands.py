@@ -227,12 +227,12 @@ def _print_figures(result: Evaluation | LeaveOneOut, as_json: bool) -> None:
     printed = terminal.console()
     if not printed.is_terminal:  # nothing else has an edge to break numbers at
         printed.width = max(printed.width, _FILE_WIDTH)
-    for title, headers, rows in result.tables():
-        numbers = [
-            place for place in range(len(headers)) if any(re.match(r"[\d.]+%?$", row[place]) for row in rows)
-        ]
+    for title, headers, rows, names in result.tables():
         if rows:
-            printed.print(f"{title}:", terminal.table(headers, rows, numbers), "", sep="\n")
+            printed.print(f"{title}:")
+            parts = terminal.figures(headers, rows, names, printed.width)
+            for part in parts:  # what is too wide all the same is not to be cut
+                printed.print(part, "", sep="\n", crop=False)
 
 
 def _without_each_source(

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,6 +73,9 @@ class CropStore:
             size = sum(crop.side * crop.side * 3 for crop in self.crops)
             if self._pixels.size != size:
                 raise ValueError(f"{_PIXELS} of {self._pixels.size:,} bytes in place of {size:,}")
+            shape = (len(self.crops), LANDMARK_COUNT, 2)
+            if self._landmarks.shape != shape:
+                raise ValueError(f"{_LANDMARKS} of shape {self._landmarks.shape} in place of {shape}")
         except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
             raise DatasetError(
                 f"{path}: expected the index of the crops beside it, got: {error}; without that file they are cut anew"
@@ -111,14 +115,18 @@ class CropStore:
 
         # Of these crops, whatever store another run makes in the folder meanwhile.
         path = self._folder / f"thumbnails-{self.fingerprint[:16]}.npy"
-        if not path.is_file():
-            small = np.empty((len(self), 32, 32), np.uint8)
-            for number in range(len(self)):
-                grey = cv2.cvtColor(self.pixels(number), cv2.COLOR_RGB2GRAY)
-                cv2.resize(grey, (32, 32), small[number], interpolation=cv2.INTER_AREA)
-            with whole_file(path, force=True) as file:
-                np.save(file, small)
-        return np.asarray(np.load(path), np.uint8)
+        shape = (len(self), 32, 32)
+        with suppress(OSError, EOFError, ValueError):  # not there yet, or a copy that was cut short
+            kept = np.load(path)
+            if kept.shape == shape:
+                return np.asarray(kept, np.uint8)
+        small = np.empty(shape, np.uint8)
+        for number in range(len(self)):
+            grey = cv2.cvtColor(self.pixels(number), cv2.COLOR_RGB2GRAY)
+            cv2.resize(grey, (32, 32), small[number], interpolation=cv2.INTER_AREA)
+        with whole_file(path, force=True) as file:
+            np.save(file, small)
+        return small
 
 
 def make_crops(

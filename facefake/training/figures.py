@@ -183,11 +183,12 @@ _WEAKENED = (
 
 
 class Table(NamedTuple):
-    """A table for a person."""
+    """A table for a person; the first `names` columns say what a row is of."""
 
     title: str
     headers: list[str]
     rows: list[list[str]]
+    names: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,9 +249,9 @@ class Evaluation:
             "label",
             "kind",
             "source",
+            "tier",
             "unseen",
             "faces",
-            "tier",
             "AUC",
             "found at 1 %",
             "fake",
@@ -262,14 +263,14 @@ class Evaluation:
                 row.label,
                 row.kind,
                 row.source,
+                row.tier,
                 "no" if row.trained_on else "yes",
                 str(row.count),
-                row.tier,
                 *_measured(row),
             ]
             for row in self.sources
         ]
-        return Table("By source", headers, rows)
+        return Table("By source", headers, rows, names=4)
 
     def by_kind(self) -> Table:
         """One row a kind of fake and tier."""
@@ -284,7 +285,7 @@ class Evaluation:
             ]
             for row in self.kinds
         ]
-        return Table("By kind of fake", headers, rows)
+        return Table("By kind of fake", headers, rows, names=2)
 
     def by_tier(self) -> Table:
         """One row a tier."""
@@ -302,7 +303,7 @@ class Evaluation:
             ]
             for row in self.tiers
         ]
-        return Table("By tier", headers, rows)
+        return Table("By tier", headers, rows, names=1)
 
     def left_out(self) -> Table:
         """One row a tier; none where there are too few sources."""
@@ -312,7 +313,7 @@ class Evaluation:
             for row in self.tiers
             if (found := row.left_out)
         ]
-        return Table("Each source of real faces left out of the thresholds", headers, rows)
+        return Table("Each source of real faces left out of the thresholds", headers, rows, names=1)
 
     def by_size(self) -> Table:
         """One row a face size and tier."""
@@ -325,17 +326,17 @@ class Evaluation:
             ]
             for row in self.sizes
         ]
-        return Table("By size of the face", headers, rows)
+        return Table("By size of the face", headers, rows, names=2)
 
     def by_blur(self) -> Table:
         """One row a size and blur."""
         rows = [[str(row.face_side), f"{row.blur:g}", *_weakened(row)] for row in self.blurs]
-        return Table("By blur", ["face, pixels", "blur, pixels", *_WEAKENED], rows)
+        return Table("By blur", ["face, pixels", "blur, pixels", *_WEAKENED], rows, names=2)
 
     def by_edit(self) -> Table:
         """One row an everyday edit."""
         rows = [[row.edit, *_weakened(row)] for row in self.edits]
-        return Table("By everyday edit", ["edit", *_WEAKENED], rows)
+        return Table("By everyday edit", ["edit", *_WEAKENED], rows, names=1)
 
     def by_crowd(self) -> Table:
         """One row a number of faces, a number of fakes and a tier."""
@@ -353,7 +354,7 @@ class Evaluation:
             ]
             for row in self.crowds
         ]
-        return Table("By number of faces in a picture", headers, rows)
+        return Table("By number of faces in a picture", headers, rows, names=3)
 
     def by_steadiness(self) -> Table:
         """One row a label and kind, after one of all."""
@@ -362,7 +363,7 @@ class Evaluation:
             [row.label, row.kind, str(row.count), _share(row.flipped), _share(row.changed)]
             for row in self.stability
         ]
-        return Table("Verdicts that change over 12 sizes and qualities", headers, rows)
+        return Table("Verdicts that change over 12 sizes and qualities", headers, rows, names=2)
 
 
 def _weakened(row: WeakenedRow) -> list[str]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facefake.errors import DatasetError
+from facefake.locks import alone_in
 from facefake.training.crops import CropStore, make_crops
 from facefake.training.dataset import read_dataset
 from facefake.training.figures import Table
@@ -88,9 +89,8 @@ class LeaveOneOut:
             if len(row.auc_by_source) > 1:
                 rows += [["", source, "", *cells(auc)] for source, auc in row.auc_by_source.items()]
         rows.append(["mean", "", "", *cells(self.mean_auc)])
-        return [
-            Table("Left out", ["left out", "sources", "faces", *(f"AUC {tier}" for tier in _TIERS)], rows)
-        ]
+        headers = ["left out", "sources", "faces", *(f"AUC {tier}" for tier in _TIERS)]
+        return [Table("Left out", headers, rows, names=2)]
 
 
 def leave_one_source_out(
@@ -126,7 +126,7 @@ def leave_one_source_out(
         DatasetError: the dataset is not as described, a pattern fits no source of fakes, or nothing is left to train
             on or to compare with.
         ModelError: the backbone is not to be had, or the training diverged.
-        OutputError: `out` or `cache` cannot be written to.
+        OutputError: `out` or `cache` cannot be written to, or another process is at one of these runs or cuts crops there.
     """
     examples = read_dataset(data)
     groups = _groups(sorted({e.source for e in examples if e.label == "fake"}), patterns)
@@ -156,9 +156,11 @@ def leave_one_source_out(
             progress("steps trained", place * total + done, len(groups) * total)
 
         if not (folder / _RESULT).exists():
-            row = _run(store, name, sources, recipe, backbone, folder, progress, stepped)
-            write_text(folder / _RESULT, json.dumps(asdict(row)) + "\n")
-            (folder / CHECKPOINT).unlink(missing_ok=True)
+            make_folder(folder)
+            with alone_in(folder, "training"):
+                row = _run(store, name, sources, recipe, backbone, folder, progress, stepped)
+                write_text(folder / _RESULT, json.dumps(asdict(row)) + "\n")
+                (folder / CHECKPOINT).unlink(missing_ok=True)
         rows.append(LeftOutRow(**json.loads((folder / _RESULT).read_text(encoding="utf-8"))))
         report(rows[-1])
     return LeaveOneOut(tuple(rows))
@@ -200,7 +202,6 @@ def _run(
     network = build(backbone, recipe.side, recipe.dropout)
     # The real faces of all runs are the same.
     made = reconstructions_for(recipe, store, train, folder.parent, progress)
-    folder.mkdir(parents=True, exist_ok=True)
     fit(network, store, train, [*fakes, *reals], recipe, folder, stepped=stepped, reconstructions=made)
     by_tier = {tier: _auc(network, store, fakes, reals, recipe, tier) for tier in _TIERS}
     auc_by_source: dict[str, dict[str, float]] = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element, SubElement
 
@@ -52,8 +53,9 @@ class Plot:
     def __init__(self, description: str, x: Axis, y: Axis, height: int = _HEIGHT) -> None:
         self._x, self._y, self._height = x, y, height
         self._limits = 0
-        self.element = Element("svg", {"viewBox": f"0 0 {_WIDTH} {height}", "role": "img"})
-        SubElement(self.element, "title").text = description
+        self._notes: list[Element] = []
+        self._drawn = Element("svg", {"viewBox": f"0 0 {_WIDTH} {height}", "role": "img"})
+        SubElement(self._drawn, "title").text = description
         bottom = height - _BOTTOM
         for value, text in x.ticks:
             across = self._across(value)
@@ -67,6 +69,13 @@ class Plot:
         middle = (_TOP + bottom) / 2
         label = self._text(y.label, 12, middle, "middle", "axis")
         label.set("transform", f"rotate(-90 12 {middle:g})")
+
+    @property
+    def element(self) -> Element:
+        """What was drawn so far, names of limits above all else."""
+        whole = copy(self._drawn)
+        whole.extend(self._notes)
+        return whole
 
     def curve(self, xs: Iterable[float], ys: Iterable[float], series: int, name: str) -> None:
         """A line through points, in their order."""
@@ -85,7 +94,7 @@ class Plot:
             "r": "4",
             "class": f"mark s{series}",
         }
-        SubElement(SubElement(self.element, "circle", place), "title").text = name
+        SubElement(SubElement(self._drawn, "circle", place), "title").text = name
 
     def span(self, low: float, high: float, y: float, series: int) -> None:
         """A line along the x axis, such as an interval."""
@@ -123,15 +132,16 @@ class Plot:
         return [point for place, point in enumerate(points) if not place or point != points[place - 1]]
 
     def _path(self, points: list[str], kind: str, name: str) -> None:
-        path = SubElement(self.element, "path", {"d": f"M{'L'.join(points)}", "class": kind})
+        path = SubElement(self._drawn, "path", {"d": f"M{'L'.join(points)}", "class": kind})
         SubElement(path, "title").text = name
 
     def _line(self, kind: str, left: float, top: float, right: float, bottom: float) -> None:
         ends = {"x1": left, "y1": top, "x2": right, "y2": bottom}
-        SubElement(self.element, "line", {**{key: f"{at:.1f}" for key, at in ends.items()}, "class": kind})
+        SubElement(self._drawn, "line", {**{key: f"{at:.1f}" for key, at in ends.items()}, "class": kind})
 
     def _text(self, text: str, x: float, y: float, anchor: str, kind: str = "tick") -> Element:
         place = {"x": f"{x:.1f}", "y": f"{y:.1f}", "text-anchor": anchor, "class": kind}
-        element = SubElement(self.element, "text", place)
+        element = Element("text", place)
         element.text = text
+        (self._notes if kind == "note" else self._drawn).append(element)
         return element

@@ -20,6 +20,7 @@ SELF_MADE = ("self-blend", "region-blend", "retouch", "swap", "reconstruction", 
 
 # What cannot differ between stages.
 _COMMON = ("margin", "held_out", "seed", "stage", "mirror", "mirror_share", "mirror_stages")
+_LARGEST = 1e10  # of any number: more than a seed has, and shares still have a finite sum
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,8 @@ class Recipe:
         defocus: share of pairs, 0 to 1, that are out of focus before that: both by one blur, σ evenly from 0 to 4 pixels.
         smoothing: share of pairs, 0 to 1, that both lose their grain; see `styling.smooth`.
         distant: share of pairs, 0 to 1, that are shrunk to faces of 40 to 128 pixels before they are saved, as in crowds.
-        jitter_scale, jitter_degrees, jitter_shift: standard deviations of the crop's scale (logarithm), roll and
-            place (share of the side).
+        jitter_scale, jitter_degrees, jitter_shift: standard deviations of the crop's scale (logarithm, 0 to 1), roll and
+            place (share of the side, 0 to 1).
         styling: share of pairs, 0 to 1, that both get one style; see `styling.style`.
         masking: the largest share, 0 to 1, of a crop's squares of 16 pixels that are blanked.
         kind_share: how often a kind of fake of the dataset is drawn, relative to the others.
@@ -126,8 +127,10 @@ class Recipe:
             *("side", "batch", "steps", "steps_an_epoch", "learning_rate", "averaged"),
             *("reconstructed", "reconstruction_steps"),
         ):
-            if not 0 < getattr(self, setting) < math.inf:
-                raise DatasetError(f"recipe: expected {setting} above 0, got {getattr(self, setting)}")
+            if not 0 < getattr(self, setting) <= _LARGEST:
+                raise DatasetError(
+                    f"recipe: expected {setting} above 0, at most {_LARGEST:g}, got {getattr(self, setting)}"
+                )
         for setting in (
             "dropout",
             "degradation",
@@ -141,6 +144,8 @@ class Recipe:
             "mirror_share",
             "start_share",
             "redrawn",
+            "jitter_scale",
+            "jitter_shift",
         ):
             if not 0 <= getattr(self, setting) <= 1:
                 raise DatasetError(f"recipe: expected {setting} from 0 to 1, got {getattr(self, setting)}")
@@ -148,16 +153,18 @@ class Recipe:
             raise DatasetError(f"recipe: expected margin from 1 to {STORE_MARGIN}, got {self.margin}")
         for setting in ("kind_share", "self_made_share", "source_share"):
             for name, share in getattr(self, setting).items():
-                if type(share) not in (int, float) or not 0 <= share < math.inf:
+                if type(share) not in (int, float) or not 0 <= share <= _LARGEST:
                     raise DatasetError(
-                        f"recipe: expected {setting} of {name} to be at least 0, got {share!r}"
+                        f"recipe: expected {setting} of {name} from 0 to {_LARGEST:g}, got {share!r}"
                     )
         for setting in (
             *("consistency", "flatness", "other_kind_share", "weight_decay", "warmup_steps"),
-            *("seed", "reconstruction_seed", "jitter_scale", "jitter_degrees", "jitter_shift"),
+            *("seed", "reconstruction_seed", "jitter_degrees"),
         ):
-            if not 0 <= getattr(self, setting) < math.inf:
-                raise DatasetError(f"recipe: expected {setting} of at least 0, got {getattr(self, setting)}")
+            if not 0 <= getattr(self, setting) <= _LARGEST:
+                raise DatasetError(
+                    f"recipe: expected {setting} from 0 to {_LARGEST:g}, got {getattr(self, setting)}"
+                )
         if max(self.seed, self.reconstruction_seed) >= 2**32:
             raise DatasetError(
                 f"recipe: expected seeds below 2^32, got {self.seed} and {self.reconstruction_seed}"

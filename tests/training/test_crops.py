@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +163,27 @@ def test_a_store_that_is_not_whole_is_told(data, tmp_path, name, size):
         make_crops(data[:2], store)
     (store / "index.json").unlink()
     assert len(make_crops(data[:2], store)) == 2
+
+
+def test_landmarks_of_another_store_are_told(data, tmp_path):
+    store = tmp_path / "store"
+    make_crops(data[:1], tmp_path / "other")
+    make_crops(data[:2], store)
+    shutil.copy(tmp_path / "other" / "landmarks.npy", store)
+    with pytest.raises(
+        DatasetError, match=r"landmarks\.npy of shape \(1, 468, 2\) in place of \(2, 468, 2\)"
+    ):
+        CropStore(store)
+
+
+@pytest.mark.parametrize("size", [0, 100, 2000])
+def test_thumbnails_that_are_not_whole_are_made_again(data, tmp_path, size):
+    store = make_crops(data[:2], tmp_path / "store")
+    whole = store.thumbnails()
+    (path,) = (tmp_path / "store").glob("thumbnails-*.npy")
+    os.truncate(path, size)
+    np.testing.assert_array_equal(store.thumbnails(), whole)
+    np.testing.assert_array_equal(np.load(path), whole)
 
 
 def test_two_at_once_do_not_cut_into_one_folder(data, tmp_path, detections):

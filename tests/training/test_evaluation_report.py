@@ -194,6 +194,6 @@ def test_there_is_a_plot_of_everything(page):
 
 
 def test_only_columns_of_nothing_but_numbers_are_aligned_to_the_right():
-    shown = Table("", ["edit", "AUC", "share"], [["256 colours", "0.9", "3%"], ["dark", "0.8", ""]])
+    shown = Table("", ["edit", "AUC", "share"], [["256 colours", "0.9", "3%"], ["dark", "0.8", ""]], 1)
     classes = [cell.get("class") for cell in elements.table(shown).iter() if cell.tag in ("th", "td")]
     assert classes == [None, "number", "number"] * 3

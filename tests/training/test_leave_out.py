@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from facefake.errors import DatasetError, OutputError
+from facefake.locks import alone_in
 from facefake.training import leave_out as module
 from facefake.training import network
 from facefake.training.fit import CHECKPOINT
@@ -118,6 +119,18 @@ def test_a_run_cut_short_while_it_is_scored_does_not_train_again(toy, tmp_path, 
     assert not list(tmp_path.rglob(CHECKPOINT))
 
 
+def test_two_at_once_are_not_at_the_same_run(toy, pretended, tmp_path):
+    run(tmp_path, "gans")
+    (folder,) = set(pretended)
+    (folder / "result.json").unlink()
+    with alone_in(folder, "training"):
+        with pytest.raises(OutputError, match="expected to be the only process at training there"):
+            run(tmp_path, "gans")
+        run(tmp_path, "face-swaps")
+    assert len(pretended) == 2
+    run(tmp_path, "gans")
+
+
 def test_a_folder_that_cannot_be_written_to_is_told_first(toy, pretended, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="file/out: expected a folder that can be written to"):
@@ -148,7 +161,7 @@ def test_of_sources_that_are_left_out_together_each_is_told(toy, tmp_path, monke
     monkeypatch.setattr(module, "_groups", lambda known, patterns: {"both": known})
     aucs = {"clean": {"face-swaps": 0.5, "gans": 0.9}, "web": {"face-swaps": 0.4, "gans": 0.7}}
     row = LeftOutRow("both", 12, {s: {tier: aucs[tier][s] for tier in aucs} for s in aucs["clean"]})
-    monkeypatch.setattr(module, "_run", lambda *args: args[5].mkdir(parents=True) or row)
+    monkeypatch.setattr(module, "_run", lambda *args: row)
     found = run(tmp_path)
     assert found.rows == (row,)
     assert found.to_dict()["left_out"][0]["auc"] == pytest.approx({"clean": 0.7, "web": 0.55})
@@ -164,9 +177,7 @@ def test_of_sources_that_are_left_out_together_each_is_told(toy, tmp_path, monke
 @pytest.mark.parametrize("name", ["../../up", "/root", "..", "a\x00b", "x" * 300, "grün"])
 def test_no_name_of_a_source_leads_out_of_the_folder(toy, tmp_path, monkeypatch, name):
     monkeypatch.setattr(module, "_groups", lambda known, patterns: {name: ["gans"]})
-    monkeypatch.setattr(
-        module, "_run", lambda *args: args[5].mkdir(parents=True) or LeftOutRow(name, 1, AUCS)
-    )
+    monkeypatch.setattr(module, "_run", lambda *args: LeftOutRow(name, 1, AUCS))
     run(tmp_path / "out")
     (made,) = (tmp_path / "out").iterdir()
     assert (made / "result.json").is_file()

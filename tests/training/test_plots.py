@@ -61,6 +61,13 @@ def test_names_of_limits_do_not_cover_each_other():
     assert abs(float(notes[0].get("y")) - float(notes[1].get("y"))) >= 11
 
 
+def test_no_curve_covers_the_name_of_a_limit():
+    plot = made()
+    plot.limit(5.0, "limit")
+    plot.curve([0, 10], [1, 1], 0, "line")
+    assert plot.element[-1].text == "limit"
+
+
 def test_everything_has_a_text_for_those_who_do_not_see_it():
     plot = made()
     plot.curve([0, 1], [0, 1], 0, "curve <1>")

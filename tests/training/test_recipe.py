@@ -50,7 +50,7 @@ def test_what_a_recipe_does_not_name_keeps_its_default(tmp_path):
         ("smoothing = 2", "smoothing from 0 to 1"),
         ("margin = 1.5", "margin from 1 to 1.35"),
         ("steps = ", "TOML"),
-        ("consistency = -1", "consistency of at least 0"),
+        ("consistency = -1", "consistency from 0"),
         ("consistency = 0.5\nbatch = 30", "a multiple of 4"),
         ("upsamplers = ['cubic']", "upsamplers out of nearest"),
         ("upsamplers = [['nearest']]", "upsamplers out of nearest"),
@@ -58,10 +58,13 @@ def test_what_a_recipe_does_not_name_keeps_its_default(tmp_path):
         ("[self_made_share]\nself_blend = 1", "self_made_share out of self-blend, .* got 'self_blend'"),
         ("side = 16", "side from 32 to 1024"),
         ("side = 2048", "side from 32 to 1024"),
-        ("seed = -1", "seed of at least 0"),
+        ("seed = -1", "seed from 0"),
         ("seed = 4294967296", "seeds below"),
-        ("other_kind_share = -1.0", "other_kind_share of at least 0"),
-        ("jitter_scale = -1.0", "jitter_scale of at least 0"),
+        ("other_kind_share = -1.0", "other_kind_share from 0"),
+        ("jitter_scale = -1.0", "jitter_scale from 0 to 1"),
+        ("jitter_scale = 1e3", "jitter_scale from 0 to 1"),  # whose exponential no float holds
+        ("other_kind_share = 1e308", "other_kind_share from 0"),  # nor the sum of two of these
+        ("[kind_share]\ngan = 1e308", "kind_share of gan from 0"),
         ("reconstructed = 0", "reconstructed above 0"),
         ("redrawn = 1.5", "redrawn from 0 to 1"),
         ("redrawn = 0.5", "a share of reconstructions, which redrawn needs"),
@@ -69,8 +72,8 @@ def test_what_a_recipe_does_not_name_keeps_its_default(tmp_path):
         ("[[stage]]\n[[stage]]\nstep = 7", "stage 2: expected settings out of .* got 'step'"),
         ("[[stage]]\nsteps = 1.5", "stage 1: expected steps to be int"),
         ("[[stage]]\nsteps = -1", "steps above 0"),
-        ("averaged = 0", "averaged above 0, got 0"),
-        ("[[stage]]\naveraged = -2", "averaged above 0, got -2"),
+        ("averaged = 0", "averaged above 0, .* got 0"),
+        ("[[stage]]\naveraged = -2", "averaged above 0, .* got -2"),
         ("mirror = 'efficientnet-lite0'", "mirror and mirror_stages together"),
         ("mirror_stages = 1\n[[stage]]\n[[stage]]", "mirror and mirror_stages together"),
         (
@@ -82,7 +85,9 @@ def test_what_a_recipe_does_not_name_keeps_its_default(tmp_path):
             "got 'efficientnet-lite0' and 2 of 2",
         ),
         ("[[stage]]\nmirror = 'efficientnet-lite0'", "stage 1: expected mirror to be the same in all stages"),
-        pytest.param("learning_rate = 1" + "0" * 400, "learning_rate above 0, got inf", id="beyond floats"),
+        pytest.param(
+            "learning_rate = 1" + "0" * 400, "learning_rate above 0, .* got inf", id="beyond floats"
+        ),
         pytest.param("steps = 1" + "0" * 5000, "expected a TOML recipe at", id="beyond Python's digits"),
         pytest.param("held_out = " + "[" * 5000 + "]" * 5000, "expected a TOML recipe at", id="too deep"),
         ("[[stage]]\nmargin = 1.2", "stage 1: expected margin to be the same in all stages"),
