@@ -55,19 +55,41 @@ def told_store(store_of):
     return store_of(crops)
 
 
-@pytest.fixture
-def undenoised(monkeypatch) -> None:
+def without_denoising(patch: pytest.MonkeyPatch) -> None:
     """For tests that do not look at what denoising, which takes long, does to a crop."""
 
     def denoised(pixels: np.ndarray) -> np.ndarray:
         return pixels
 
-    monkeypatch.setattr(module, "denoised", denoised)
+    patch.setattr(module, "denoised", denoised)
+
+
+@pytest.fixture
+def undenoised(monkeypatch) -> None:
+    without_denoising(monkeypatch)
 
 
 @pytest.fixture(scope="module")
-def fitted(told_store) -> Calibration:
-    return calibrate(Told(), told_store, range(len(told_store)), SIDE, 1.25)
+def plain(told_store):
+    """`measure`, of each view but once in all tests that are without denoising."""
+    kept = {}
+
+    def measured(scorer, store, numbers, side, margin, worn):
+        key = getattr(worn, "func", worn).__name__, str(getattr(worn, "keywords", "")), *numbers
+        if key not in kept:
+            kept[key] = measure(scorer, store, numbers, side, margin, worn)
+        found = kept[key]
+        return found._replace(logits=found.logits.copy(), details=found.details.copy())
+
+    return measured
+
+
+@pytest.fixture(scope="module")
+def fitted(told_store, plain) -> Calibration:
+    with pytest.MonkeyPatch.context() as patch:
+        without_denoising(patch)
+        patch.setattr(module, "measure", plain)
+        return calibrate(Told(), told_store, range(len(told_store)), SIDE, 1.25)
 
 
 @pytest.mark.parametrize("rate", [0.2, 0.05, 0.01, 0.002])
@@ -102,10 +124,9 @@ def test_the_calibration_can_be_kept(fitted):
     ],
 )
 def test_the_rates_hold_on_every_view(
-    told_store, monkeypatch, undenoised, harder, fails_at, weaker, stronger
+    told_store, monkeypatch, undenoised, plain, harder, fails_at, weaker, stronger
 ):
     """Blurs where a network fails at 2 pixels are no soft faces: those that are judged count with the others."""
-    plain = module.measure
 
     def harder_on_one(scorer, store, numbers, side, margin, worn):
         own = getattr(worn, "func", worn).__name__
@@ -131,9 +152,8 @@ def test_the_rates_hold_on_every_view(
     assert top[weaker, 2] == top[weaker, 0]
 
 
-def test_soft_faces_have_probabilities_of_their_own(told_store, monkeypatch, undenoised):
+def test_soft_faces_have_probabilities_of_their_own(told_store, monkeypatch, undenoised, plain):
     """Where blur and want of grain add 3 to every logit, a soft face with 3 more is as probably fake."""
-    plain = module.measure
 
     def shifted(scorer, store, numbers, side, margin, worn):
         is_soft = worn in (smoothed, module.denoised) or (
@@ -154,10 +174,9 @@ def test_soft_faces_have_probabilities_of_their_own(told_store, monkeypatch, und
     ("label", "kept", "own"), [("real", 4, True), ("real", 5, False), ("fake", 25, False)]
 )
 def test_faces_that_lack_detail_do_not_count_with_the_others(
-    told_store, monkeypatch, undenoised, label, kept, own
+    told_store, monkeypatch, undenoised, plain, label, kept, own
 ):
     """Real faces that are soft score 9 more, fakes 9 less: with enough left that are not, the others' fit knows nothing."""
-    plain = module.measure
     limits = module._limits
 
     def measured(scorer, store, numbers, side, margin, worn):
