@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
+from facefake.containers import Outline, counts_frames, has_hole, is_container, outline
 from facefake.native import lock_awaited_by_forks, naming_missing_libraries
 from facefake.reading import ImageLimits, check_regular, check_size, image_error
 from facefake.refusal import Refusal, faults
@@ -28,29 +28,13 @@ if TYPE_CHECKING:
 
     from facefake.refusal import ErrorKind
 
-_COUNTING = re.compile(rb".{4}(?:ftyp|moov|mdat|free|skip|wide)", re.DOTALL)  # QuickTime and MP4
-_MATROSKA = re.compile(rb"\x1a\x45\xdf\xa3")  # and WebM
-_AVI = re.compile(rb"RIFF.{4}AVI ", re.DOTALL)
-_CONTAINER = re.compile(b"|".join(kind.pattern for kind in (_COUNTING, _MATROSKA, _AVI)), re.DOTALL)
-_CHUNK = re.compile(rb"[ -~]{4}.{4}", re.DOTALL)  # of an AVI file: its name and size
-# Matroska's elements (RFC 9559): its segment, clusters, and all else that stands in either or before them; then the
-# first byte of the size.
-_ELEMENT = re.compile(
-    rb"(?:(?P<segment>\x18\x53\x80\x67)|(?P<cluster>\x1f\x43\xb6\x75)|\x1a\x45\xdf\xa3|\x11\x4d\x9b\x74"
-    rb"|\x15\x49\xa9\x66|\x16\x54\xae\x6b|\x1c\x53\xbb\x6b|\x12\x54\xc3\x67|\x19\x41\xa4\x69|\x10\x43\xa7\x70"
-    rb"|\x58\x54|[\xa0\xa3\xa7\xab\xaf\xbf\xe7\xec])(?P<size>[^\0])",
-    re.DOTALL,
-)
 _OPTIONS = {
     "OPENCV_FFMPEG_CAPTURE_OPTIONS": "protocol_whitelist;file|format_whitelist;mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi",
     "OPENCV_FFMPEG_LOGLEVEL": "-8",  # what is wrong with a file is said here, not on standard error
 }
-_CLUSTER = b"\x1f\x43\xb6\x75"
-_PIECE = 1 << 20  # bytes
 LARGEST_FILE = 1 << 36  # bytes
 _LONGEST = 12 * 3600  # seconds
 _MOST_GRABS = 12 * 3600 * 60  # frames: as many as there are in so many seconds
-_MOST_ELEMENTS = 4 * _MOST_GRABS  # of a Matroska file: sound and texts have theirs, too
 _UNKNOWN = 1 << 30  # frames: what FFmpeg writes into an AVI file at first, and cannot mend in a stream
 _FASTEST = 1000  # frames a second: WebM counts milliseconds, and some writers say so
 _RATE_OF_COVERS = 90_000  # that FFmpeg gives the picture on the cover of a sound file
@@ -246,7 +230,7 @@ class VideoFile:
             head = os.pread(self._file, 64, 0)
         if not head:
             raise Refusal("empty", "a video", "an empty file")
-        if not _CONTAINER.match(head):
+        if not is_container(head):
             got = f"a file that begins with {head[:12]!r}"
             raise Refusal("unsupported", "a video in MP4, QuickTime, Matroska, WebM or AVI", got)
         # By its descriptor: the file that was checked, whatever has its name by now, and no name is an address.
@@ -285,7 +269,7 @@ class VideoFile:
         """
         import cv2
 
-        if not _COUNTING.match(os.pread(self._file, 64, 0)):
+        if not counts_frames(self._file):
             return self._outline == "whole"
         self._reopen()
         promised = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
@@ -296,58 +280,12 @@ class VideoFile:
         return bool(0 < promised <= come)
 
     @cached_property
-    def _outline(self) -> Literal["whole", "cut", "damaged", "unknown"]:
-        """How the elements of a Matroska file follow each other; "unknown" of other files."""
-        length = end = os.fstat(self._file).st_size
-        at = 0
-        if not _MATROSKA.match(os.pread(self._file, 4, 0)):
-            return "unknown"
-        for _ in range(_MOST_ELEMENTS):
-            if at >= min(end, length):
-                return "whole" if at == end <= length else "cut"
-            head = os.pread(self._file, 12, at)
-            element = _ELEMENT.match(head)
-            if element is None:
-                return "damaged" if self._has_cluster_behind(at) else "cut"
-            start, width = element.start("size"), 9 - element["size"][0].bit_length()  # in bytes
-            size = int.from_bytes(head[start : start + width].ljust(width)) - (1 << 7 * width)
-            at += start + width
-            known = size < (1 << 7 * width) - 1  # all ones stand for a size that is not
-            if element["segment"] and known:
-                end = at + size
-            elif not element["segment"] and not element["cluster"]:
-                at += size
-        return "unknown"
+    def _outline(self) -> Outline:
+        return outline(self._file)
 
     @cached_property
     def _has_hole(self) -> bool:
-        """Whether the chunks of an AVI file do not follow each other to its end; False of other files.
-
-        Its frames have no times, but are counted. A search that lands in the hole gives the first frame behind it, under
-        whatever time was sought; in order, what is missing is seen at the end.
-        """
-        length = end = os.fstat(self._file).st_size
-        at = 0
-        for _ in range(_MOST_ELEMENTS):
-            head = os.pread(self._file, 12, at)
-            if at == 0 and not _AVI.match(head):
-                return False
-            if at >= length:
-                return at > length + 1  # the last byte may be padding, and left out
-            if not _CHUNK.match(head):
-                return at < end
-            size = int.from_bytes(head[4:8], "little")
-            if head.startswith(b"RIFF"):
-                end = min(length, at + 8 + size)
-            at += 12 if head[:4] in (b"RIFF", b"LIST") else 8 + size + size % 2
-        return True
-
-    def _has_cluster_behind(self, at: int) -> bool:
-        while piece := os.pread(self._file, _PIECE, at):
-            if _CLUSTER in piece:
-                return True
-            at += max(1, len(piece) - len(_CLUSTER) + 1)
-        return False
+        return has_hole(self._file)
 
     def _reaches(self, end: float, time: float) -> bool:
         """Whether there is a frame then or later. A fragmented file may tell the length of its first fragment only."""
