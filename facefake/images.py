@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,18 @@ from facefake.sources import ANNOTATED
 # A JPEG's marker of a segment or the end. In a scan 0xFF is followed by 0, a restart's number, or what comes after it.
 _JPEG_MARKER = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])")
 _MOST_SCANS = 100
-_TOO_MUCH_TEXT = re.compile("Decompressed data too large|Too much memory used in text chunks")
+_TOO_LARGE = re.compile("Decompressed data too large|Too much memory used in text chunks")
+
+
+class _Bounded(NamedTuple):
+    """Chunks of a PNG of which Pillow reads so much and no more, and what is told where they are left out."""
+
+    kinds: tuple[bytes, ...]
+    note: str
+
+
+_TEXTS = _Bounded((b"tEXt", b"zTXt", b"iTXt"), "texts ignored: they are larger than Pillow reads")
+_PROFILE = _Bounded((b"iCCP",), "colour profile ignored: it is larger than Pillow reads")
 _T = Image.Transpose
 _UPRIGHT = {2: _T.FLIP_LEFT_RIGHT, 3: _T.ROTATE_180, 4: _T.FLIP_TOP_BOTTOM, 5: _T.TRANSPOSE}
 _UPRIGHT |= {6: _T.ROTATE_270, 7: _T.TRANSVERSE, 8: _T.ROTATE_90}
@@ -109,14 +120,22 @@ def _decode(data: bytes, path: str | None, limits: ImageLimits) -> Picture:
     if file_format is None:
         got = f"a file that begins with {data[:12]!r}"
         raise Refusal("unsupported", f"one of {', '.join(FORMATS)}", got)
-    try:
-        return _decode_as(file_format, data, path, limits, [])
-    except Refusal as refusal:
-        if file_format != "PNG" or not _TOO_MUCH_TEXT.search(refusal.args[2]):
-            raise
-    # What Pillow bounds for its own sake is no fault of the picture.
-    whole = without_chunks(data, (b"tEXt", b"zTXt", b"iTXt"))
-    return _decode_as(file_format, whole, path, limits, ["texts ignored: they are larger than Pillow reads"])
+    # What Pillow bounds for its own sake is no fault of the picture. It does not say which of the two was too large.
+    for left_out in ((), (_TEXTS,), (_PROFILE,)):
+        try:
+            return _decode_without(left_out, file_format, data, path, limits)
+        except Refusal as refusal:
+            if file_format != "PNG" or not _TOO_LARGE.search(refusal.args[2]):
+                raise
+    return _decode_without((_TEXTS, _PROFILE), file_format, data, path, limits)
+
+
+def _decode_without(
+    left_out: tuple[_Bounded, ...], file_format: str, data: bytes, path: str | None, limits: ImageLimits
+) -> Picture:
+    kinds = [kind for each in left_out for kind in each.kinds]
+    kept = without_chunks(data, kinds) if kinds else data
+    return _decode_as(file_format, kept, path, limits, [each.note for each in left_out])
 
 
 def _decode_as(

@@ -26,7 +26,7 @@ _MOST_ENTRIES = 200
 _LONGEST_TEXT = 65_536  # characters of an entry; a ComfyUI workflow is longer, but begins like one
 _LARGEST_XMP = 1 << 20  # bytes
 _MOST_CHUNKS = 100_000  # of a PNG
-_PIXEL_CHUNKS = (b"IDAT", b"fdAT", b"fcTL", b"acTL")
+_SKIPPED_CHUNKS = (b"IDAT", b"fdAT", b"fcTL", b"acTL", b"iCCP")
 
 _EXIF_TAGS = {
     ExifTags.Base.ImageDescription: "ImageDescription",
@@ -148,9 +148,10 @@ def _opened(data: bytes) -> ImageFile.ImageFile:
     file_format = file_format_of(data)
     if file_format is None:
         raise Refusal("unsupported", "a picture", "another file")
-    # Text may stand behind the pixels, and Pillow would decode them on the way there.
+    # Text may stand behind the pixels, and Pillow would decode them on the way there; of a colour profile it reads so
+    # much and no more, and then no text either.
     if file_format == "PNG":
-        data = without_chunks(data, _PIXEL_CHUNKS, _MOST_CHUNKS)
+        data = without_chunks(data, _SKIPPED_CHUNKS, _MOST_CHUNKS)
     return open_reader(data, file_format)
 
 
@@ -210,9 +211,13 @@ def _exif(image: ImageFile.ImageFile) -> Iterator[tuple[str, str]]:
         text = _exif_text(exif.get(tag), wide=name.startswith("XP"))
         if text:
             yield name, text
-    comment = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment)
-    if isinstance(comment, bytes):
-        yield "UserComment", _user_comment(comment[: 2 * _LONGEST_TEXT])
+    # Many writers put it beside the other tags, or give it the type of plain text, which Pillow takes for Latin 1.
+    for tags in (exif.get_ifd(ExifTags.IFD.Exif), exif):
+        comment = tags.get(ExifTags.Base.UserComment)
+        if isinstance(comment, str):
+            comment = comment.encode("latin-1", "replace")
+        if isinstance(comment, bytes):
+            yield "UserComment", _user_comment(comment[: 2 * _LONGEST_TEXT])
 
 
 def _exif_text(value: Any, wide: bool) -> str:

@@ -7,11 +7,12 @@ no verdict, and that there are none proves nothing.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from facefake.credentials import ContentCredentials, read_credentials
-from facefake.metadata import read_entries
+from facefake.metadata import Entry, read_entries
 from facefake.reading import EncodedFile, ImageLimits, read_source
 from facefake.traces import GRAVITY, Trace, find_traces
 
@@ -27,6 +28,8 @@ _SAYS = {
     "edited": "says that its picture was edited",
     "other": "says of its picture's origin",
 }
+_IN_ITS_WORDS = ("captured", "other", "software")  # kinds of traces whose names are the file's own
+_QUOTATION_MARK = re.compile('["“”„‟″]')
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +121,17 @@ def read_provenance(
     assert isinstance(file, EncodedFile)
     entries, notes = read_entries(file.data)
     credentials = read_credentials(file.data)
-    linked = [entry for entry in entries if (entry.standard, entry.name) == ("XMP", "provenance")]
-    if credentials is None and linked:
+    if credentials is None and any(map(_is_link, entries)):
         credentials = ContentCredentials("remote")
     traces = list(find_traces(entries))
     traces.sort(key=lambda trace: GRAVITY[trace.kind])
     return Provenance(credentials, tuple(dict.fromkeys(traces))[:_MOST_TRACES], notes)
+
+
+def _is_link(entry: Entry) -> bool:
+    # Museums write there whose a work was, and credentials that were in the file before they were removed have no host.
+    address = entry.text.casefold().startswith(("http://", "https://"))
+    return address and (entry.standard, entry.name) == ("XMP", "provenance")
 
 
 def _of_credentials(credentials: ContentCredentials | None) -> str:
@@ -134,7 +142,8 @@ def _of_credentials(credentials: ContentCredentials | None) -> str:
     if credentials.state == "unchecked":
         why = f": {credentials.problems[0]}" if credentials.problems else ""
         return f"The file has content credentials that were not checked{why}."
-    by = f"signed as {credentials.issuer or credentials.signer or 'somebody unnamed'}"
+    name = credentials.issuer or credentials.signer
+    by = f"signed as {_quoted(name) if name else 'somebody unnamed'}"
     if credentials.state == "invalid":
         # An expired certificate, say, shows no change.
         changed = [code for code in credentials.problems if code.endswith(".mismatch")]
@@ -150,5 +159,14 @@ def _of_credentials(credentials: ContentCredentials | None) -> str:
 
 
 def _listed(traces: list[Trace]) -> str:
-    shown = list(dict.fromkeys(f"{trace.name} ({trace.place})" for trace in traces))
+    shown = list(dict.fromkeys(f"{_name(trace)} ({trace.place})" for trace in traces))
     return ", ".join(shown[:3]) + (f" and {len(shown) - 3} more" if len(shown) > 3 else "")
+
+
+def _name(trace: Trace) -> str:
+    return _quoted(trace.name) if trace.kind in _IN_ITS_WORDS else trace.name
+
+
+def _quoted(words: str) -> str:
+    """A stranger's words, which could go on as if they were ours, in quotation marks that they cannot close."""
+    return "“" + _QUOTATION_MARK.sub("'", words) + "”"

@@ -75,15 +75,20 @@ class Tally:
 
     def sentence(self) -> str:
         """All of it in a sentence or two."""
-        parts = [f"{_counted(self.pictures.total(), 'picture')} with {_counted(self.faces.total(), 'face')}"]
+        parts = []
+        if self.pictures or not self.videos:
+            parts.append(
+                f"{_counted(self.pictures.total(), 'picture')} with {_counted(self.faces.total(), 'face')}"
+            )
         if self.videos:
             parts.append(_counted(self.videos.total(), "video"))
         told = [f"{', '.join(parts)}."]
+        judged = sum(found.total() - found["not_applicable"] for found in (self.faces, self.videos))
         if self.pictures["fake"]:
             told.append(
                 _looking_fake(self.faces, "face", f" in {_counted(self.pictures['fake'], 'picture')}")
             )
-        elif self.faces.total() > self.faces["not_applicable"] and not self.videos["fake"]:
+        elif judged and not self.videos["fake"]:
             told.append("No face looks fake.")
         if self.videos["fake"]:
             told.append(_looking_fake(self.videos, "video"))
@@ -128,10 +133,10 @@ def counts(tally: Tally) -> str:
 
 
 def histogram(tally: Tally) -> str:
-    """The judged faces by fake probability, as inline SVG; colours, patterns and a title a bar tell verdicts apart."""
+    """The judged faces of pictures by fake probability, as inline SVG; colours, patterns and titles tell verdicts apart."""
     columns = [{verdict: tally.histogram[verdict, at] for verdict in _STACKED} for at in range(BINS)]
     if not any(map(any, (column.values() for column in columns))):
-        return "<p>No face was judged.</p>"
+        return "<p>No face of a picture was judged.</p>"
     tallest = max(sum(column.values()) for column in columns)
     step = _WIDE / BINS
     bottom = _TOP + _HIGH

@@ -85,17 +85,17 @@ _COMPANIES = ("openai", "stability ai", "black forest labs")  # and no generator
 _PARTLY = re.compile(r"(?:edited with google ai|generative (?:fill|expand))", re.IGNORECASE)
 _NO_SYSTEM = ("", "none", "no", "no ai", "n/a", "not used", "not applicable")
 
-# Marks that stand for themselves, whatever text they are in.
+# Marks that stand for themselves, whatever text they are in; some in JSON that is a string of JSON, and so escaped.
 _MARKS = tuple(
     (name, re.compile(pattern, re.IGNORECASE))
     for name, pattern in (
         ("NovelAI", r"\ANovelAI generated image\Z"),
         ("Midjourney", r"\bJob ID: [0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
         ("SwarmUI", r'"?sui_image_params"?'),
-        ("NovelAI", r'"(?:uncond_scale|v4_prompt)"'),
+        ("NovelAI", r'"(?:uncond_scale|v4_prompt)\\?"'),
         ("Easy Diffusion", r'"use_stable_diffusion_model"'),
         ("Fooocus", r'\bversion"?: "?fooocus v\d|"metadata_scheme": ?"fooocus"'),
-        ("ComfyUI", r'"class_type": ?"|"last_node_id":'),
+        ("ComfyUI", r'"class_type\\?": ?\\?"|"last_node_id\\?":'),
         ("Flux", r"\bAI generated;\w+;flux"),
         ("Stable Diffusion", r"\bSteps: \d+, (?:Sampler|Size|Seed|CFG scale|Schedule type): "),
     )

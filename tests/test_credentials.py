@@ -140,7 +140,7 @@ def test_intact_credentials_of_a_generated_picture(sign: Sign, file_format: str)
     ]
     provenance = read_provenance(data)
     assert provenance.claim == "generated"
-    assert "signed as Test Studio, though nobody vouches for that name" in provenance.summary
+    assert "signed as “Test Studio”, though nobody vouches for that name" in provenance.summary
 
 
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
@@ -222,7 +222,7 @@ def test_a_part_that_a_camera_took_makes_no_photograph(sign: Sign) -> None:
     found = read_provenance(data)
     assert found.claim == "nothing"
     assert found.summary.endswith(
-        "The file says of its picture's origin: digitalCreation (content credentials)."
+        "The file says of its picture's origin: “digitalCreation” (content credentials)."
     )
     assert "Camera" not in json.dumps(found.to_dict()["content_credentials"]["traces"])
 

@@ -398,6 +398,23 @@ def test_the_summary_counts_videos(verdicts: tuple[str, ...], told: str, report:
     assert {verdict: int(videos) for verdict, _, videos, _ in rows if int(videos)} == Counter(verdicts)
 
 
+def clip_record(name: str, verdict: str) -> dict[str, Any]:
+    record = {**picture(name).to_dict(), "media": "video", "persons": [], "verdict": verdict}
+    del record["faces"]
+    return record
+
+
+def test_videos_alone_are_not_told_as_no_pictures(report: Callable[..., Path]) -> None:
+    text = report(*(clip_record(f"{verdict}.mp4", verdict) for verdict in ("uncertain", "real"))).read_text()
+    assert '<p class="sentence">2 videos. No face looks fake. 1 video is uncertain.</p>' in text
+    assert "No face of a picture was judged." in text
+
+
+def test_nobody_in_a_video_who_was_not_judged_is_told_not_to_look_fake(report: Callable[..., Path]) -> None:
+    text = report(clip_record("a.mp4", "not_applicable")).read_text()
+    assert '<p class="sentence">1 video. 1 video could not be judged.</p>' in text
+
+
 # In a browser
 
 FLAGS = [
@@ -650,6 +667,17 @@ def test_the_dialog_says_what_a_face_without_detail_is_compared_with(
     assert f"75 % of real faces {words} look at least as fake" in tab.locator("#facts").inner_text()
 
 
+@pytest.mark.parametrize(
+    ("verdict", "words"), [("real", "as the model saw it"), ("not_applicable", "cut out, not judged")]
+)
+def test_the_dialog_does_not_say_that_the_model_saw_a_face_that_was_not_judged(
+    verdict: Verdict, words: str, report: Callable[..., Path], tmp_path: Path, window: Window
+) -> None:
+    tab = window.open(report(picture(tmp_path / "a.png", judged_face(0, verdict, 0.25))))
+    tab.locator(".card").first.click()
+    assert tab.locator("#facts figcaption").first.inner_text() == words
+
+
 def test_the_dialog_shows_the_picture_with_its_boxes(
     report: Callable[..., Path], tmp_path: Path, window: Window
 ) -> None:
@@ -763,6 +791,14 @@ def test_a_single_face_is_one(report: Callable[..., Path], tmp_path: Path, windo
     tab.keyboard.press("Escape")
     tab.fill("#name", "b")
     tab.get_by_text("0 of 1 face", exact=True).wait_for()
+
+
+def test_without_faces_in_pictures_there_is_nothing_to_filter(
+    report: Callable[..., Path], window: Window
+) -> None:
+    tab = window.open(report(clip_record("a.mp4", "real")))
+    assert tab.locator("#gallery").inner_text() == "No faces were found in pictures."
+    assert not tab.locator("#controls").is_visible()
 
 
 def test_a_picture_that_is_gone_has_a_placeholder(

@@ -114,6 +114,19 @@ def test_exif_comments_in_every_encoding_in_use(value, text):
     assert entries(saved("JPEG", exif=user_comment(value))) == [("EXIF UserComment", text)]
 
 
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF"])
+@pytest.mark.parametrize("value", ["plain", b"UNICODE\0" + "plain".encode("utf-16-be")])
+@pytest.mark.parametrize("beside", [True, False])
+def test_exif_comments_of_programs_that_put_them_beside_the_camera_or_write_plain_text(
+    file_format, value, beside
+):
+    made = exif(Make="Canon")
+    (made if beside else made.get_ifd(0x8769))[0x9286] = value
+    if file_format == "TIFF" and not beside:
+        pytest.skip("Pillow writes no such part of a TIFF")
+    assert ("EXIF UserComment", "plain") in entries(saved(file_format, exif=made))
+
+
 def test_exif_text_that_is_no_ascii():
     data = saved("JPEG", exif=exif(Artist="Zoë".encode(), XPComment="größer".encode("utf-16-le")))
     assert entries(data) == [("EXIF Artist", "Zoë"), ("EXIF XPComment", "größer")]
@@ -295,6 +308,13 @@ def test_a_decompression_bomb_is_not_blown_up():
     assert time.process_time() - start < 0.2  # the whole takes more than that to inflate
     assert found == ()
     assert len(notes) == 1
+
+
+def test_a_colour_profile_that_is_larger_than_pillow_reads_hides_no_text():
+    info = PngImagePlugin.PngInfo()
+    info.add_text("parameters", "a cat")
+    data = saved("PNG", pnginfo=info, icc_profile=bytes(2_000_000))
+    assert entries(data) == [("PNG text parameters", "a cat")]
 
 
 def test_nothing_is_read_beyond_its_bounds():

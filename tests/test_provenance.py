@@ -87,24 +87,24 @@ def test_the_claim_is_the_gravest_that_can_be_believed(made: Provenance) -> None
         ),
         (
             Provenance(traces=(trace("software", "GIMP"), trace("other", "digitalArt"))),
-            "The file says of its picture's origin: digitalArt (EXIF Software); anybody can write or remove that.",
+            "The file says of its picture's origin: “digitalArt” (EXIF Software); anybody can write or remove that.",
         ),
         (
             Provenance(
                 traces=(trace("other", "composite"), trace("captured", "Canon"), trace("edited", "x"))
             ),
-            "The file names a camera or a scan: Canon (EXIF Software); anybody can write or remove that. "
+            "The file names a camera or a scan: “Canon” (EXIF Software); anybody can write or remove that. "
             "The file says that its picture was edited: x (EXIF Software); anybody can write or remove that. "
-            "The file says of its picture's origin: composite (EXIF Software); anybody can write or remove that.",
+            "The file says of its picture's origin: “composite” (EXIF Software); anybody can write or remove that.",
         ),
         (
             Provenance(traces=(trace("software", "GIMP"),)),
-            "The file names the software that wrote it, GIMP (EXIF Software), and no camera.",
+            "The file names the software that wrote it, “GIMP” (EXIF Software), and no camera.",
         ),
         *(
             (
                 replace(made, traces=(trace("software", "GIMP"),)),
-                f"{begins}The file names the software that wrote it, GIMP (EXIF Software).",
+                f"{begins}The file names the software that wrote it, “GIMP” (EXIF Software).",
             )
             for made, begins in (
                 (Provenance(notes=("EXIF metadata not read",)), ""),
@@ -116,7 +116,7 @@ def test_the_claim_is_the_gravest_that_can_be_believed(made: Provenance) -> None
         ),
         (
             Provenance(traces=(trace("captured", "Canon EOS R5"), trace("software", "GIMP"))),
-            "The file names a camera or a scan: Canon EOS R5 (EXIF Software); anybody can write or remove that.",
+            "The file names a camera or a scan: “Canon EOS R5” (EXIF Software); anybody can write or remove that.",
         ),
         (
             Provenance(traces=(trace("captured"), trace("generated", "Flux"), trace("generated", "Flux"))),
@@ -129,7 +129,7 @@ def test_the_claim_is_the_gravest_that_can_be_believed(made: Provenance) -> None
         ),
         (
             Provenance(ContentCredentials("trusted", issuer="Adobe", traces=(trace("partly_generated"),))),
-            "The file has intact content credentials, signed as Adobe. "
+            "The file has intact content credentials, signed as “Adobe”. "
             "The file says that a part of its picture was generated: thing (EXIF Software).",
         ),
         (
@@ -137,19 +137,19 @@ def test_the_claim_is_the_gravest_that_can_be_believed(made: Provenance) -> None
                 ContentCredentials("valid", "me", traces=(trace("generated", "a"),)),
                 (trace("generated", "b"),),
             ),
-            "The file has intact content credentials, signed as me, though nobody vouches for that name. "
+            "The file has intact content credentials, signed as “me”, though nobody vouches for that name. "
             "The file says that its picture was generated: a (EXIF Software), b (EXIF Software); "
             "anybody can write or remove that.",
         ),
         (
             Provenance(ContentCredentials("valid", signer="me")),
-            "The file has intact content credentials, signed as me, though nobody vouches for that name.",
+            "The file has intact content credentials, signed as “me”, though nobody vouches for that name.",
         ),
         (
             Provenance(
                 ContentCredentials("invalid", issuer="Leica", problems=("signingCredential.expired",))
             ),
-            "The file has content credentials, signed as Leica, that are not valid (signingCredential.expired).",
+            "The file has content credentials, signed as “Leica”, that are not valid (signingCredential.expired).",
         ),
         (
             Provenance(
@@ -171,6 +171,13 @@ def test_the_claim_is_the_gravest_that_can_be_believed(made: Provenance) -> None
 )
 def test_the_summary_says_it_plainly(made: Provenance, sentence: str) -> None:
     assert made.summary == sentence
+
+
+def test_no_words_of_a_stranger_pass_for_the_summarys() -> None:
+    words = "GIMP”. The file has intact content credentials"
+    own = "“GIMP'. The file has intact content credentials”"
+    assert f"it, {own} (EXIF Software)," in Provenance(traces=(trace("software", words),)).summary
+    assert f"signed as {own}," in Provenance(ContentCredentials("valid", issuer=words)).summary
 
 
 @given(PROVENANCES)
@@ -268,14 +275,25 @@ def test_the_terminal_tells_it_where_there_is_something_to_tell(results: dict[st
     assert "Origin:" not in shown(results["decoded"])
 
 
+def with_xmp_provenance(text: str) -> bytes:
+    packet = (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/" xmlns:dcterms="http://purl.org/dc/terms/">'
+        f"<dcterms:provenance>{text}</dcterms:provenance></x:xmpmeta>"
+    )
+    return png(**{"XML:com.adobe.xmp": packet})
+
+
+@pytest.mark.parametrize(
+    "text", ["Collection of Mr Smith; sold 1923", "self#jumbf=/c2pa/urn:c2pa:1/c2pa.claim", ""]
+)
+def test_what_is_no_address_names_no_credentials_that_lie_elsewhere(text: str) -> None:
+    assert read_provenance(with_xmp_provenance(text)) == Provenance()
+
+
 def test_credentials_that_lie_elsewhere_do_not_hide_those_in_the_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    link = (
-        '<x:xmpmeta xmlns:x="adobe:ns:meta/" xmlns:dcterms="http://purl.org/dc/terms/">'
-        "<dcterms:provenance>http://example.org/manifest</dcterms:provenance></x:xmpmeta>"
-    )
-    data = png(**{"XML:com.adobe.xmp": link})
+    data = with_xmp_provenance("http://example.org/manifest")
     assert read_provenance(data).content_credentials == ContentCredentials("remote")
     invalid = ContentCredentials("invalid")
     monkeypatch.setattr(provenance, "read_credentials", lambda data: invalid)

@@ -260,7 +260,7 @@
     current = 0;
     gallery.replaceChildren();
     if (order.length) grow();
-    else gallery.append(made("li", { class: "nothing" }, faces.length ? "No face fits these filters." : "No faces were found."));
+    else gallery.append(made("li", { class: "nothing" }, faces.length ? "No face fits these filters." : "No faces were found in pictures."));
     watch();
     const all = facesOf(faces.length);
     at("status").textContent = order.length === faces.length ? all : `${order.length.toLocaleString("en")} of ${all}`;
@@ -287,6 +287,7 @@
   at("reason").append(...causes.map((cause) => made("option", { value: cause }, cause)));
 
   const controls = at("controls");
+  controls.hidden = !faces.length;
   controls.addEventListener("submit", (event) => event.preventDefault());
   // A field that is left says so when the mouse goes down: cards that were replaced then would miss its coming up.
   controls.addEventListener("change", (event) => event.target.tagName !== "INPUT" && arrange());
@@ -409,7 +410,7 @@
 
     const both = made("div", { class: "pair" });
     const plain = crop(face, `Face ${face.index + 1}`);
-    both.append(made("figure", {}, plain, made("figcaption", {}, "as the model saw it")));
+    both.append(made("figure", {}, plain, made("figcaption", {}, face.probability === null ? "cut out, not judged" : "as the model saw it")));
     if (face.evidence && plain.querySelector("img")) {
       const over = crop(face, "The same face with its evidence map");
       over.classList.add("shown");
