@@ -37,7 +37,7 @@ fills its frame is judged: with a crop of 1.25 times its side, 1 − 1 / 1.25² 
 LEAST_SPREAD = 0.5
 """A picture's faces count as spread at least this share of what real faces of many pictures are. Without such a
 floor one of ten real faces stands out in 7 % of pictures, however alike they are; with it, where a picture's faces are
-half as spread as those of many pictures, in 0.3 %."""
+half as spread as those of many pictures, in 0.2 %."""
 
 LEAST_DOUBT = 0.5
 """What is at least as probably fake as real is never called real, even where too many real faces look alike."""

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from facefake.calibration import Calibration, rate_of
+
 MODELS = Path(__file__).resolve().parents[1] / "models"
 
 
@@ -92,6 +94,20 @@ def test_the_limits_of_the_calibration_are_those_of_the_bundle(bundle: dict) -> 
     assert f"median of the other half's, {calibration['neighbours']['ordinary']:.2f})" in text
     assert f"whose sharpness is below {calibration['soft']['below']:.2f}," in text
     assert f"whose grain is below {calibration['grainless']['below']:.3f}," in text
+
+
+def test_what_the_tails_leave_out_where_verdicts_fall_is_told(bundle: dict) -> None:
+    calibration = Calibration.from_dict(bundle["calibration"])
+    assert calibration.soft is not None
+    assert calibration.grainless is not None
+    shares = []
+    for group in (calibration, calibration.soft, calibration.grainless):
+        rates = [rate_of(score, group) for score in group.real_scores]
+        first = next(place for place, rate in enumerate(rates) if rate <= calibration.alarm_rate)
+        shares.append(f"{1 - group.real_probabilities[first - 1]:.1%}")
+    alone, soft, grainless = shares
+    told = f"{alone} have a rate of 1 % or less, of soft faces' {soft}, of those without grain {grainless};"
+    assert told in " ".join((MODELS / "README.md").read_text().split())
 
 
 def test_every_source_of_training_pictures_is_counted(bundle: dict, rows: list[list[str]]) -> None:

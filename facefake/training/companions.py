@@ -93,6 +93,8 @@ def fit_neighbours(
 ) -> AmongNeighbours | None:
     """How faces score among neighbours; None where no source has `LEAST_FACES` real faces to be those.
 
+    Where in some view fewer real faces than that count in all such sources together, every face does in each view.
+
     Args:
         tiers: the faces on each tier.
         faint: the real faces in other views.
@@ -109,6 +111,12 @@ def fit_neighbours(
     ordinary = float(levels[0])
     kept = labels | np.isin(collections, hosts)
     fake, among = labels[kept], sources[kept]
+    hosted = kept[~labels]
+    real_counted = [*(tier.counted[~labels] for tier in tiers), *(view.counted for view in faint)]
+    if min(own[hosted].sum() for own in real_counted) < LEAST_FACES:
+        tiers, faint = (
+            [view._replace(counted=np.ones_like(view.counted)) for view in views] for views in (tiers, faint)
+        )
     rng = np.random.default_rng(0)
     # A fake may be the only one of its picture, or one of many.
     draws = [

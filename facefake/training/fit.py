@@ -150,9 +150,14 @@ def _restored(model: keras.Model, checkpoint: Path) -> int:
 
 
 def _reseed(network: keras.Model, seed: int, epoch: int) -> None:
-    """Dropout of an epoch by the seed and the epoch alone, as the batches are: a checkpoint does not hold its state."""
+    """Dropout of an epoch by the seed and the epoch alone, as the batches are: a checkpoint does not hold its state.
+
+    Keras counts a state up at every step, so those of two epochs lie far apart: or one would drop what the other did.
+    """
     for place, generator in enumerate(_seed_generators(network)):
-        generator.state.assign(np.array([(seed + place) % 2**32, epoch], generator.state.dtype))
+        # Without the highest bit: on PyTorch states are signed.
+        state = np.random.SeedSequence([seed, place, epoch]).generate_state(2) >> 1
+        generator.state.assign(state.astype(generator.state.dtype))
 
 
 def _seed_generators(network: keras.Model) -> Iterator[keras.random.SeedGenerator]:

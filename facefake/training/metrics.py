@@ -62,6 +62,10 @@ def roc_curve(real: ArrayLike, fake: ArrayLike) -> tuple[NDArray[np.float64], ND
 def detection_rate(real: ArrayLike, fake: ArrayLike, false_alarms: float) -> float:
     """Share of fakes that score above the threshold at which at most `false_alarms` of the real ones do.
 
+    Args:
+        real, fake: scores, (n,) and (m,).
+        false_alarms: a share, from 0 to below 1.
+
     Returns:
         0 to 1; NaN when either is empty.
     """

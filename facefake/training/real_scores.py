@@ -109,7 +109,8 @@ def fit_tail(scores: NDArray[np.float32]) -> GeneralisedPareto | None:
     None when there are fewer than `TAIL_FROM`, or the highest are all equal.
 
     By probability-weighted moments (Hosking & Wallis, Technometrics 1987). A tail that would end is replaced by the
-    exponential one with the same mean: a few hundred faces cannot prove that no real face scores higher.
+    exponential one with the same mean: a few hundred faces cannot prove that no real face scores higher. Not far above
+    the threshold that one states fewer alarms than were counted, by up to a third (models/EXPERIMENTS.md, 32).
     """
     if scores.size < TAIL_FROM:
         return None

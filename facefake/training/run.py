@@ -86,8 +86,7 @@ def train(
             examples, out / "crops" if cache is None else cache, partial(progress, "pictures cut out")
         )
         numbers = seen(store, recipe.held_out)
-        hidden = unseen(store, recipe.held_out)
-        calibration_half, report_half = halves(store, hidden)
+        calibration_half, report_half = halves(store, unseen(store, recipe.held_out))
         for sentence in (
             store.told_skipped(),
             told_left_out(store, recipe.held_out),
@@ -104,8 +103,9 @@ def train(
         write_text(out / _CLAIM, content)
         finished = trained_files(begun, out)
         try:
+            # Of what is reported on no epoch tells: whoever chose a run by that would report on what it was chosen by.
             networks = train_stages(
-                begun, store, numbers, hidden, out, cache=cache, progress=progress, report=report
+                begun, store, numbers, calibration_half, out, cache=cache, progress=progress, report=report
             )
         except (DatasetError, ModelError):
             begins = (finished[0], out / CHECKPOINT, out / "stage-1" / CHECKPOINT)

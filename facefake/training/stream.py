@@ -122,9 +122,9 @@ class PairStream:
             chosen = self._fakes[kind].draw(rng)
             fake = self._store.pixels(chosen)
             example = self._store.crops[chosen].example
-            partners = self._by_group.get(example.group) or self._by_source.get(
-                recipe.counterpart.get(example.source, "")
-            )
+            partners = self._by_group.get(example.group)
+            if not partners and example.source in recipe.counterpart:
+                partners = self._by_source.get(recipe.counterpart[example.source])
             real = self._store.pixels(
                 partners[rng.integers(len(partners))] if partners else self._reals.draw(rng)
             )

@@ -114,6 +114,21 @@ def test_faces_that_do_not_count_are_neighbours_all_the_same(measured) -> None:
     assert among_those.real_scores[-1] > found.real_scores[-1] + 5  # for what their neighbours say
 
 
+@pytest.mark.parametrize("counting", [0, 19, 20])
+def test_all_faces_count_where_too_few_of_the_large_sources_do(counting: int) -> None:
+    """Faces of many small sources, which stand for no picture, are enough for rates of faces alone."""
+    collections = np.array([f"small {number % 15}" for number in range(225)] + ["large"] * 30 + ["gan"] * 30)
+    fake = collections == "gan"
+    odds = np.random.default_rng(0).normal(np.where(fake, 2, -2), 1)
+    own = np.ones(fake.size, bool)
+    own[225 + counting : 255] = False
+    sharp, soft = Seen(odds, own), [counting_all(odds)]
+    for tiers, faint in (([sharp], []), ([counting_all(odds)], [Seen(odds[~fake], own[~fake])])):
+        found = fit_neighbours(tiers, faint, {"soft": soft}, fake, collections, collections)
+        assert found is not None
+        assert found.real_count == (20 if counting == 20 else 30)
+
+
 def test_without_a_source_that_is_large_enough_there_are_no_neighbours() -> None:
     few = np.array([f"s{number % 3}" for number in range(57)] + ["gan"] * 30)
     assert fit_neighbours([counting_all(np.zeros(87))], [], {}, np.arange(87) >= 57, few, few) is None

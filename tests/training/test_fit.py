@@ -4,6 +4,7 @@ import json
 import math
 import random
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -192,7 +193,30 @@ def test_every_dropout_of_an_epoch_has_a_state_of_its_own(fresh, toy_store, tmp_
         module._reseed(model, 7, epoch)
         states = [tuple(np.asarray(layer.seed_generator.state).tolist()) for layer in drops]
         assert len(set(states)) == 3
-        assert all(state[1] == epoch for state in states)
+        module._reseed(model, 7, epoch)
+        assert states == [tuple(np.asarray(layer.seed_generator.state).tolist()) for layer in drops]
+
+
+def test_no_epoch_drops_what_another_did():
+    import keras
+
+    drop = keras.layers.Dropout(0.5)
+    model = keras.Sequential([keras.Input((8,)), drop])
+    states = []
+    for epoch in range(4):
+        module._reseed(model, 7, epoch)
+        states += [tuple(np.asarray(drop.seed_generator.next()).tolist()) for _ in range(50)]
+    assert len(set(states)) == 4 * 50
+
+
+def test_every_seed_of_a_recipe_is_one_of_dropout_on_pytorch_too(monkeypatch):
+    import keras
+
+    state = keras.Variable(np.zeros(2), dtype="int32", trainable=False)  # what PyTorch has for want of uint32
+    monkeypatch.setattr(module, "_seed_generators", lambda network: [SimpleNamespace(state=state)])
+    for epoch in range(8):
+        module._reseed(None, 2**32 - 1, epoch)
+        assert (np.asarray(state) >= 0).all()
 
 
 def test_afterwards_the_network_holds_the_average(fresh, toy_store, tmp_path):

@@ -122,6 +122,18 @@ def test_a_run_leaves_a_bundle_that_tells_the_toy_fakes(trained, data):
     assert sum(row["count"] for row in metrics["sources"] if row["tier"] == "clean") == len(report_half)
 
 
+def test_no_epoch_is_validated_on_what_is_reported_on(data, tiny, tmp_path, monkeypatch):
+    def stopped(network, store, train, val, *rest):
+        calibration_half, report_half = halves(store, unseen(store, []))
+        assert list(val) == calibration_half
+        assert not {*train, *val} & set(report_half)
+        raise ModelError("stopped here")
+
+    monkeypatch.setattr(stage_module, "fit", stopped)
+    with pytest.raises(ModelError, match="stopped here"):
+        run(data, tmp_path)
+
+
 def test_the_bundle_works_in_the_detector(trained):
     with FakeImageDetector(trained) as detector:
         result = detector.analyze(SAMPLES / "astronaut.jpg")

@@ -253,6 +253,15 @@ def test_kinds_sources_and_counterparts_are_drawn_as_the_recipe_says(store_of, f
     assert beside == {"beside"}
 
 
+def test_a_source_without_a_name_is_no_counterpart(store_of, face, monkeypatch):
+    """A manifest may leave the column empty."""
+    crops = [({"source": source}, *face(number)) for number, source in enumerate(["", "", "named", "named"])]
+    crops.append(({"label": "fake", "kind": "gan", "source": "gans"}, face(4)[0], None))
+    store = store_of(crops)
+    pairs = drawn(PairStream(store, range(5), replace(RECIPE, other_kind_share=1.0)), store, monkeypatch, 40)
+    assert {store.crops[real].example.source for _, real in pairs} == {"", "named"}
+
+
 def test_a_stream_without_fakes_is_refused(toy_store, store_of, face):
     reals = [n for n, crop in enumerate(toy_store.crops) if crop.example.label == "real"]
     with pytest.raises(DatasetError, match="share above 0"):
