@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from facefake.calibration import (
+from facefake.calibration import Calibration, FaceScores, Lack
+from facefake.detail import Detail
+from facefake.neighbours import FEWEST_COMPARED, among_neighbours
+from facefake.rates import (
     Adjusted,
-    Calibration,
-    FaceScores,
-    Lack,
     adjusted,
     any_fake_probability,
     log_odds,
@@ -21,8 +21,6 @@ from facefake.calibration import (
     probability_of,
     rate_of,
 )
-from facefake.detail import Detail
-from facefake.neighbours import FEWEST_COMPARED, among_neighbours
 from facefake.results import FaceResult, Verdict, percent, pixels
 
 if TYPE_CHECKING:

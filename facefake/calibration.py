@@ -1,31 +1,21 @@
-"""How often real faces look this fake, alone and in a crowd: logits to rates and probabilities."""
+"""What a bundle knows of how faces score that training never saw: what `rates` makes rates and probabilities of."""
 
 from __future__ import annotations
 
 import math
 import reprlib
-from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar, get_args
+from typing import Any, ClassVar, Literal, get_args
 
-from facefake.detail import FULL, Detail
+from facefake.detail import Detail
 from facefake.errors import ModelError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 Lack = Literal["soft", "grainless"]
 """What a face is called for lack of detail."""
 
 _LACKS: tuple[Lack, ...] = get_args(Lack)
-
-Score = TypeVar("Score", float, "NDArray[np.float64]")
-
-SMALLEST_RATE = 1e-6
-"""The smallest false-alarm rate ever claimed: some thousands of real faces support no rarer event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,147 +278,6 @@ def lack_of(detail: Detail, soft: SoftFaces | None, grainless: GrainlessFaces | 
     if grainless is not None and detail.grain < grainless.below:
         return "grainless"
     return None
-
-
-def false_alarm_rate(logit: float, calibration: Calibration, detail: Detail = FULL) -> float:
-    """Share of real faces that look at least as fake as a face with this logit, in [`SMALLEST_RATE`, 1].
-
-    Faces out of focus are compared with such faces, those without grain with such, all others with the rest, in the manner
-    of one for each category ("Mondrian", Vovk, Gammerman & Shafer 2005, "Algorithmic Learning in a Random World"), but
-    without its guarantee: real faces that lack detail were measured in views of which most do, not all.
-
-    Args:
-        logit: of the face.
-        calibration: has the scores of real faces.
-        detail: of the face; unless it is told, the face lacks none.
-
-    Raises:
-        ModelError: the logit is not a finite number.
-    """
-    return rate_of(logit, calibration.of(detail))
-
-
-def rate_of(score: float, scores: RealScores) -> float:
-    """Share of real faces with a score at least as high, in [`SMALLEST_RATE`, 1].
-
-    (1 + real faces with a score at least as high) / (1 + real faces), a conformal p-value. Above the tail's threshold the
-    fitted law goes on from there: it starts at the larger of the counted and the fitted share, so that the rate never rises
-    with the score and is not too hopeful at the join.
-
-    Raises:
-        ModelError: the score is not a finite number.
-    """
-    if not math.isfinite(score):
-        raise ModelError(f"expected the classifier to give a finite logit, got {score!r}")
-    tail = scores.tail
-    if tail is None:
-        return _counted_rate(bisect_left(scores.real_scores, score), scores)
-    above = bisect_right(scores.real_scores, tail.threshold)
-    start = max(_counted_rate(above, scores), _share_to_rate(tail.exceedance, scores.real_count))
-    if score > tail.threshold:
-        return max(SMALLEST_RATE, start * tail.survival(score))
-    return max(start, _counted_rate(bisect_left(scores.real_scores, score), scores))
-
-
-class Adjusted(NamedTuple):
-    """A false-alarm rate that allows for how many there are of what it is about.
-
-    Attributes:
-        rate: `among` of as many real ones score as high as these do at most this often.
-        among: of how many, of which the one meant is one.
-    """
-
-    rate: float
-    among: int
-
-
-def adjusted(rates: Sequence[float]) -> list[Adjusted]:
-    """False-alarm rates of faces, each alone, adjusted for their number.
-
-    By the step-up of Benjamini & Hochberg 1995, "Controlling the false discovery rate". Of pictures of real faces at most
-    a share of α holds one whose adjusted rate is at most α, where the faces are independent (Simes 1986) or look fake
-    together rather than instead of one another (Sarkar 1998, "Some probability inequalities for ordered MTP2 random
-    variables"), as faces that share a camera do. Each face has to be as rare as α, so in a picture in which everybody is
-    fake as many can be called so as of faces alone.
-
-    Returns:
-        One for each rate, at least as large: n × p / k, the smallest that this or a larger rate p of rank k gives.
-    """
-    count = len(rates)
-    order = sorted(range(count), key=lambda at: rates[at])
-    found: list[Adjusted] = [Adjusted(1.0, count)] * count
-    best = Adjusted(math.inf, count)
-    for rank in range(count, 0, -1):
-        at = order[rank - 1]
-        rate = rates[at] * count / rank if rank < count else rates[at]
-        if rate < best.rate:
-            best = Adjusted(rate, rank)
-        found[at] = best
-    return found
-
-
-def corrected(rate: float, count: int) -> float:
-    """1 − (1 − rate)^count: the rate of a false alarm among `count` independent faces (Šidák 1967).
-
-    Exact for tiny rates, where the plain formula loses all its digits.
-    """
-    return 1.0 if rate >= 1 else -math.expm1(count * math.log1p(-rate))
-
-
-def probability(logit: float, calibration: Calibration, detail: Detail = FULL) -> float:
-    """Calibrated probability, 0 to 1, that a face is fake (Platt 1999; Guo et al. 2017).
-
-    Args:
-        logit, calibration, detail: as for `false_alarm_rate`.
-    """
-    return probability_of(log_odds(logit, calibration, detail))
-
-
-def probability_of(log_odds: float) -> float:
-    """The probability, 0 to 1, with these log-odds."""
-    if log_odds >= 0:
-        return 1 / (1 + math.exp(-log_odds))
-    return math.exp(log_odds) / (1 + math.exp(log_odds))
-
-
-def log_odds(logit: float, calibration: Calibration, detail: Detail = FULL) -> float:
-    """The logarithm of the odds, p / (1 − p), of that probability."""
-    return log_odds_of(logit, calibration.of(detail))
-
-
-def log_odds_of(score: Score, scores: FaceScores) -> Score:
-    """The logarithm of the odds, p / (1 − p), that a face of this group with this score is fake.
-
-    Args:
-        score: a number, or float64 of any shape.
-        scores: of the group.
-    """
-    return score / scores.temperature + scores.bias
-
-
-def any_fake_probability(log_odds: Sequence[float]) -> float:
-    """Posterior probability, 0 to 1, that one of at least one face is fake.
-
-    Even odds beforehand, and the fake equally likely to be any one of the faces: the odds are the mean of
-    the faces' odds. One face gives `probability`; a crowd does not raise it, as 1 − Π(1 − p) would.
-
-    Args:
-        log_odds: of each face.
-    """
-    top = max(log_odds)
-    # fsum is exact, so the order of the faces cannot change the last digit.
-    return probability_of(
-        top + math.log(math.fsum(math.exp(value - top) for value in log_odds) / len(log_odds))
-    )
-
-
-def _counted_rate(below: int, scores: RealScores) -> float:
-    share_below = scores.real_probabilities[below - 1] if below else 0.0
-    return _share_to_rate(1 - share_below, scores.real_count)
-
-
-def _share_to_rate(share: float, count: int) -> float:
-    return (1 + count * share) / (1 + count)
 
 
 def _ascending(values: Sequence[float]) -> bool:

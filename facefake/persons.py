@@ -9,13 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from facefake.aggregator import suspicious_alone, told_rate, verdict_on
-from facefake.calibration import (
-    Adjusted,
-    Calibration,
-    adjusted,
-    any_fake_probability,
-    corrected,
-)
+from facefake.calibration import Calibration
+from facefake.rates import Adjusted, adjusted, any_fake_probability, corrected
 from facefake.results import Verdict, at_most, none_looks_fake, six_digits
 
 if TYPE_CHECKING:

@@ -34,16 +34,12 @@ from facefake.calibration import (
     GeneralisedPareto,
     GrainlessFaces,
     SoftFaces,
-    adjusted,
-    false_alarm_rate,
-    log_odds,
-    probability,
-    rate_of,
 )
 from facefake.detail import FULL, Detail
 from facefake.detection import Face
 from facefake.errors import ModelError
 from facefake.neighbours import FEWEST_COMPARED, among_neighbours
+from facefake.rates import adjusted, false_alarm_rate, log_odds, probability, rate_of
 from facefake.results import OUTLIER, ImageResult, percent, schema
 
 VALIDATOR = Draft202012Validator(schema())

@@ -20,10 +20,10 @@ from PIL import Image
 
 from facefake.alignment import align
 from facefake.bundle import DESCRIPTION, KERAS_FILE, LITERT_FILE, description_digest, read_bundle
-from facefake.calibration import probability
 from facefake.classifier import Classifier, LiteRTNetworks, Scores, _Shared, both_ways
 from facefake.detection import FaceDetector
 from facefake.errors import ModelError
+from facefake.rates import probability
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "models" / "facefake"

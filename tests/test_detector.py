@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facefake.calibration import probability
 from facefake.detail import FULL, Detail
 from facefake.detector import FakeImageDetector
 from facefake.errors import ImageError
+from facefake.rates import probability
 from facefake.results import ImageResult
 from facefake.scanning import scan
 

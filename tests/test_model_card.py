@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from facefake.calibration import Calibration, rate_of
+from facefake.calibration import Calibration
+from facefake.rates import rate_of
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
 

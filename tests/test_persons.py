@@ -10,13 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facefake.aggregator import Evidence, judge
-from facefake.calibration import (
-    Calibration,
-    any_fake_probability,
-    false_alarm_rate,
-    log_odds,
-    probability,
-)
+from facefake.calibration import Calibration
 from facefake.detail import FULL
 from facefake.persons import (
     WINDOW,
@@ -28,6 +22,7 @@ from facefake.persons import (
     majority,
     sentence,
 )
+from facefake.rates import any_fake_probability, false_alarm_rate, log_odds, probability
 from facefake.results import at_most, clock
 from facefake.tiles import Face
 

@@ -8,17 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from facefake.calibration import (
-    Calibration,
-    FaceScores,
-    GrainlessFaces,
-    Lack,
-    SoftFaces,
-    lack_of,
-    log_odds_of,
-)
+from facefake.calibration import Calibration, FaceScores, GrainlessFaces, Lack, SoftFaces, lack_of
 from facefake.detail import Detail
 from facefake.errors import DatasetError
+from facefake.rates import log_odds_of
 from facefake.training.companions import Seen, fit_neighbours
 from facefake.training.face_scores import fit_face_scores
 from facefake.training.metrics import area_under_curve

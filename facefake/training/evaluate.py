@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from facefake.aggregator import verdict_of
-from facefake.calibration import false_alarm_rate, probability
 from facefake.classifier import Classifier
 from facefake.detail import Detail
 from facefake.errors import DatasetError, ModelError
+from facefake.rates import false_alarm_rate, probability
 from facefake.training.calibrate import BLURS, FACE_SIDES, PROBED_A_SOURCE
 from facefake.training.crops import CropStore, make_crops
 from facefake.training.crowds import crowd_rows

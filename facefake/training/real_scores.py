@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from facefake.calibration import Calibration, GeneralisedPareto, RealScores, false_alarm_rate
+from facefake.calibration import Calibration, GeneralisedPareto, RealScores
+from facefake.rates import false_alarm_rate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,10 +6,11 @@ from functools import partial
 import numpy as np
 import pytest
 
-from facefake.calibration import Calibration, adjusted, false_alarm_rate, probability
+from facefake.calibration import Calibration
 from facefake.classifier import Scores
 from facefake.detail import Detail, sharpness
 from facefake.errors import DatasetError
+from facefake.rates import adjusted, false_alarm_rate, probability
 from facefake.training import calibrate as module
 from facefake.training import face_scores
 from facefake.training.calibrate import auc_by_view, calibrate, check_enough, told_limits

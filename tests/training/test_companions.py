@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from facefake.calibration import rate_of
 from facefake.neighbours import among_neighbours
+from facefake.rates import rate_of
 from facefake.training.companions import (
     Seen,
     companions,

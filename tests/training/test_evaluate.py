@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from facefake.bundle import read_bundle
-from facefake.calibration import SoftFaces, probability
+from facefake.calibration import SoftFaces
 from facefake.classifier import Scores
 from facefake.errors import DatasetError, ModelError
+from facefake.rates import probability
 from facefake.training.calibrate import BLURS, FACE_SIDES
 from facefake.training.edits import EDITS
 from facefake.training.evaluate import Judged, _chosen, _tier_rows, evaluate_crops

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facefake.calibration import Calibration, false_alarm_rate
+from facefake.calibration import Calibration
+from facefake.rates import false_alarm_rate
 from facefake.training.real_scores import (
     LEAST_FACES,
     TAIL_FROM,
