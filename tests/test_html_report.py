@@ -667,6 +667,14 @@ def test_the_dialog_says_what_a_face_without_detail_is_compared_with(
     assert f"75 % of real faces {words} look at least as fake" in tab.locator("#facts").inner_text()
 
 
+def test_a_record_that_tells_half_of_the_detail_has_its_dialog(
+    report: Callable[..., Path], tmp_path: Path, window: Window
+) -> None:
+    tab = window.open(report(picture(tmp_path / "a.png", judged_face(0, "real", 0.25, sharpness=0.7))))
+    tab.locator(".card").first.click()
+    assert "40 × 40 pixels" in tab.locator("#facts").inner_text()
+
+
 @pytest.mark.parametrize(
     ("verdict", "words"), [("real", "as the model saw it"), ("not_applicable", "cut out, not judged")]
 )

@@ -405,7 +405,7 @@
     tell("False-alarm rate", face.rate_text && `${face.rate_text} of ${ALIKE[face.lack] ?? "real faces with as much or as little fine detail"} look at least as fake`);
     tell("Relative score", face.relative === null ? null : face.relative.toFixed(1) + (face.stands_out ? ": stands out from the other faces of this picture" : ""));
     tell("Raw score", face.logit === null ? null : `${face.logit.toFixed(2)} (logit)`);
-    tell("Fine detail", face.sharpness === null ? null : `sharpness ${face.sharpness.toFixed(2)}, grain ${face.grain.toFixed(2)}`);
+    tell("Fine detail", face.sharpness === null || face.grain === null ? null : `sharpness ${face.sharpness.toFixed(2)}, grain ${face.grain.toFixed(2)}`);
     tell("Size", `${face.extent} pixels`);
 
     const both = made("div", { class: "pair" });
