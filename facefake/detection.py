@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import TracebackType
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +80,7 @@ class FaceDetector:
         self._network.close()
         self._mediapipe.close()
 
-    def __enter__(self) -> FaceDetector:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

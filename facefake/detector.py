@@ -6,7 +6,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -185,7 +185,7 @@ class FakeImageDetector:
         self._faces.close()
         self._classifier.close()
 
-    def __enter__(self) -> FakeImageDetector:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

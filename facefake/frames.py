@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, Self
 
 from facefake.containers import Outline, counts_frames, has_hole, is_container, outline
 from facefake.decoder import LONGEST, Decoder
@@ -153,7 +153,7 @@ class VideoFile:
             os.close(self._file)
             self._file = -1
 
-    def __enter__(self) -> VideoFile:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
