@@ -116,7 +116,7 @@ def main() -> None:
 )
 @JSON
 @click.option(
-    "--jsonl", type=OUTPUT, metavar="FILE", help="Write one JSON record a picture and line, as they come."
+    "--jsonl", type=OUTPUT, metavar="FILE", help="Write a line of JSON for each picture as it is done."
 )
 @click.option("--csv", type=OUTPUT, metavar="FILE", help="Write a table for spreadsheets, one row a face.")
 @click.option(
@@ -145,19 +145,20 @@ def main() -> None:
     "of, failures too, unless their size or time of change is another now. What was judged and cannot be found now "
     "keeps its record.",
 )
-@click.option("--retry-failures", is_flag=True, help="With --resume, try pictures that failed again.")
+@click.option("--retry-failures", is_flag=True, help="With --resume, try again the pictures that failed.")
 @click.option(
     "--min-face",
     type=Finite(8, 30_000),
     metavar="PX",
     help="Smallest face to look for, in pixels. Those that the model cannot judge are listed as such. "
-    "Half as large takes four times as long.  [default: what the model can judge]",
+    "Half as large takes four times as long.  [default: what the model can judge, usually 48]",
 )
 @click.option(
     "--alarm",
     type=Finite(0, 1, min_open=True, max_open=True),
     metavar="RATE",
-    help="Largest share of pictures without a fake that may be called fake.  [default: the model's, usually 0.01]",
+    help="Largest share of pictures without a fake that may be called fake.  "
+    "[default: the model's, usually 0.01: one in a hundred]",
 )
 @MODEL
 @click.option(
@@ -165,13 +166,14 @@ def main() -> None:
     type=click.Choice(("litert", "keras")),
     default="litert",
     show_default=True,
-    help="What computes.",
+    help="What runs the model: LiteRT, or Keras, which is slower.",
 )
 @click.option(
     "--workers",
     type=click.IntRange(0),
     metavar="N",
-    help="Processes that analyse pictures, one core each. 0: none, and no limits of time and memory.  [default: all cores]",
+    help="Processes that analyse pictures, one core each. 0: in this process, without limits of time and memory.  "
+    "[default: all cores]",
 )
 @click.option(
     "--timeout",
@@ -201,7 +203,7 @@ def main() -> None:
     "--max-megabytes",
     type=Finite(0, 1_000_000, min_open=True),
     metavar="N",
-    help="Refuse larger files, but for videos.  [default: 200]",
+    help="Refuse larger files, except videos.  [default: 200]",
 )
 @click.option(
     "--max-megapixels",
@@ -234,6 +236,7 @@ def scan(**options: Any) -> None:
 
     A folder stands for all pictures in it and below, a quoted pattern such as
     'in/**/*.jpg' for what it matches, and - for the paths on standard input.
+    A name that begins with a dash is given as ./-name.
 
     Videos (.mp4 .mov .m4v .webm .mkv .avi) are judged person by person, from
     frames of all the clip; --annotate gives each person, or the 40 who look
@@ -283,9 +286,10 @@ def scan(**options: Any) -> None:
 @click.option("--csv", type=OUTPUT, metavar="FILE", help="Write a table for spreadsheets, one row a face.")
 @click.option("--force", is_flag=True, help="Write over files that are there already.")
 def report(records: Path, html: Path | None, csv: Path | None, force: bool) -> None:
-    """Make a page or a table out of the records that facefake scan --jsonl wrote.
+    """Make a page or a table out of a scan's records.
 
-    The scan may still be running. The page is one file that needs no network.
+    RESULTS.jsonl is what facefake scan --jsonl wrote; the scan may still be
+    running. The page is one file that needs no network.
     It takes its thumbnails from the pictures, which should be where they were.
     """
     from facefake import terminal
@@ -338,7 +342,10 @@ def info(model: Path | None, as_json: bool) -> None:
     out.print(terminal.table(["Model", ""], terminal.details({**known, "calibration": limits})), "")
     if weaknesses:
         headers = ["Where it fails: on faces that it had not seen, it"]
-        out.print(terminal.table(headers, [[line] for line in weaknesses]), "")
+        out.print(terminal.table(headers, [[line] for line in weaknesses]))
+        out.print(
+            "Clean: as they are; web: at most 768 pixels, JPEG quality 60; hard: at most 512 pixels, quality 40.\n"
+        )
     out.print("More is in models/README.md; --json prints all that the bundle says of itself.")
 
 

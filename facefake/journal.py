@@ -17,6 +17,7 @@ from facefake.errors import OutputError, RecordError
 from facefake.known_files import KnownFiles, RecordIndex, path_digest
 from facefake.locks import locked
 from facefake.records import line_of, read_lines, read_records
+from facefake.saving import TAKEN_RECORDS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,7 +61,7 @@ class RecordFile:
         try:
             self._fd = locked(path, 0 if force or resume else os.O_EXCL)
         except FileExistsError as error:
-            raise OutputError(f"{path}: expected a new file, found one of that name") from error
+            raise OutputError(f"{path}: {TAKEN_RECORDS}") from error
         except BlockingIOError as error:
             raise OutputError(
                 f"{path}: expected to be the only one that writes to it, another process does"

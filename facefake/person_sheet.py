@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from facefake.annotate import STYLES
 from facefake.labels import capital_height, font, spaced, text_width
-from facefake.results import at_most, clock, percent
+from facefake.results import at_most, clock, likely
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,7 +96,7 @@ def _facts(result: VideoResult, person: PersonResult) -> list[str]:
     ]
     if person.fake_probability is not None and person.false_alarm_rate is not None:
         facts.append(
-            f"Fake probability {percent(person.fake_probability)}: more than half of the judged faces reach that. "
+            f"Fake probability {likely(person.fake_probability)}: more than half of the judged faces reach that. "
             f"Of real people, at most {at_most(person.false_alarm_rate)} look as fake."
         )
     if person.spans:
@@ -192,7 +192,7 @@ def _tile(
         face = face.convert("L").convert("RGB")
     sheet.paste(face, corner)
     told = (
-        (sighting.reason or "").partition(":")[0].removeprefix("too ") if chance is None else percent(chance)
+        (sighting.reason or "").partition(":")[0].removeprefix("too ") if chance is None else likely(chance)
     )
     _write(draw, caption, (x, y + _TILE + 8), _SMALL, _DIM)
     _write(draw, told, (x + _TILE - text_width(told, _SMALL), y + _TILE + 8), _SMALL, _PAPER)

@@ -9,7 +9,7 @@ import numpy as np
 
 from facefake.alignment import crop_matrix
 from facefake.calibration import Lack
-from facefake.results import FaceResult, Verdict, percent
+from facefake.results import FaceResult, Verdict, likely, percent
 from facefake.terminal import printable
 from facefake.thumbnails import Thumbnails, make_thumbnails
 from facefake.tiles import Face
@@ -127,7 +127,7 @@ def _verdict(record: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "verdict": verdict,
         "probability": probability,
-        "probability_text": None if probability is None else percent(probability),
+        "probability_text": None if probability is None else likely(probability),
         "rate": rate,
         "rate_text": None if rate is None else percent(rate),
         "reason": None if record.get("reason") is None else text(record["reason"]),

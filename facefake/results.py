@@ -313,6 +313,11 @@ def percent(share: float) -> str:
     )
 
 
+def likely(probability: float) -> str:
+    """A fake probability, 0 to 1, for people: as `percent`, but half only from there on, where no verdict is "real"."""
+    return "<50 %" if 0.495 <= probability < 0.5 else percent(probability)
+
+
 def at_most(share: float) -> str:
     """An upper bound, 0 to 1, for people: rounded up to 100 % where `percent` says more than 99 %."""
     return "100 %" if share > 0.99 else percent(share)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from facefake.results import ImageResult
 
+TAKEN = "expected a new file, found one of that name: force writes over it"
+TAKEN_RECORDS = f"{TAKEN}, resume goes on with it"
+
 _LONGEST_STEM = 255 - len("-annotated-0123456789-person-10000.jpg")  # bytes: most systems take 255 for a name
 _LOSSLESS = ("PNG", "GIF", "BMP", "TIFF")
 _JPEG_HEAD, _PNG_HEAD = 20, 33  # bytes, after which Pillow's files may hold a comment
@@ -257,16 +260,23 @@ def _encoded(image: PIL.Image.Image, lossless: bool) -> bytes:
     return content.getvalue()
 
 
-def check_free(path: Path, force: bool) -> None:
+def check_free(path: Path, force: bool, records: bool = False) -> None:
     """Whether a file may be written there: what would fail after minutes of work should fail before them.
+
+    Args:
+        path: the file.
+        force: whether an existing one is to be replaced.
+        records: whether it is one that a scan can go on with.
 
     Raises:
         OutputError: there is something of that name, and it is not to be replaced, or no folder for it.
     """
     if not path.parent.is_dir():
         raise OutputError(f"{path}: expected a folder to write to, found none at {path.parent}")
-    if path.is_dir() or (os.path.lexists(path) and not force):
-        raise OutputError(f"{path}: expected a new file, found one of that name")
+    if path.is_dir():
+        raise OutputError(f"{path}: expected a file, found a folder")
+    if os.path.lexists(path) and not force:
+        raise OutputError(f"{path}: {TAKEN_RECORDS if records else TAKEN}")
 
 
 def check_folder(folder: Path) -> None:
@@ -301,7 +311,7 @@ def whole_file(path: Path, force: bool = False, through: bool = False) -> Iterat
         raise OutputError(f"{path}: expected a file that can be written, got: {error}") from error
     try:
         if not force and os.path.lexists(path):
-            raise OutputError(f"{path}: expected a new file, found one of that name")
+            raise OutputError(f"{path}: {TAKEN}")
         if through and os.path.exists(end := os.path.realpath(path)):  # not so for a link to a pipe
             path = Path(end)
         partial = path.with_name(f".facefake-{secrets.token_hex(8)}.partial")

@@ -254,7 +254,7 @@ class Scan:
             check_folder(self.annotate)
         for target in (None if self.resume else self.jsonl, self.csv):
             if target:
-                check_free(target, self.force)
+                check_free(target, self.force, records=target == self.jsonl)
         files: list[JsonLines | CsvTable] = []
         journal = None
         if self.jsonl:

@@ -24,7 +24,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from facefake.results import FaceResult, ImageResult, Verdict, at_most, clock, percent
+from facefake.results import FaceResult, ImageResult, Verdict, at_most, clock, likely, percent
 
 if TYPE_CHECKING:
     from facefake.persons import PersonResult
@@ -48,6 +48,7 @@ _COLOURS: Mapping[Verdict, str] = {
 }
 _LOOKS = {verdict: (f"{SIGNS[verdict]} {WORDS[verdict]}", colour) for verdict, colour in _COLOURS.items()}
 _OUTCOMES = {**WORDS, "error": "failed"}
+_ASCII = str.maketrans({"×": "x", "≤": "<=", "▲": "^", "○": "o", "–": "-"})
 _FIRST_LINE, _LONGEST_PAUSE = 30, 600  # seconds: a night's log shall not be all progress
 _FOLDED_NAME = 16  # columns that a name in a table of figures keeps where there is no room for all of it
 
@@ -124,17 +125,20 @@ def _across(widths: Sequence[int], part: Sequence[int]) -> int:
     return sum(widths[place] + 2 for place in part) - 1  # two between columns, one after the last
 
 
-def picture(result: ImageResult, heading: str, wide: bool) -> RenderableType:
+def picture(result: ImageResult, heading: str, wide: bool, ascii_only: bool = False) -> RenderableType:
     """A picture's heading, its faces as a table, and the sentence on the whole.
 
     Args:
         heading: for one, the picture's path.
         wide: whether there is room for reasons in the table; else they go below it.
+        ascii_only: whether signs are spelt in ASCII; the heading is as it is.
     """
-    parts: list[RenderableType] = [_heading(heading, f"{result.width} × {result.height} pixels")]
+    signs = _ASCII if ascii_only else {}
+    size = f"{result.width} × {result.height} pixels".translate(signs)
+    parts: list[RenderableType] = [_heading(heading, size)]
     if result.faces:
         headers = ["Face", "Size in px", "Verdict", "Fake probability", "False-alarm rate", "Reason"]
-        rows = [_face_row(face) for face in result.faces]
+        rows = [_spelt(_face_row(face), signs) for face in result.faces]
         if not wide:
             headers, rows = headers[:-1], [row[:-1] for row in rows]
         parts.append(table(headers, rows, numbers=(0, 1, 3, 4)))
@@ -146,21 +150,22 @@ def picture(result: ImageResult, heading: str, wide: bool) -> RenderableType:
             if notes.row_count:
                 parts.append(notes)
     sign, style = _LOOKS[result.verdict]
-    parts.append(Text.assemble((sign, style), ": ", result.summary))
+    parts.append(Text.assemble((sign.translate(signs), style), ": ", result.summary))
     if result.provenance is not None and not result.provenance.is_silent:
         parts.append(Text(f"Origin: {printable(result.provenance.summary)}"))
     parts += [Text(f"Note: {printable(warning)}") for warning in result.warnings]
     return Group(*parts, Text())
 
 
-def video(result: VideoResult, heading: str) -> RenderableType:
+def video(result: VideoResult, heading: str, ascii_only: bool = False) -> RenderableType:
     """A clip's heading, its people as a table, what is to be said of each, and the sentence on the whole."""
+    signs = _ASCII if ascii_only else {}
     frames = "1 frame" if result.frames == 1 else f"{result.frames} frames"
     size = f"{result.width} × {result.height} pixels, {clock(result.duration)}, {frames} looked at"
-    parts: list[RenderableType] = [_heading(heading, size)]
+    parts: list[RenderableType] = [_heading(heading, size.translate(signs))]
     if result.persons:
         headers = ["Person", "Seen", "Judged in", "Verdict", "Fake probability", "False-alarm rate"]
-        rows = [_person_row(person) for person in result.persons]
+        rows = [_spelt(_person_row(person), signs) for person in result.persons]
         parts.append(table(headers, rows, numbers=(0, 4, 5)))
         notes = Table.grid(padding=(0, 1, 0, 0))
         for person in result.persons:
@@ -173,9 +178,16 @@ def video(result: VideoResult, heading: str) -> RenderableType:
         if notes.row_count:
             parts.append(notes)
     sign, style = _LOOKS[result.verdict]
-    parts.append(Text.assemble((sign, style), ": ", result.summary))
+    parts.append(Text.assemble((sign.translate(signs), style), ": ", result.summary))
     parts += [Text(f"Note: {printable(warning)}") for warning in result.warnings]
     return Group(*parts, Text())
+
+
+def _spelt(row: Iterable[str | Text], signs: Mapping[int, str]) -> list[str | Text]:
+    return [
+        Text(cell.plain.translate(signs), cell.style) if isinstance(cell, Text) else cell.translate(signs)
+        for cell in row
+    ]
 
 
 def _heading(path: str, size: str) -> Text:
@@ -191,7 +203,7 @@ def _person_row(person: PersonResult) -> list[str | Text]:
         f"{clock(person.seen.start)} to {clock(person.seen.end)}",
         f"{person.judged} of {len(person.sightings)}",
         Text(*_LOOKS[person.verdict]),
-        "" if person.fake_probability is None else percent(person.fake_probability),
+        "" if person.fake_probability is None else likely(person.fake_probability),
         "" if person.false_alarm_rate is None else f"≤ {at_most(person.false_alarm_rate)}",
     ]
 
@@ -202,7 +214,7 @@ def _face_row(face: FaceResult) -> list[str | Text]:
         str(face.number),
         f"{right - left:.0f} × {bottom - top:.0f}",
         Text(*_LOOKS[face.verdict]),
-        "" if face.fake_probability is None else percent(face.fake_probability),
+        "" if face.fake_probability is None else likely(face.fake_probability),
         "" if face.false_alarm_rate is None else percent(face.false_alarm_rate),
         _remark(face),
     ]

@@ -171,6 +171,19 @@ def test_help_tells_people_what_to_distrust() -> None:
         assert phrase in text
 
 
+def test_help_is_clear_at_first_reading() -> None:
+    text = " ".join(run("scan", "--help").output.split())
+    for phrase in (
+        "A name that begins with a dash is given as ./-name",
+        "default: what the model can judge, usually 48",
+        "usually 0.01: one in a hundred",
+        "0: in this process, without limits",
+        "try again the pictures that failed",
+    ):
+        assert phrase in text
+    assert "..." not in run("--help").output.partition("Commands:")[2]  # no command's sentence is cut off
+
+
 def test_help_fits_a_terminal_of_eighty_columns() -> None:
     for name, _ in commands():
         text = run(*name.split(), "--help").output.partition("Examples:")[0]
@@ -302,7 +315,9 @@ def test_existing_results_are_kept_unless_forced(pictures: Callable[..., Path]) 
     Path("r.jsonl").write_text("precious")
     result = run("scan", "fake.png", "--jsonl", "r.jsonl")
     assert result.exit_code == 2
-    assert result.stderr == "Error: r.jsonl: expected a new file, found one of that name\n"
+    assert result.stderr == (
+        "Error: r.jsonl: expected a new file, found one of that name: force writes over it, resume goes on with it\n"
+    )
     assert Path("r.jsonl").read_text() == "precious"
     assert run("scan", "fake.png", "--jsonl", "r.jsonl", "--force").exit_code == 0
     assert json.loads(Path("r.jsonl").read_text())["verdict"] == "fake"
@@ -810,7 +825,9 @@ def test_a_table_is_made_from_records(pictures: Callable[..., Path]) -> None:
     with Path("r.jsonl").open("a") as file:
         file.write('{"schema_version": "1')
     again = run("report", "r.jsonl", "--csv", "report.csv")
-    assert again.stderr == "Error: report.csv: expected a new file, found one of that name\n"
+    assert again.stderr == (
+        "Error: report.csv: expected a new file, found one of that name: force writes over it\n"
+    )
     again = run("report", "r.jsonl", "--csv", "report.csv", "--force")
     assert (again.exit_code, again.stderr.startswith("Warning: r.jsonl: the last line is half-written")) == (
         0,
@@ -954,7 +971,9 @@ def test_text_that_the_encoding_lacks_does_not_stop_the_table(pictures: Callable
     pictures("fake-é.png")
     result = CliRunner(charset="ascii").invoke(main, ["scan", "fake-é.png"])
     assert result.exit_code == 0
-    assert r"fake-\xe9.png" in result.output
+    assert r"fake-\xe9.png  64 x 48 pixels" in result.output
+    assert "- not judged: " in result.output
+    assert result.output.count("\\") == 1
 
 
 # The other commands
@@ -1344,6 +1363,7 @@ def test_info_passes_the_self_test() -> None:
     assert set(about.DEPENDENCIES) <= set(known["versions"])
     text = run("info").stdout
     assert re.search(r"self test +passed", text)
+    assert "web: at most 768 pixels, JPEG quality 60" in " ".join(text.split())
 
 
 @needs_bundle

@@ -507,6 +507,20 @@ def test_faces_are_sorted(report: Callable[..., Path], tmp_path: Path, window: W
     assert names(tab) == [real, large, uncertain, fake, unjudged]  # what has no number stays last
 
 
+def test_a_card_says_what_its_numbers_are(
+    report: Callable[..., Path], tmp_path: Path, window: Window
+) -> None:
+    tab = window.open(report(*four_kinds(tmp_path)))
+    lines = {card.split("\n")[-1]: card.split("\n") for card in tab.locator(".card").all_inner_texts()}
+    assert lines["#2 of b.png"][-4:-1] == [
+        "fake probability 10 %",
+        "false-alarm rate 90 %",
+        "relative score -0.5",
+    ]
+    assert lines["#2 of a10.png"][-3:-1] == ["fake probability 20 %", "false-alarm rate 80 %"]
+    assert lines["#1 of a10.png"][-2] == "too small"
+
+
 def test_faces_are_filtered(report: Callable[..., Path], tmp_path: Path, window: Window) -> None:
     tab = window.open(report(*four_kinds(tmp_path)))
     status = tab.locator("#status")
@@ -848,6 +862,16 @@ def test_paper_holds_every_face_and_says_how_many_were_left_out(
     assert not tab.locator("#name").is_visible()
 
 
+def test_what_is_printed_is_dark_on_white_whatever_the_screen(
+    report: Callable[..., Path], tmp_path: Path, window: Window
+) -> None:
+    tab = window.open(report(*four_kinds(tmp_path)), color_scheme="dark")
+    ink = "getComputedStyle(document.body).color"
+    assert tab.evaluate(ink) == "rgb(233, 236, 240)"
+    tab.emulate_media(media="print")
+    assert tab.evaluate(ink) == "rgb(21, 24, 28)"
+
+
 @pytest.mark.parametrize("width", [500, 700])
 def test_an_open_dialog_is_printed_whole_and_alone(
     report: Callable[..., Path], tmp_path: Path, window: Window, width: int
@@ -863,6 +887,17 @@ def test_an_open_dialog_is_printed_whole_and_alone(
         "((box) => [box.top + scrollY, box.bottom + scrollY])(detail.getBoundingClientRect())"
     )
     assert top == 0 and bottom > 400
+
+
+def test_sentences_in_a_table_have_room_on_a_phone(
+    report: Callable[..., Path], tmp_path: Path, window: Window
+) -> None:
+    failure = ErrorResult("a.png", "odd", "some words of a reason " * 7)
+    page = report(failure, *four_kinds(tmp_path))
+    tab = window.open(page, viewport={"width": 390, "height": 700}, is_mobile=True, has_touch=True)
+    tab.locator("#failures summary").click()
+    row = tab.locator("#failures tbody tr").first.bounding_box()
+    assert row["height"] < 170
 
 
 @pytest.mark.parametrize("width", [320, 390])

@@ -25,6 +25,7 @@ from facefake.results import (
     FileState,
     ImageResult,
     Verdict,
+    likely,
     percent,
     pixels,
     schema,
@@ -280,6 +281,13 @@ def test_counts_cover_every_verdict_and_every_face(verdicts: list[Verdict]) -> N
 )
 def test_percent_reads_well(share: float, text: str) -> None:
     assert percent(share) == text
+
+
+@pytest.mark.parametrize(
+    ("probability", "text"), [(0.494, "49 %"), (0.4951, "<50 %"), (0.4999, "<50 %"), (0.5, "50 %")]
+)
+def test_half_is_told_only_of_what_is_as_likely_fake_as_real(probability: float, text: str) -> None:
+    assert likely(probability) == text
 
 
 def test_numbers_keep_what_matters_and_no_more() -> None:

@@ -15,7 +15,7 @@ from facefake.errors import OutputError
 from facefake.images import Picture, load_picture
 from facefake.provenance import read_provenance
 from facefake.results import FaceResult, ImageResult
-from facefake.saving import AnnotatedFolder, CopyName, CopyNames, whole_file
+from facefake.saving import AnnotatedFolder, CopyName, CopyNames, check_free, whole_file
 
 FACE = FaceResult(0, (-3.5, 4.0, 20.0, 30.0), ((20.0, 20.0),) * 6, 0.9, "fake", 0.97, 0.0002, None)
 RESULT = ImageResult("x.jpg", 64, 48, "fake", 0.97, 0.0002, None, (FACE,), (), "test 1")
@@ -260,6 +260,18 @@ def test_an_existing_copy_is_kept_unless_forced(tmp_path: Path) -> None:
     save(tmp_path, with_picture("x.jpg"), force=True)
     with Image.open(target) as image:
         assert image.format == "JPEG"
+
+
+def test_a_folder_of_that_name_is_told_apart_from_a_file_that_may_be_replaced(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        OutputError, match="expected a new file, found one of that name: force writes over it"
+    ):
+        check_free(tmp_path / "file", force=False)
+    for force in (False, True):
+        with pytest.raises(OutputError, match="expected a file, found a folder"):
+            check_free(tmp_path, force)
+    check_free(tmp_path / "file", force=True)
 
 
 def test_a_link_is_replaced_and_what_it_points_to_kept(tmp_path: Path) -> None:

@@ -312,6 +312,12 @@ def test_the_terminal_shows_it(result: VideoResult) -> None:
     assert "Person 1: looks fake from 0:00 to 0:01, 1:05 to 1:10; because" in text
     assert "\x1b" not in text
     assert STILLS[:40] in text
+    console = Console(file=io.StringIO(), width=120)
+    console.print(terminal.video(result, "a.avi", ascii_only=True))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "384 x 192 pixels" in text
+    assert " <= " in text
+    assert not set(text) & set("×≤▲○–")
 
 
 @pytest.fixture(scope="module")

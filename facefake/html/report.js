@@ -154,9 +154,11 @@
       "button",
       { type: "button", class: "card", "data-verdict": face.verdict, "aria-label": spoken(face), "aria-haspopup": "dialog", tabindex: place === current ? 0 : -1 },
       frame,
-      made("span", { class: "top" }, badge(face.verdict), made("span", { class: "probability" }, face.probability_text || "")),
-      made("span", { class: "small" }, face.rate_text ? `false alarms ${face.rate_text}` : face.cause),
-      made("span", { class: "small" }, `${face.size} px`, face.relative === null ? "" : ` · relative ${face.relative.toFixed(1)}`),
+      made("span", { class: "top" }, badge(face.verdict), made("span", { class: "small" }, `${face.size} px`)),
+      // Named: beside "real" a bare 3 % would pass for how real the face is.
+      face.probability_text && made("span", { class: "small" }, "fake probability ", made("span", { class: "probability" }, face.probability_text)),
+      made("span", { class: "small" }, face.rate_text ? `false-alarm rate ${face.rate_text}` : face.cause),
+      face.relative === null ? null : made("span", { class: "small" }, `relative score ${face.relative.toFixed(1)}`),
       face.stands_out ? made("span", { class: "small outlier" }, "! stands out in its picture") : null,
       made("span", { class: "small name" }, `#${face.index + 1} of `, made("bdi", {}, short(face.picture.name))),
     );

@@ -101,6 +101,10 @@ def test_the_page_asks_the_network_for_nothing(text, page):
     assert not re.search(r"url\(|@import|https?:", text.split("</style>")[0])
 
 
+def test_what_is_printed_is_dark_on_white_whatever_the_screen(text):
+    assert re.findall("@media (.*)prefers-color-scheme: dark", text) == ["screen and ("]
+
+
 def test_the_policy_allows_nothing_but_this_style_and_these_pictures(text, page):
     (policy,) = (
         found["content"] for _, found in page.elements if found.get("http-equiv") == "Content-Security-Policy"
