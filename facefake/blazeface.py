@@ -2,7 +2,8 @@
 
 Bazarevsky et al., "BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs", 2019 (arXiv:1907.05047). What
 surrounds it is as in MediaPipe's own graph: anchors, scores, the weighted mean of overlapping findings, boxes in whole
-pixels. So it finds what MediaPipe finds, but does not hand each tile from thread to thread.
+pixels. So it finds what MediaPipe finds, but leaves a face that the picture's edge cuts where it is, and does not hand
+each tile from thread to thread.
 """
 
 from __future__ import annotations
@@ -104,9 +105,12 @@ def _suppressed(points: NDArray[np.float64], scores: NDArray[np.float64]) -> lis
 
 
 def _in_whole_pixels(face: Face) -> Face:
-    """With the box that MediaPipe gives: a finer one moves crops, and the calibration is of these."""
+    """With the box that MediaPipe gives: a finer one moves crops, and the calibration is of these.
+
+    But for one that begins beyond the picture: MediaPipe moves that into it, off its face.
+    """
     left, top, right, bottom = (edge * FULL_RANGE_SIDE for edge in face.box)
-    x, y = max(0, int(left)), max(0, int(top))
+    x, y = int(left), int(top)
     edges = [x, y, x + int(right - left), y + int(bottom - top)]
     left, top, right, bottom = (edge / FULL_RANGE_SIDE for edge in edges)
     return replace(face, box=(left, top, right, bottom))

@@ -246,6 +246,41 @@ def test_finds_turned_faces(detector: FaceDetector, portrait: Pixels, angle: int
     assert found.side == pytest.approx(upright.side, rel=0.3)
 
 
+@pytest.mark.parametrize("angle", [-150, 150, 180])
+def test_finds_faces_that_stand_on_their_heads(detector: FaceDetector, portrait: Pixels, angle: int) -> None:
+    (upright,) = detector.detect(portrait)
+    turned = Image.fromarray(portrait).rotate(angle, Image.Resampling.BICUBIC, expand=True)
+    (found,) = detector.detect(np.asarray(turned))
+    assert math.remainder(found.roll - upright.roll + angle, 360) == pytest.approx(0, abs=8)
+    assert found.side == pytest.approx(upright.side, rel=0.3)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_face_that_the_picture_s_edge_cuts_is_where_it_would_be_without(
+    detector: FaceDetector, portrait: Pixels, mirrored: bool
+) -> None:
+    pixels = portrait[:, ::-1] if mirrored else portrait
+    (whole,) = detector.detect(pixels)
+    cut = round(whole.box[0] + 0.26 * whole.side)
+    canvas = np.full((900, 900, 3), 128, np.uint8)
+    canvas[: len(pixels), : pixels.shape[1] - cut] = pixels[:, cut:]
+    (found,) = detector.detect(canvas)
+    left, top, right, bottom = found.box
+    assert overlap((left + cut, top, right + cut, bottom), whole.box)[0] > 0.7
+
+
+def test_finds_the_smallest_faces_in_a_picture_hardly_larger_than_a_tile(portrait: Pixels) -> None:
+    with FaceDetector(min_face=48, threads=1) as detector:
+        (large,) = detector.detect(portrait)
+        width, height = (round(side * 52 / large.side) for side in portrait.shape[1::-1])
+        small = np.asarray(Image.fromarray(portrait).resize((width, height), Image.Resampling.BOX))
+        pixels = np.full((420, 590, 3), 128, np.uint8)
+        places = [(x, y) for y in (20, 170, 320) for x in (20, 160, 300, 440)]
+        for x, y in places:
+            pixels[y : y + height, x : x + width] = small
+        assert len(detector.detect(pixels)) == len(places)
+
+
 def test_finds_a_face_that_fills_the_frame(detector: FaceDetector, portrait: Pixels) -> None:
     (whole,) = detector.detect(portrait)
     left, top, right, bottom = (round(edge) for edge in whole.box)
