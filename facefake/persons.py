@@ -207,7 +207,7 @@ def _judge_person(
         shown, among = Adjusted(most.rate, 1), 1
     told = _alike(shown, among)
     verdict, reason = verdict_on(shown.rate, most.fake_probability, told, calibration, at_most)
-    chances = math.ceil(count / rate.among) if verdict == "fake" else windows
+    chances = count / rate.among if verdict == "fake" else windows
     spans = _spans(track, chances, calibration)
     if spans and verdict == "real":
         verdict, reason = "uncertain", "looks fake for a part of the time only"
@@ -244,7 +244,7 @@ def _bounded(chance: float) -> float:
     return min(max(chance, sys.float_info.min), 1 - sys.float_info.epsilon)
 
 
-def _spans(track: Sequence[Sighting], chances: int, calibration: Calibration) -> tuple[Span, ...]:
+def _spans(track: Sequence[Sighting], chances: float, calibration: Calibration) -> tuple[Span, ...]:
     judged = [sighting for sighting in track if sighting.logit is not None]
     spans: list[Span] = []
     for first in range(len(judged) - WINDOW + 1):

@@ -98,10 +98,10 @@ def adjusted(rates: Sequence[float]) -> list[Adjusted]:
     return found
 
 
-def corrected(rate: float, count: int) -> float:
-    """1 − (1 − rate)^count: the rate of a false alarm among `count` independent faces (Šidák 1967).
+def corrected(rate: float, count: float) -> float:
+    """1 − (1 − rate)^count: the rate of a false alarm among `count` independent faces, 1 or more (Šidák 1967).
 
-    Exact for tiny rates, where the plain formula loses all its digits.
+    Exact for tiny rates, where the plain formula loses all its digits. A count need not be whole, where several share one.
     """
     return 1.0 if rate >= 1 else -math.expm1(count * math.log1p(-rate))
 

@@ -305,12 +305,7 @@ def percent(share: float) -> str:
     """A share of 0 to 1 for people, such as ``"97 %"`` and ``"0.02 %"``; never rounded up to certainty."""
     if 0.99 < share < 1:
         return ">99 %"
-    value = 100 * share
-    return (
-        f"{value:.0f} %"
-        if value >= 10 or value == 0
-        else f"{float(f'{value:.2g}'):f}".rstrip("0").rstrip(".") + " %"
-    )
+    return f"{float(f'{100 * share:.2g}'):f}".rstrip("0").rstrip(".") + " %"
 
 
 def likely(probability: float) -> str:

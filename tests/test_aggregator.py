@@ -204,7 +204,8 @@ def test_a_face_is_compared_with_those_of_its_kind(faces: list[Evidence], calibr
         expected = [false_alarm_rate(each.logit, calibration, each.detail) for each in judged]
     else:
         scores = among_neighbours(odds, among.ordinary).tolist()
-        groups = [among.of(calibration.lack(each.detail)) for each in judged]
+        by_lack = {None: among, "soft": among.soft, "grainless": among.grainless}
+        groups = [by_lack[calibration.lack(each.detail)] for each in judged]
         expected = [rate_of(score, group) for score, group in zip(scores, groups, strict=True)]
         odds = [score / group.temperature + group.bias for score, group in zip(scores, groups, strict=True)]
     results = [face for face in judge(faces, calibration).faces if face.verdict != "not_applicable"]
@@ -425,6 +426,22 @@ def test_the_rarer_face_decides_where_a_soft_one_has_the_higher_logit() -> None:
     assert "of pictures with 2 real faces out of focus hold 2 that look at least as fake" in alike.reason
 
 
+@pytest.mark.parametrize(
+    ("softer", "words"), [({"sharp": 0.1}, " out of focus"), ({"grain": 0.05}, " without grain")]
+)
+def test_among_others_a_face_that_lacks_detail_is_still_told_of_such(
+    softer: dict[str, float], words: str
+) -> None:
+    logit = next(x / 100 for x in range(2000) if false_alarm_rate(x / 100, CALIBRATION) <= 0.02) + 0.5
+    judgement = judge([evidence(logit, **softer), evidence(-2.0)], CALIBRATION)
+    one = "hold one that looks at least as fake"
+    assert f"of pictures with 2 real faces{words} {one}" in str(judgement.faces[0].reason)
+    assert f"of pictures with 2 real faces {one}" in str(judgement.reason)
+    # Of several, which need not lack the same, real ones of any kind are told.
+    both = judge([evidence(logit, **softer), evidence(logit - 0.5)], CALIBRATION)
+    assert "of pictures with 2 real faces hold 2 that look" in str(both.faces[0].reason)
+
+
 def test_a_crowd_does_not_inflate_the_probability() -> None:
     alone = judge([evidence(0.0)], CALIBRATION).fake_probability
     crowd = judge([evidence(0.0)] * 60, CALIBRATION).fake_probability
@@ -470,7 +487,13 @@ def test_a_common_rate_is_told_of_one_face() -> None:
     assert ordinary.faces[0].reason is not None
     told = "up to 100 % of pictures with 30 real faces hold one that looks at least as fake"
     assert ordinary.faces[0].reason.endswith(told)
-    assert ordinary.reason is None or ordinary.reason.endswith(told)
+    rarer = judge([evidence(logit) for logit in (2.4, 1.76, 0.4)], CALIBRATION)
+    assert "up to 42 % of pictures with 3 real faces hold 2 that look" in str(rarer.reason)
+    # Of the picture likewise: half of pictures with three real faces hold three that look as fake as these.
+    several = judge([evidence(logit) for logit in (1.76, 0.8, -0.16)], CALIBRATION)
+    assert several.false_alarm_rate == false_alarm_rate(-0.16, CALIBRATION) > 0.5
+    told = "up to 84 % of pictures with 3 real faces hold one that looks at least as fake"
+    assert several.reason == f"rather fake than real (54 %), but {told}"
 
 
 @pytest.mark.parametrize("alarm_rate", [0.01, 0.3, 0.6, 0.9])
@@ -507,7 +530,7 @@ def test_a_verdict_follows_from_a_rate_and_a_probability(rate: float, chance: fl
 @pytest.mark.parametrize(
     ("rate", "told"),
     [
-        (0.0102, "1.02 % of real faces look at least as fake: too many to call it fake (at most 1 %)"),
+        (0.01024, "1.02 % of real faces look at least as fake: too many to call it fake (at most 1 %)"),
         (0.01000004, "1.000004 % of real"),
         (
             0.0998,

@@ -100,6 +100,14 @@ def test_a_crop_of_the_picture_s_own_pixels_is_exact():
     np.testing.assert_array_equal(crop, picture[50:130, 60:140])
 
 
+def test_between_pixels_a_crop_is_the_cubic_through_four_of_them():
+    picture = np.full((9, 9, 3), 100, np.uint8)
+    picture[:, 4] = 200
+    crop = resample(picture, np.array([[1.0, 0, -0.5], [0, 1, 0]]), 8)
+    weights = np.array([-0.09375, 0.59375, 0.59375, -0.09375])
+    np.testing.assert_allclose(crop[4, 2:6, 0], 100 + 100 * weights, atol=1)
+
+
 def test_pixels_at_the_edge_of_a_crop_are_made_of_what_lies_beyond_it_too():
     picture = np.random.default_rng(0).integers(0, 256, (120, 140, 3)).astype(np.uint8)
     crop = resample(picture, np.array([[1.0, 0, -30.5], [0, 1, -20.5]]), 64)

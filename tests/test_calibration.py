@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -107,6 +108,15 @@ SOFT = {
 }
 SOFT_AMONG = {name: value for name, value in SOFT.items() if name != "below"}
 NEIGHBOURS = {**SOFT_AMONG, "ordinary": -1.0, "soft": None}
+GRAINLESS = GrainlessFaces(
+    real_scores=(0.0,),
+    real_probabilities=(1.0,),
+    real_count=1,
+    tail=None,
+    temperature=1.0,
+    bias=0.0,
+    below=0.1,
+)
 
 
 def test_a_face_out_of_focus_is_not_asked_for_grain() -> None:
@@ -187,6 +197,15 @@ def test_a_damaged_calibration_is_a_model_error_that_names_the_field(
     assert Calibration.from_dict({**values, "neighbours": NEIGHBOURS}).neighbours is not None
     with pytest.raises(ModelError, match=message):
         Calibration.from_dict({**values, **change})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("tail", {}), ("soft", GRAINLESS), ("grainless", measured([0.0])), ("neighbours", GRAINLESS)],
+)
+def test_one_group_does_not_pass_for_another(name: str, value: Any) -> None:
+    with pytest.raises(ModelError, match=f"expected {name} to be .* or None, got"):
+        replace(measured([0.0, 1.0]), **{name: value})
 
 
 def test_a_calibration_from_before_soft_faces_or_neighbours_were_told_apart_is_read() -> None:

@@ -87,6 +87,11 @@ def test_poor_light_takes_no_grain() -> None:
     assert grain((noise * 0.3).astype(np.uint8), 128) == pytest.approx(grain(noise, 128), rel=0.05)
 
 
+def test_the_measures_are_those_by_which_the_limits_of_bundles_were_chosen() -> None:
+    """With others, other faces would count as soft or without grain."""
+    assert measured_detail(portrait(), 160) == pytest.approx((0.0981, 0.1418), rel=0.01)
+
+
 @pytest.mark.parametrize("native_side", [2, 64, 500])
 def test_both_are_measured_at_once(native_side: int) -> None:
     photo = portrait()

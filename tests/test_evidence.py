@@ -79,6 +79,20 @@ def test_only_places_that_say_something_are_painted() -> None:
     assert (drawn[outside] == 128).all()
 
 
+@pytest.mark.parametrize(("logit", "weight"), [(FULL_SCALE, 1), (1.5, 0.5), (-0.75, 0.25)])
+def test_colours_cover_the_more_the_more_is_said(logit: float, weight: float) -> None:
+    pixels = np.full((300, 400, 3), (200, 120, 40), np.uint8)
+    colour = colours(np.full((1, 1), logit, np.float32))[0, 0]
+    painted = 0.7 * colour + 0.3 * 135  # the grey of the picture
+    drawn = laid_over(pixels, [judged_face(np.full((5, 5), logit, np.float32))], MARGIN)
+    assert drawn[150, 200] == pytest.approx(pixels[0, 0] + weight * (painted - pixels[0, 0]), abs=1)
+    # At the edge of the crop, 100 pixels from its middle, they fade away.
+    row = drawn[150, 290:300].astype(int)
+    assert (
+        np.abs(row - pixels[0, 0]).max(1) < np.abs(drawn[150, 200].astype(int) - pixels[0, 0]).max()
+    ).all()
+
+
 def test_the_original_is_not_touched() -> None:
     pixels = grey()
     pixels.flags.writeable = False

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facefake.labels import Rectangle, Scale, describe, label_extent, outline, place_labels
+from facefake.labels import Rectangle, Scale, describe, label_extent, line_width, outline, place_labels
 from facefake.results import OUTLIER, FaceResult, Verdict
 
 VERDICTS: tuple[Verdict, ...] = ("fake", "uncertain", "real", "not_applicable")
@@ -156,6 +156,15 @@ def test_text_stays_legible_when_the_picture_is_fitted_to_a_screen(width: int) -
     assert scale.small * on_screen >= 10
     assert scale.large * on_screen <= 24
     assert scale.line * on_screen >= 1.5
+
+
+def test_the_frame_of_a_fake_is_half_as_thick_again_and_that_of_a_small_face_thinner() -> None:
+    scale = Scale(line=4, small=12, large=24)
+    found = [
+        line_width(face((0, 0, side, side), verdict), scale)
+        for side, verdict in ((300, "fake"), (300, "real"), (36, "fake"), (12, "real"))
+    ]
+    assert found == [6, 4, 3, 2]
 
 
 def test_frames_stay_within_the_picture_and_outside_the_face() -> None:

@@ -20,6 +20,11 @@ NAMESPACES = {
     "photoshop": "http://ns.adobe.com/photoshop/1.0/",
     "xmp": "http://ns.adobe.com/xap/1.0/",
     "dc": "http://purl.org/dc/elements/1.1/",
+    "dcterms": "http://purl.org/dc/terms/",
+    "stEvt": "http://ns.adobe.com/xap/1.0/sType/ResourceEvent#",
+    "tiff": "http://ns.adobe.com/tiff/1.0/",
+    "exif": "http://ns.adobe.com/exif/1.0/",
+    "TC260": "http://www.tc260.org.cn/ns/AIGC/1.0/",
 }
 GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 
@@ -58,10 +63,22 @@ def with_iptc(jpeg: bytes, *datasets: tuple[int, int, bytes]) -> bytes:
     return jpeg[:2] + b"\xff\xed" + struct.pack(">H", len(content) + 2) + content + jpeg[2:]
 
 
+TAGS = {
+    "ImageDescription": 270,
+    "Make": 271,
+    "Model": 272,
+    "Software": 305,
+    "Artist": 315,
+    "XPTitle": 0x9C9B,
+    "XPComment": 0x9C9C,
+    "XPAuthor": 0x9C9D,
+}
+
+
 def exif(**texts: Any) -> Image.Exif:
     made = Image.Exif()
     for name, value in texts.items():
-        made[{"Make": 271, "Model": 272, "Software": 305, "Artist": 315, "XPComment": 0x9C9C}[name]] = value
+        made[TAGS[name]] = value
     return made
 
 
@@ -181,6 +198,25 @@ def test_every_way_in_which_xmp_writes_a_value(body, texts):
     assert [text for _, text in entries(saved("WEBP", xmp=xmp(body)))] == texts
 
 
+PROPERTIES = """
+    Iptc4xmpExt:DigitalSourceType Iptc4xmpExt:AISystemUsed Iptc4xmpExt:AIPromptInformation TC260:AIGC xmp:CreatorTool
+    stEvt:softwareAgent photoshop:Credit photoshop:Source tiff:Make tiff:Model tiff:Software exif:UserComment
+    dc:creator dc:description dcterms:provenance
+"""
+
+
+@pytest.mark.parametrize("name", PROPERTIES.split())
+def test_every_property_that_may_name_an_origin_is_read(name):
+    found = entries(saved("WEBP", xmp=xmp(f"<{name}>a name</{name}><dc:title>another</dc:title>")))
+    assert found == [(f"XMP {name.partition(':')[2]}", "a name")]
+
+
+@pytest.mark.parametrize("name", TAGS)
+def test_every_tag_that_may_name_an_origin_is_read(name):
+    text = "a name".encode("utf-16-le") if name.startswith("XP") else "a name"
+    assert entries(saved("JPEG", exif=exif(**{name: text}))) == [(f"EXIF {name}", "a name")]
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le", "utf-16-be"])
 def test_xmp_in_every_encoding_that_xml_readers_know(encoding):
     packet = xmp("<photoshop:Credit>Zoë</photoshop:Credit>").decode().encode(encoding)
@@ -188,8 +224,11 @@ def test_xmp_in_every_encoding_that_xml_readers_know(encoding):
 
 
 def test_iptc_and_a_jpeg_comment():
-    data = with_iptc(saved("JPEG", comment=b"hello"), (2, 110, b"Made with Google AI"), (2, 105, b"headline"))
-    assert entries(data) == [("comment", "hello"), ("IPTC Credit", "Made with Google AI")]
+    names = {65: "OriginatingProgram", 80: "By-line", 110: "Credit", 115: "Source", 120: "Caption"}
+    datasets = [(2, number, f"a {name}".encode()) for number, name in {**names, 105: "headline"}.items()]
+    data = with_iptc(saved("JPEG", comment=b"hello"), *datasets)
+    told = [(f"IPTC {name}", f"a {name}") for name in names.values()]
+    assert entries(data) == [("comment", "hello"), *told]
 
 
 def segment(marker: int, content: bytes) -> bytes:

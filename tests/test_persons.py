@@ -22,7 +22,7 @@ from facefake.persons import (
     majority,
     sentence,
 )
-from facefake.rates import any_fake_probability, false_alarm_rate, log_odds, probability
+from facefake.rates import any_fake_probability, corrected, false_alarm_rate, log_odds, probability
 from facefake.results import at_most, clock
 from facefake.tiles import Face
 
@@ -180,6 +180,9 @@ def test_who_is_seen_briefly_or_badly_is_not_judged() -> None:
     assert found.persons[0].reason == "seen too briefly: judged in 1 frame, at least 3 are needed"
     assert found.persons[1].reason == "too blurred: in 6 of 7 frames"
     assert found.false_alarm_rate == found.persons[2].false_alarm_rate  # they do not count
+    smaller = [replace(sighting, reason="too small: 9 pixels") for sighting in track(None, None)]
+    (often,) = judged([*smaller, *track(None, None, None)]).persons
+    assert often.reason == "too blurred: in 3 of 5 frames"
     # In a clip of one frame that one is all there is.
     assert judged(brief, frames=1).verdict == "fake"
 
@@ -202,6 +205,27 @@ def test_a_part_that_looks_fake_is_found_and_makes_the_person_uncertain() -> Non
     assert judged(track(*[-3.0] * 49)).persons[0].spans == ()
 
 
+def test_a_part_is_as_rare_as_there_are_times_at_which_it_could_have_been() -> None:
+    part, brief = track(*[-3.0] * 20, *[4.99] * 9, *[-3.0] * 20), track(*[-3.0] * 4)
+    windows = 49 - (WINDOW - 1) + 1
+    limit = corrected(majority(track(*[4.99] * WINDOW)).rate, windows)
+    for alarm_rate, verdict in ((limit * 1.0001, "uncertain"), (limit / 1.0001, "real")):
+        found = judge_persons([brief, part], 20, replace(CALIBRATION, alarm_rate=alarm_rate))
+        assert [person.verdict for person in found.persons] == ["real", verdict]
+        assert (found.verdict, bool(found.persons[1].spans)) == (verdict, verdict == "uncertain")
+        why = "person 2: looks fake for a part of the time only" if verdict == "uncertain" else None
+        assert found.reason == why
+
+
+def test_faces_that_cannot_be_judged_do_not_count_for_a_person() -> None:
+    clear, hidden = track(*[4.8] * 9), track(*[None, 4.8, None] * 9)
+    assert majority(hidden) == majority(clear)
+    (person,) = judged(hidden).persons
+    assert (person.verdict, person.judged, len(person.sightings)) == ("fake", 9, 27)
+    assert person.spans == (Span(0.5, 12.5),)
+    assert person.seen == Span(0.0, 13.0)
+
+
 def test_two_parts_are_two_spans_and_a_fake_person_has_one_all_over() -> None:
     two = judged(track(*[9.0] * 9, *[-3.0] * 30, *[9.0] * 9)).persons[0]
     assert len(two.spans) == 2
@@ -211,6 +235,8 @@ def test_two_parts_are_two_spans_and_a_fake_person_has_one_all_over() -> None:
     both = judged(*[track(*[4.8] * 20)] * 2)
     assert judged(track(*[4.8] * 20), track(*[-3.0] * 20)).verdict == "uncertain"
     assert [(person.verdict, person.spans) for person in both.persons] == [("fake", (Span(0.0, 9.5),))] * 2
+    two_of_three = judged(*[track(*[4.85] * 20)] * 2, track(*[-3.0] * 20)).persons[:2]
+    assert [(person.verdict, person.spans) for person in two_of_three] == [("fake", (Span(0.0, 9.5),))] * 2
     # Who is called fake is shown when, without a correction for the many windows.
     just = judged(track(*[4.8] * 20)).persons[0]
     assert (just.verdict, just.spans) == ("fake", (Span(0.0, 9.5),))

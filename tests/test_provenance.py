@@ -65,6 +65,8 @@ def test_every_record_satisfies_the_schema_and_survives_json(made: Provenance) -
     record = made.to_dict()
     assert json.loads(json.dumps(record, allow_nan=False)) == record
     VALIDATOR.validate(record)
+    told, credentials = record["content_credentials"], made.content_credentials
+    assert (told and told["state"]) == (credentials and credentials.state)
     assert pickle.loads(pickle.dumps(made)) == made
 
 
@@ -121,6 +123,11 @@ def test_the_claim_is_the_gravest_that_can_be_believed(made: Provenance) -> None
         (
             Provenance(traces=(trace("captured"), trace("generated", "Flux"), trace("generated", "Flux"))),
             "The file says that its picture was generated: Flux (EXIF Software); anybody can write or remove that.",
+        ),
+        (
+            Provenance(traces=tuple(trace("generated", name) for name in "abc")),
+            "The file says that its picture was generated: a (EXIF Software), b (EXIF Software), c (EXIF Software); "
+            "anybody can write or remove that.",
         ),
         (
             Provenance(traces=tuple(trace("generated", name) for name in "abcde")),

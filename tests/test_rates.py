@@ -113,7 +113,9 @@ def test_the_tail_begins_at_the_larger_of_the_counted_and_the_fitted_share() -> 
 
 def test_a_score_at_the_threshold_is_not_beyond_it() -> None:
     tail = GeneralisedPareto(threshold=0.0, scale=0.5, shape=0.0, exceedance=0.1)
-    assert false_alarm_rate(1e-9, measured([0.0] * 50 + [1.0] * 50, tail)) == pytest.approx(51 / 101)
+    calibration = measured([0.0] * 50 + [1.0] * 50, tail)
+    assert false_alarm_rate(0.0, calibration) == 1
+    assert false_alarm_rate(1e-9, calibration) == pytest.approx(51 / 101)
 
 
 def test_the_tail_reaches_below_the_smallest_countable_rate() -> None:

@@ -141,6 +141,13 @@ def test_what_is_gone_on_with_knows_its_files_and_replaces_their_records(tmp_pat
     ]
 
 
+def test_a_file_of_which_nothing_is_left_goes(tmp_path: Path) -> None:
+    write(tmp_path, good("a.jpg"))
+    write(tmp_path, good("a.jpg", FileState(6, 0)), resume=True)
+    (file,) = tmp_path.iterdir()
+    assert [row["size"] for row in pq.read_table(file).to_pylist()] == [6]
+
+
 def test_a_failure_that_is_tried_again_stays_until_there_is_another_record(tmp_path: Path) -> None:
     write(tmp_path, good("a.jpg"))
     write(tmp_path, bad("b.jpg"), bad("c.jpg"), resume=True)

@@ -125,6 +125,14 @@ def test_a_copy_of_an_earlier_scan_is_replaced_by_its_own_picture_alone(tmp_path
     assert again("d/y.jpg")["d/y.jpg"].name == "y-annotated"
 
 
+def test_where_a_scan_is_gone_on_with_new_pictures_of_one_name_have_a_copy_each(tmp_path: Path) -> None:
+    """Their names are given before any of the copies is drawn."""
+    names = CopyNames(tmp_path, resume=True)
+    first, second = names.name("a/x.jpg"), names.name("b/X.png")
+    assert first.name == "x-annotated"
+    assert re.fullmatch(r"X-annotated-[0-9a-f]{10}", second.name)
+
+
 @pytest.mark.parametrize("file", ["x-annotated.jpg", "x-annotated.png", "x-annotated-person-1.jpg"])
 def test_what_is_no_copy_is_neither_replaced_nor_removed_nor_taken_for_one(file: str, tmp_path: Path) -> None:
     (tmp_path / file).write_text("mine")
@@ -222,6 +230,24 @@ def test_what_could_not_be_replaced_stays(tmp_path: Path, monkeypatch: pytest.Mo
     assert [path.name for path in tmp_path.iterdir()] == ["x-annotated.png"]
 
 
+def test_what_cannot_be_removed_is_told_beside_what_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path.suffix == ".png":
+            raise PermissionError(13, "Permission denied", str(path))
+        unlink(path, missing_ok)
+
+    old = save(tmp_path, with_picture("x.jpg", "PNG"))
+    monkeypatch.setattr(Path, "unlink", refuse)
+    copy = CopyNames(tmp_path, resume=True).name("x.jpg")
+    written, fault = AnnotatedFolder(tmp_path).save(with_picture("x.jpg"), copy)
+    assert written == tmp_path / "x-annotated.jpg"
+    assert str(fault) == f"{old}: expected to remove it, got: Permission denied"
+
+
 def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -262,18 +288,6 @@ def test_an_existing_copy_is_kept_unless_forced(tmp_path: Path) -> None:
         assert image.format == "JPEG"
 
 
-def test_a_folder_of_that_name_is_told_apart_from_a_file_that_may_be_replaced(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(
-        OutputError, match="expected a new file, found one of that name: force writes over it"
-    ):
-        check_free(tmp_path / "file", force=False)
-    for force in (False, True):
-        with pytest.raises(OutputError, match="expected a file, found a folder"):
-            check_free(tmp_path, force)
-    check_free(tmp_path / "file", force=True)
-
-
 def test_a_link_is_replaced_and_what_it_points_to_kept(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("precious")
     (tmp_path / "x-annotated.jpg").symlink_to("precious")
@@ -309,6 +323,23 @@ def test_an_error_of_who_writes_is_no_fault_of_the_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="of another kind"), whole_file(tmp_path / "out.txt"):
         raise ValueError("of another kind")
     assert not list(tmp_path.iterdir())
+
+
+def test_whether_a_file_can_be_written_is_told_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "there").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "folder").mkdir()
+    for name, force in (("new", False), ("there", True), ("link", True)):
+        check_free(tmp_path / name, force)
+    for name, force, found in (
+        ("there", False, "expected a new file, found one of that name: force writes over it"),
+        ("link", False, "expected a new file, found one of that name: force writes over it"),
+        ("folder", False, "expected a file, found a folder"),
+        ("folder", True, "expected a file, found a folder"),
+        ("no/new", True, f"found none at {tmp_path / 'no'}"),
+    ):
+        with pytest.raises(OutputError, match=found):
+            check_free(tmp_path / name, force)
 
 
 @pytest.mark.parametrize("name", ["nul\0byte", "nul\0byte/out.txt", "\ud800"])

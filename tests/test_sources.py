@@ -153,6 +153,12 @@ def test_a_file_comes_once_whether_through_a_link_to_its_folder_or_not(tmp_path:
     ]
 
 
+def test_a_picture_in_a_folder_that_is_gone_is_left_to_who_reads_it(tmp_path: Path) -> None:
+    (picture,) = touched(tmp_path, "in/a.jpg")
+    gone = [f"{tmp_path}/gone/a.jpg", "nul\0byte/a.jpg"]
+    assert list(find_pictures([tmp_path / "in", *gone])) == [picture, *gone]
+
+
 def test_a_path_with_a_nul_is_left_to_who_reads_it() -> None:
     assert list(find_pictures(["a\0b/c.jpg", "a\0b/c.jpg"])) == ["a\0b/c.jpg"]
 
@@ -304,6 +310,8 @@ def test_two_stars_alone_give_names_as_they_are(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     assert list(find_pictures(["**"])) == ["b.jpg", "s/t/a.jpg"]
     assert list(find_pictures(["s/**/**/*.jpg"])) == ["s/t/a.jpg"]
+    touched(tmp_path, "u/d.jpg")
+    assert list(find_pictures(["*/**"])) == ["s/t/a.jpg", "u/d.jpg"]
 
 
 def test_a_listed_path_takes_some_hundred_bytes() -> None:
@@ -348,3 +356,20 @@ def test_patterns_do_not_match_copies_unless_they_begin_with_their_folder(tmp_pa
     assert list(find_pictures([f"{tmp_path}/out/*.jpg"], tmp_path / "out")) == [copy]
     (nothing,) = find_pictures([f"{tmp_path}/*/*.jpg"], tmp_path / "out")
     assert error(nothing).kind == "not_found"
+
+
+def test_a_folder_of_copies_that_cannot_be_looked_into_costs_no_pattern_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture, _ = touched(tmp_path, "a.jpg", "out/a-annotated.jpg")
+    scandir = os.scandir
+
+    def refuse(path: str) -> Any:
+        if path.endswith("out"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert list(find_pictures([f"{tmp_path}/**/*.jpg"], tmp_path / "out")) == [picture]
+    closed, found = find_pictures([f"{tmp_path}/**/*.jpg"])
+    assert (error(closed).kind, found) == ("no_permission", picture)

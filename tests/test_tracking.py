@@ -51,6 +51,28 @@ def test_a_face_of_another_size_or_place_is_somebody_else() -> None:
     assert people([[found("a", 100)], [found("b", 220)]]) == ["a", "b"]
 
 
+@pytest.mark.parametrize("towards", [(1, 0), (-1, 0), (0, 1), (0, -1)])
+@pytest.mark.parametrize(("distance", "tracks"), [(53, ["aa"]), (54, ["a", "a"])])
+def test_a_face_moves_by_four_thirds_of_its_side_at_most(
+    distance: int, tracks: list[str], towards: tuple[int, int]
+) -> None:
+    """From one frame to the next; of the two grown boxes a fifth is common then."""
+    moved = found("a", *(100 + distance * way for way in towards))
+    assert people([[found("a", 100)], [moved]]) == tracks
+
+
+def test_a_narrow_face_is_grown_by_its_longer_side() -> None:
+    for distance, tracks in ((39, ["aa"]), (41, ["a", "a"])):
+        narrow = [Found("a", (x, 100, x + 20, 140)) for x in (100, 100 + distance)]
+        assert people([[face] for face in narrow]) == tracks
+
+
+def test_a_face_grows_and_shrinks_by_seven_tenths_at_most() -> None:
+    for side, tracks in ((67, ["aa"]), (69, ["a", "a"])):
+        sizes = [found("a", 100, side=40), found("a", 100, side=side)]
+        assert people([[face] for face in sizes]) == people([[face] for face in reversed(sizes)]) == tracks
+
+
 @pytest.mark.parametrize(("away", "tracks"), [(3, ["aa"]), (4, ["a", "a"])])
 def test_a_short_absence_is_bridged_and_a_long_one_is_not(away: int, tracks: list[str]) -> None:
     assert people([[found("a", 100)], *[[]] * away, [found("a", 100)]]) == tracks
@@ -58,6 +80,10 @@ def test_a_short_absence_is_bridged_and_a_long_one_is_not(away: int, tracks: lis
 
 def test_sparse_frames_bridge_nothing_but_the_next_one() -> None:
     assert people([[found("a", 100)], [found("a", 100)], [], [found("a", 100)]], interval=7) == ["aa", "a"]
+    tracker: Tracker[Found] = Tracker(7)
+    for time, faces in ((0, "a"), (3, ""), (10, "a"), (14, ""), (21, "a")):  # not as evenly as asked for
+        tracker.add(time, scene(0), [found(who, 100) for who in faces])
+    assert [track.times for track in tracker.tracks] == [[0, 10], [21]]
 
 
 def test_who_is_in_a_frame_that_is_held_for_long_was_not_away() -> None:
@@ -94,6 +120,14 @@ def test_motion_and_light_are_no_cut() -> None:
         frame = np.roll(picture, 6 * number, axis=1) * (1 - 0.03 * number)
         tracker.add(number / 2, frame.astype(np.uint8), [found("a", 100)])
     assert len(tracker.tracks) == 1
+
+
+@pytest.mark.parametrize(("lighter", "tracks"), [(50, 1), (62, 2)])
+def test_a_frame_that_is_much_lighter_all_over_is_another_scene(lighter: int, tracks: int) -> None:
+    tracker: Tracker[Found] = Tracker(0.5)
+    for number, grey in enumerate((100, 100 + lighter)):
+        tracker.add(number / 2, np.full((90, 160, 3), grey, np.uint8), [found("a", 100)])
+    assert len(tracker.tracks) == tracks
 
 
 BOXES = st.builds(
