@@ -296,7 +296,7 @@ def report(records: Path, html: Path | None, csv: Path | None, force: bool) -> N
     from facefake.html_report import write_html
     from facefake.journal import read_latest
     from facefake.report import write_csv
-    from facefake.saving import check_free
+    from facefake.saving import check_whole_file
     from facefake.scan_command import same_file
 
     if not (html or csv):
@@ -306,7 +306,7 @@ def report(records: Path, html: Path | None, csv: Path | None, force: bool) -> N
     for file in filter(None, (html, csv)):
         if same_file(file, records):
             raise click.UsageError(f"expected another file than the records' to write to, got {file}")
-        check_free(file, force)
+        check_whole_file(file, force, through=True)
     err = terminal.console(stderr=True)
 
     def warn(message: str) -> None:

@@ -279,6 +279,19 @@ def check_free(path: Path, force: bool, records: bool = False) -> None:
         raise OutputError(f"{path}: {TAKEN_RECORDS if records else TAKEN}")
 
 
+def check_whole_file(path: Path, force: bool, through: bool = False) -> None:
+    """Whether `whole_file` may write there; as `check_free`, before minutes of work.
+
+    Raises:
+        OutputError: `check_free` or `check_folder` do.
+    """
+    check_free(path, force)
+    end = Path(os.path.realpath(path)) if through else path
+    # A device gets what is written without a file beside it.
+    if os.path.isfile(end) or not os.path.exists(end):
+        check_folder(end.parent)
+
+
 def check_folder(folder: Path) -> None:
     """Whether files may be written to a folder, which need not exist yet; as `check_free`, before minutes of work.
 

@@ -36,7 +36,7 @@ from facefake.reading import ImageLimits
 from facefake.report import CsvTable
 from facefake.results import FaceResult, ImageResult, Verdict, schema
 from facefake.settings import read_settings
-from facefake.training.figures import Table
+from facefake.training.figure_tables import Table
 from facefake.training.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -1126,7 +1126,9 @@ def test_train_hands_over_its_settings(tmp_path: Path, monkeypatch: pytest.Monke
         "name": "my-model",
     }
     told = "1 of 9 pictures\\x1b are left out\n"
-    assert result.stderr == told + "epoch 1  loss 0.4124\n  AUC by source: dfdc 0.750\n"
+    told += "epoch 1  loss 0.4124\n  AUC by source: dfdc 0.750\n"
+    told += f"facefake scan PICTURE --model '{out}' uses it, and facefake info --model '{out}' says where it fails.\n"
+    assert result.stderr == told
     assert result.stdout == f"mine 1 is in {out}\n"
     run("train", "data", "--out", str(out), "--from", "b", "--seed", "0")
     assert (called[1][0][2].seed, called[1][1]["start"]) == (0, Path("b"))
@@ -1135,8 +1137,7 @@ def test_train_hands_over_its_settings(tmp_path: Path, monkeypatch: pytest.Monke
 class Evaluation:
     """What `evaluate` and `leave_one_source_out` give."""
 
-    @staticmethod
-    def tables() -> list[Table]:
+    def tables(self) -> list[Table]:
         sources = [["[red]dfdc\x1b", "0.912"], ["photos", ""]]
         return [
             Table("By source", ["source", "AUC"], sources, names=1),
@@ -1144,8 +1145,7 @@ class Evaluation:
             Table("Nothing", ["tier"], [], names=1),
         ]
 
-    @staticmethod
-    def to_dict() -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {"model": "facefake 1"}
 
 
@@ -1162,6 +1162,7 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         return SimpleNamespace(evaluation=Evaluation())
 
     monkeypatch.setattr("facefake.training.evaluate.evaluate", evaluate)
+    monkeypatch.setattr("facefake.training.figure_tables.evaluation_tables", lambda found: found.tables())
     monkeypatch.setattr(
         "facefake.training.evaluation_report.evaluation_page", lambda scored: "<!doctype html>"
     )
@@ -1224,6 +1225,36 @@ def test_evaluate_writes_a_report_but_not_over_another(tmp_path: Path, evaluated
     assert (nowhere.exit_code, "expected a folder" in nowhere.stderr) == (2, True)
 
 
+def test_a_folder_for_a_page_that_cannot_be_written_is_told_before_the_work(
+    pictures: Callable[..., Path], evaluated: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures("real.png")
+    assert run("scan", "real.png", "--jsonl", "r.jsonl").exit_code == 0
+    Path("locked").mkdir()
+    access = os.access
+
+    def read_only(path: str | os.PathLike[str], mode: int) -> bool:  # nothing is forbidden to root
+        return access(path, mode) and not (os.path.basename(path) == "locked" and mode & os.W_OK)
+
+    def refused(*arguments: str) -> None:
+        result = run(*arguments)
+        assert (result.exit_code, result.stdout, evaluated) == (2, "", [])
+        assert "locked: expected a folder to write to, got none that may be written" in result.stderr
+
+    monkeypatch.setattr(os, "access", read_only)
+    monkeypatch.setattr("facefake.html_report.write_html", lambda *rest, **more: pytest.fail("it began"))
+    measure, page = ["evaluate", "data", "--report"], ["report", "r.jsonl", "--html"]
+    for command in (measure, page):
+        refused(*command, "locked/page")
+    Path("locked/page").touch()
+    for command in (measure, page):
+        refused(*command, "locked/page", "--force")
+    Path("link").symlink_to("locked/page")
+    refused(*page, "link", "--force")  # a page of records goes where a link leads
+    assert run(*measure, "link", "--force").exit_code == 0  # and that of an evaluation in its place
+    assert run(*measure, "/dev/null", "--force").exit_code == 0
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that takes nothing")
 def test_evaluate_tells_its_figures_even_if_the_report_cannot_be_written(evaluated: list[Any]) -> None:
     failed = run("evaluate", "data", "--json", "--report", "/dev/full", "--force")
@@ -1234,10 +1265,10 @@ def test_evaluate_tells_its_figures_even_if_the_report_cannot_be_written(evaluat
 def test_evaluate_leaves_sources_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[Any] = []
 
-    def leave_one_source_out(*args: Any, progress: Any, report: Any, **settings: Any) -> type[Evaluation]:
+    def leave_one_source_out(*args: Any, progress: Any, report: Any, **settings: Any) -> Evaluation:
         called.append((args, settings))
         report(SimpleNamespace(name="flux\x1b", auc={"clean": 0.95, "web": 0.9}))
-        return Evaluation
+        return Evaluation()
 
     monkeypatch.setattr("facefake.training.leave_out.leave_one_source_out", leave_one_source_out)
     out = str(tmp_path / "runs")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from facefake.training.crops import CropStore
-    from facefake.training.scoring import Wear
+    from facefake.training.scoring import Measured, Wear
 
 ALARM_RATE = 0.01
 UNCERTAIN_RATE = 0.1
@@ -87,7 +88,12 @@ class _Viewed(NamedTuple):
 
 
 def calibrate(
-    scorer: Scorer, store: CropStore, numbers: Sequence[int], side: int, margin: float
+    scorer: Scorer,
+    store: CropStore,
+    numbers: Sequence[int],
+    side: int,
+    margin: float,
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> Calibration:
     """Measure a network on faces that it was not trained on.
 
@@ -108,6 +114,7 @@ def calibrate(
         store: the crops.
         numbers: which of them to calibrate on; real and fake.
         side, margin: the network's.
+        progress: called after every view with what is counted, how many are done and their total.
 
     Raises:
         DatasetError: fewer than 20 faces of either label.
@@ -115,7 +122,8 @@ def calibrate(
     check_enough(store, numbers)
     labels = np.array([store.crops[n].example.label == "fake" for n in numbers])
     sources = _sources(store, numbers)
-    limits = _limits(scorer, store, largest_of_each(store, numbers, PROBED_A_SOURCE), side, margin)
+    probed = largest_of_each(store, numbers, PROBED_A_SOURCE)
+    limits = _limits(scorer, store, probed, side, margin, partial(progress, "sizes and blurs tried"))
     reals = [number for number, fake in zip(numbers, labels, strict=True) if not fake]
     worn: list[Wear] = [partial(small, face_side=limits.face_side)]
     lacking: dict[Lack, list[Wear]] = {"grainless": [smoothed, denoised]}
@@ -126,9 +134,15 @@ def calibrate(
             *(partial(blurred, sigma=sigma) for sigma in BLURS if SOFT_FROM <= sigma <= limits.blur),
             partial(small_and_blurred, face_side=limits.face_side, sigma=SMALL_BLUR),
         ]
+    views_done, view_count = count(1), len(TIERS) + len(worn) + sum(map(len, lacking.values()))
+
+    def measured(numbers: Sequence[int], wear: Wear) -> Measured:
+        found = measure(scorer, store, numbers, side, margin, wear)
+        progress("views calibrated on", next(views_done), view_count)
+        return found
+
     lacking_logits = {
-        lack: np.stack([measure(scorer, store, numbers, side, margin, each).logits for each in views])
-        for lack, views in lacking.items()
+        lack: np.stack([measured(numbers, each).logits for each in views]) for lack, views in lacking.items()
     }
     groups = {lack: fit_face_scores(each, labels, sources) for lack, each in lacking_logits.items()}
     soft = (
@@ -137,9 +151,9 @@ def calibrate(
     grainless = GrainlessFaces(below=limits.lacking.grain, **groups["grainless"].arguments())
 
     def viewed(numbers: Sequence[int], wear: Wear) -> _Viewed:
-        measured = measure(scorer, store, numbers, side, margin, wear)
-        lacks = [lack_of(detail, soft, grainless) or "" for detail in measured.each_detail()]
-        return _Viewed(measured.logits, np.array(lacks))
+        found = measured(numbers, wear)
+        lacks = [lack_of(detail, soft, grainless) or "" for detail in found.each_detail()]
+        return _Viewed(found.logits, np.array(lacks))
 
     tiers = [viewed(numbers, partial(wear, tier=tier)) for tier in TIERS]
     faint = [viewed(reals, each) for each in worn]
@@ -232,6 +246,7 @@ def auc_by_view(
     side: int,
     margin: float,
     views: Mapping[float, Wear],
+    viewed: Callable[[], None] = lambda: None,
 ) -> dict[float, float]:
     """AUC, 0 to 1, of all fakes against all real faces, as each view shows them."""
     labels = np.array([store.crops[n].example.label == "fake" for n in numbers])
@@ -239,15 +254,28 @@ def auc_by_view(
     for key, worn in views.items():
         logits = measure(scorer, store, numbers, side, margin, worn).logits
         result[key] = area_under_curve(logits[~labels], logits[labels])
+        viewed()
     return result
 
 
-def _limits(scorer: Scorer, store: CropStore, numbers: Sequence[int], side: int, margin: float) -> _Limits:
+def _limits(
+    scorer: Scorer,
+    store: CropStore,
+    numbers: Sequence[int],
+    side: int,
+    margin: float,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> _Limits:
     """From which size and sharpness on the AUC is at least `LEAST_AUC`.
 
     A small face is measured as the web saves pictures: compression takes more from it than from a large one.
     """
-    auc = partial(auc_by_view, scorer, store, numbers, side, margin)
+    done = count(1)
+
+    def viewed() -> None:
+        progress(next(done), len(FACE_SIDES) + len(BLURS))
+
+    auc = partial(auc_by_view, scorer, store, numbers, side, margin, viewed=viewed)
     by_side = auc({face: partial(small, face_side=face, tier="web") for face in FACE_SIDES})
     by_blur = auc({sigma: partial(blurred, sigma=sigma) for sigma in BLURS})
     unfit = next((place for place, sigma in enumerate(BLURS) if by_blur[sigma] < LEAST_AUC), len(BLURS))

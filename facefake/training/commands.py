@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +15,12 @@ import click
 from facefake.options import FILE, FOLDER, JSON, MODEL, OUTPUT, examples
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from rich.console import Console
 
     from facefake.training.evaluate import Split
+    from facefake.training.figure_tables import Table
     from facefake.training.figures import Evaluation
     from facefake.training.leave_out import LeaveOneOut, LeftOutRow
 
@@ -65,8 +67,8 @@ def train(
 ) -> None:
     """Train a model on your own pictures.
 
-    DATA is a folder with real/ and fake/, or with a manifest.csv. A run that was interrupted goes on where it was
-    when it is started again with the same --out.
+    DATA is a folder with real/ and fake/, or with a manifest.csv; of each picture the largest face is used. A run that
+    was interrupted goes on where it was when it is started again with the same --out.
     """
     from facefake import terminal
     from facefake.training.network import LITE0
@@ -102,6 +104,11 @@ def train(
             tell=_told_on(err),
         )
     terminal.console().print(f"{bundle.label} is in {terminal.printable(str(out))}", soft_wrap=True)
+    model = terminal.printable(shlex.quote(str(out)))
+    err.print(
+        f"facefake scan PICTURE --model {model} uses it, and facefake info --model {model} says where it fails.",
+        soft_wrap=True,
+    )
 
 
 @click.command(
@@ -179,9 +186,10 @@ def evaluate(
     judged as a whole.
     """
     from facefake import terminal
-    from facefake.saving import check_free
+    from facefake.saving import check_whole_file
     from facefake.training.evaluate import evaluate as measure
     from facefake.training.evaluation_report import evaluation_page
+    from facefake.training.figure_tables import evaluation_tables
     from facefake.training.files import write_text
 
     err = terminal.console(stderr=True)
@@ -191,14 +199,15 @@ def evaluate(
             raise click.UsageError("expected no --model, --split or --report beside --leave-one-source-out")
         if out is None:
             raise click.UsageError("expected --out DIR beside --leave-one-source-out")
-        result: Evaluation | LeaveOneOut = _without_each_source(data, out, leave_out, recipe, steps, cache)
+        found = _without_each_source(data, out, leave_out, recipe, steps, cache)
+        _print_figures(found, found.tables(), as_json)
     else:
         if out or leave_out or recipe or steps:
             raise click.UsageError(
                 "expected --leave-one-source-out beside --out, --leave-out, --recipe or --steps"
             )
         if report:
-            check_free(report, force)
+            check_whole_file(report, force)
         with tempfile.TemporaryDirectory() as scratch, terminal.progress("pictures cut out", err) as bar:
             scored = measure(
                 data,
@@ -210,15 +219,14 @@ def evaluate(
             )
             if report:
                 page = evaluation_page(scored)
-        result = scored.evaluation
-    try:
-        if report:
-            write_text(report, page)
-    finally:  # the figures, which took minutes, are printed even if the page cannot be written
-        _print_figures(result, as_json)
+        try:
+            if report:
+                write_text(report, page)
+        finally:  # the figures, which took minutes, are printed even if the page cannot be written
+            _print_figures(scored.evaluation, evaluation_tables(scored.evaluation), as_json)
 
 
-def _print_figures(result: Evaluation | LeaveOneOut, as_json: bool) -> None:
+def _print_figures(result: Evaluation | LeaveOneOut, tables: Sequence[Table], as_json: bool) -> None:
     from facefake import terminal
 
     if as_json:
@@ -227,7 +235,7 @@ def _print_figures(result: Evaluation | LeaveOneOut, as_json: bool) -> None:
     printed = terminal.console()
     if not printed.is_terminal:  # nothing else has an edge to break numbers at
         printed.width = max(printed.width, _FILE_WIDTH)
-    for title, headers, rows, names in result.tables():
+    for title, headers, rows, names in tables:
         if rows:
             printed.print(f"{title}:")
             parts = terminal.figures(headers, rows, names, printed.width)

@@ -68,7 +68,12 @@ def read_dataset(folder: Path) -> list[Example]:
     elif (folder / "real").is_dir() and (folder / "fake").is_dir():
         examples = _read_folders(folder)
     else:
-        raise DatasetError(f"expected {folder} to hold manifest.csv, or real/ and fake/; it holds neither")
+        if not folder.is_dir():
+            raise DatasetError(f"expected a folder of pictures at {folder}, found none")
+        alone = [f"{label}/ alone" for label in ("real", "fake") if (folder / label).is_dir()]
+        raise DatasetError(
+            f"expected {folder} to hold manifest.csv, or real/ and fake/; it holds {(alone or ['neither'])[0]}"
+        )
     for label in ("real", "fake"):
         if not any(example.label == label for example in examples):
             raise DatasetError(f"expected pictures of both labels in {folder}, got none that is {label}")

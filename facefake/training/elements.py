@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element
 from facefake.terminal import printable
 
 if TYPE_CHECKING:
-    from facefake.training.figures import Table
+    from facefake.training.figure_tables import Table
     from facefake.training.plots import Plot
 
 _VOID = ("meta", "img")  # have no end tag

@@ -23,7 +23,7 @@ from facefake.training.dataset import read_dataset
 from facefake.training.edits import EDITS
 from facefake.training.figures import BlurRow, EditRow, Evaluation, KindRow, SizeRow, SourceRow, TierRow
 from facefake.training.metrics import area_under_curve, calibration_error, detection_rate
-from facefake.training.real_scores import enough_alone, left_out_alarms
+from facefake.training.real_scores import enough_alone, left_out_alarms, told_never_fake
 from facefake.training.scoring import first_of_each, halves, largest_of_each, measure, unseen
 from facefake.training.stability import VIEWS, stability
 from facefake.training.views import TIERS, Tier, small, small_and_blurred, wear
@@ -147,7 +147,8 @@ def evaluate(
             the one that it was trained on.
         cache: where the crops are kept; see `make_crops`.
         progress: called while crops are made and scored, with what is counted, how many are done and their total.
-        tell: called with a sentence on the pictures that are left out, if there are any.
+        tell: called with a sentence on the pictures that are left out, if there are any, and with one on a model that can
+            call no face fake.
 
     Raises:
         DatasetError: the dataset is not as described, or the split holds only one label.
@@ -156,8 +157,9 @@ def evaluate(
     """
     classifier = Classifier(bundle, threads=2)
     store = make_crops(read_dataset(data), cache, partial(progress, "pictures cut out"))
-    if sentence := store.told_skipped():
-        tell(sentence)
+    for sentence in (store.told_skipped(), told_never_fake(classifier.bundle.calibration)):
+        if sentence:
+            tell(sentence)
     numbers = _chosen(store, classifier.bundle, split)
     return evaluate_crops(classifier, classifier.bundle, store, numbers, split, progress)
 

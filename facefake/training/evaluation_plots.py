@@ -56,6 +56,8 @@ def histograms(scored: Scored) -> list[Shown]:
     tiers, calibration = scored.tiers, scored.bundle.calibration
     everything = np.concatenate([judged.logits for judged in tiers.values()])
     low, high = (float(value) for value in np.quantile(everything, [0.002, 0.998]))
+    if low == high:  # of a network that has collapsed
+        low, high = low - 1, high + 1
     edges = np.linspace(low, high, 41)
     middles = ((edges[:-1] + edges[1:]) / 2).tolist()
     shares = {}

@@ -18,8 +18,10 @@ from PIL import Image
 from facefake import __version__
 from facefake.results import percent
 from facefake.training import evaluation_plots as draw
+from facefake.training import figure_tables
 from facefake.training.elements import Measure, figures, pivot, render, table, tag
 from facefake.training.figures import SourceRow
+from facefake.training.real_scores import told_never_fake
 
 if TYPE_CHECKING:
     from facefake.training.evaluate import Scored
@@ -112,7 +114,9 @@ def _summary(scored: Scored) -> list[Element]:
     cards.append(("calibration error, web", f"{web.calibration_error:.3f}"))
     cards.append(("verdicts that flip", f"{found.stability[0].flipped:.1%}"))
     tiles = [tag("div", tag("dt", name), tag("dd", value)) for name, value in cards]
-    return [tag("dl", *tiles, class_="tiles"), table(found.by_tier())]
+    never = told_never_fake(scored.bundle.calibration)
+    told = [tag("p", never)] if never else []
+    return [tag("dl", *tiles, class_="tiles"), *told, table(figure_tables.by_tier(found))]
 
 
 def _kinds(scored: Scored) -> list[Element]:
@@ -164,7 +168,7 @@ def _false_alarms(scored: Scored) -> list[Element]:
         tag("div", tag("figure", plot.element), names, class_="beside"),
         pivot(["source", "faces", "unseen"], rows, [called_fake, _UNCERTAIN]),
     ]
-    left_out = scored.evaluation.left_out()
+    left_out = figure_tables.left_out(scored.evaluation)
     if left_out.rows:
         lacking = scored.bundle.calibration.soft or scored.bundle.calibration.grainless
         told_apart = ", and faces that lack detail are judged as all others" if lacking else ""
@@ -191,7 +195,12 @@ def _fake_sources(scored: Scored) -> list[Element]:
 
 def _face_sizes(scored: Scored) -> list[Element]:
     told = "Faces shrunk to a size, as they are and saved again as the web does; all fakes against all real faces."
-    beside = tag("div", figures(draw.face_sizes(scored)), table(scored.evaluation.by_size()), class_="beside")
+    beside = tag(
+        "div",
+        figures(draw.face_sizes(scored)),
+        table(figure_tables.by_size(scored.evaluation)),
+        class_="beside",
+    )
     return [tag("p", told), beside]
 
 
@@ -202,7 +211,7 @@ def _blurs(scored: Scored) -> list[Element]:
     )
     if soft := scored.bundle.calibration.soft:
         told += f" A face with a sharpness below {soft.below:.2g} counts as soft, and is compared with soft real ones."
-    return [tag("p", told), table(scored.evaluation.by_blur())]
+    return [tag("p", told), table(figure_tables.by_blur(scored.evaluation))]
 
 
 def _edits(scored: Scored) -> list[Element]:
@@ -212,7 +221,7 @@ def _edits(scored: Scored) -> list[Element]:
     )
     if grainless := scored.bundle.calibration.grainless:
         told += f" Faces with a grain below {grainless.below:.2g} are compared with real ones without grain."
-    return [tag("p", told), table(scored.evaluation.by_edit())]
+    return [tag("p", told), table(figure_tables.by_edit(scored.evaluation))]
 
 
 def _crowds(scored: Scored) -> list[Element]:
@@ -220,7 +229,7 @@ def _crowds(scored: Scored) -> list[Element]:
         "Pictures put together from faces of this page: real ones of one source and, where there are some, fakes of one. "
         "Real faces of one source stand for those of one photograph. Sources weigh the same."
     )
-    return [tag("p", told), table(scored.evaluation.by_crowd())]
+    return [tag("p", told), table(figure_tables.by_crowd(scored.evaluation))]
 
 
 def _steadiness(scored: Scored) -> list[Element]:
@@ -229,7 +238,7 @@ def _steadiness(scored: Scored) -> list[Element]:
         "85 and 95. “Real and fake”: it is called real in one view and fake in another. “Any change”: its verdict is not "
         "the same in all, be it only uncertain or not judged."
     )
-    return [tag("p", told), table(scored.evaluation.by_steadiness())]
+    return [tag("p", told), table(figure_tables.by_steadiness(scored.evaluation))]
 
 
 def _mistakes(scored: Scored) -> list[Element]:
@@ -271,7 +280,7 @@ def _thumbnail(scored: Scored, place: int) -> Element:
 def _all_figures(scored: Scored) -> list[Element]:
     return [
         tag("details", tag("summary", shown.title), table(shown))
-        for shown in scored.evaluation.tables()
+        for shown in figure_tables.evaluation_tables(scored.evaluation)
         if shown.rows
     ]
 

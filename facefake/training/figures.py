@@ -1,9 +1,9 @@
-"""The figures of an evaluation: per source, kind, tier, face size, blur, edit and crowd, as JSON and as tables."""
+"""The figures of an evaluation: per source, kind, tier, face size, blur, edit and crowd."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from facefake.training.real_scores import LeftOut
@@ -170,27 +170,6 @@ class CrowdRow:
     real_called_fake: float | None
 
 
-# What `_weakened` gives.
-_WEAKENED = (
-    "AUC",
-    "found at 1 %",
-    "fakes called fake",
-    "false alarms",
-    "per face",
-    "balanced accuracy",
-    "calibration error",
-)
-
-
-class Table(NamedTuple):
-    """A table for a person; the first `names` columns say what a row is of."""
-
-    title: str
-    headers: list[str]
-    rows: list[list[str]]
-    names: int
-
-
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """The outcome for one bundle on one dataset.
@@ -228,173 +207,6 @@ class Evaluation:
         """JSON-ready, shares and areas to six decimals."""
         rounded: dict[str, Any] = _rounded({**asdict(self), "auc_by_face_side": self.auc_by_face_side})
         return rounded
-
-    def tables(self) -> list[Table]:
-        """The figures for a person."""
-        return [
-            self.by_source(),
-            self.by_kind(),
-            self.by_tier(),
-            self.left_out(),
-            self.by_size(),
-            self.by_blur(),
-            self.by_edit(),
-            self.by_crowd(),
-            self.by_steadiness(),
-        ]
-
-    def by_source(self) -> Table:
-        """One row a source and tier."""
-        headers = [
-            "label",
-            "kind",
-            "source",
-            "tier",
-            "unseen",
-            "faces",
-            "AUC",
-            "found at 1 %",
-            "fake",
-            "uncertain",
-        ]
-        headers += ["balanced accuracy", "calibration error"]
-        rows = [
-            [
-                row.label,
-                row.kind,
-                row.source,
-                row.tier,
-                "no" if row.trained_on else "yes",
-                str(row.count),
-                *_measured(row),
-            ]
-            for row in self.sources
-        ]
-        return Table("By source", headers, rows, names=4)
-
-    def by_kind(self) -> Table:
-        """One row a kind of fake and tier."""
-        headers = ["kind", "tier", "faces", "AUC", "found at 1 %", "fake", "uncertain"]
-        headers += ["balanced accuracy", "calibration error"]
-        rows = [
-            [
-                row.kind,
-                row.tier,
-                str(row.count),
-                *_measured(row),
-            ]
-            for row in self.kinds
-        ]
-        return Table("By kind of fake", headers, rows, names=2)
-
-    def by_tier(self) -> Table:
-        """One row a tier."""
-        kinds = sorted({kind for row in self.tiers for kind in row.auc_by_kind})
-        headers = ["tier", *(f"AUC {kind}" for kind in kinds), "false alarms", "per face"]
-        headers += ["balanced accuracy", "calibration error"]
-        rows = [
-            [
-                row.tier,
-                *(_number(row.auc_by_kind[kind]) for kind in kinds),
-                _share(row.false_alarms),
-                _share(row.false_alarms_per_face),
-                _share(row.balanced_accuracy),
-                _number(row.calibration_error),
-            ]
-            for row in self.tiers
-        ]
-        return Table("By tier", headers, rows, names=1)
-
-    def left_out(self) -> Table:
-        """One row a tier; none where there are too few sources."""
-        headers = ["tier", "false alarms per face", "mean of sources", "worst", "worst source"]
-        rows = [
-            [row.tier, _share(found.per_face), _share(found.mean), _share(found.worst), found.worst_source]
-            for row in self.tiers
-            if (found := row.left_out)
-        ]
-        return Table("Each source of real faces left out of the thresholds", headers, rows, names=1)
-
-    def by_size(self) -> Table:
-        """One row a face size and tier."""
-        headers = ["face, pixels", "tier", *_WEAKENED]
-        rows = [
-            [
-                str(row.face_side),
-                row.tier,
-                *_weakened(row),
-            ]
-            for row in self.sizes
-        ]
-        return Table("By size of the face", headers, rows, names=2)
-
-    def by_blur(self) -> Table:
-        """One row a size and blur."""
-        rows = [[str(row.face_side), f"{row.blur:g}", *_weakened(row)] for row in self.blurs]
-        return Table("By blur", ["face, pixels", "blur, pixels", *_WEAKENED], rows, names=2)
-
-    def by_edit(self) -> Table:
-        """One row an everyday edit."""
-        rows = [[row.edit, *_weakened(row)] for row in self.edits]
-        return Table("By everyday edit", ["edit", *_WEAKENED], rows, names=1)
-
-    def by_crowd(self) -> Table:
-        """One row a number of faces, a number of fakes and a tier."""
-        headers = ["faces", "fakes", "tier", "pictures called fake", "uncertain", "fakes called fake"]
-        headers += ["real faces called fake"]
-        rows = [
-            [
-                str(row.faces),
-                str(row.fakes),
-                row.tier,
-                _share(row.called_fake),
-                _share(row.called_uncertain),
-                _share(row.fakes_called_fake),
-                _share(row.real_called_fake),
-            ]
-            for row in self.crowds
-        ]
-        return Table("By number of faces in a picture", headers, rows, names=3)
-
-    def by_steadiness(self) -> Table:
-        """One row a label and kind, after one of all."""
-        headers = ["label", "kind", "faces", "real and fake", "any change"]
-        rows = [
-            [row.label, row.kind, str(row.count), _share(row.flipped), _share(row.changed)]
-            for row in self.stability
-        ]
-        return Table("Verdicts that change over 12 sizes and qualities", headers, rows, names=2)
-
-
-def _weakened(row: WeakenedRow) -> list[str]:
-    return [
-        _number(row.auc),
-        _share(row.detected_at_1_percent, 0),
-        _share(row.called_fake),
-        _share(row.false_alarms),
-        _share(row.false_alarms_per_face),
-        _share(row.balanced_accuracy),
-        _number(row.calibration_error),
-    ]
-
-
-def _measured(row: SourceRow | KindRow) -> list[str]:
-    return [
-        _number(row.auc),
-        _share(row.detected_at_1_percent, 0),
-        _share(row.called_fake),
-        _share(row.called_uncertain),
-        _share(row.balanced_accuracy),
-        _number(row.calibration_error),
-    ]
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
-
-
-def _share(value: float | None, digits: int = 1) -> str:
-    return "" if value is None else f"{value:.{digits}%}"
 
 
 def _rounded(value: Any) -> Any:

@@ -66,10 +66,8 @@ def fit(
     import keras
 
     keras.utils.set_random_seed(recipe.seed)
-    epochs = -(-recipe.steps // recipe.steps_an_epoch)
-    # Epochs of one length, so that the run is no longer than was asked for but for less than a step in each.
-    recipe = replace(recipe, steps_an_epoch=-(-recipe.steps // epochs))
-    steps = epochs * recipe.steps_an_epoch
+    epochs, steps = recipe.epochs, recipe.whole_steps
+    recipe = replace(recipe, steps_an_epoch=steps // epochs)
     warmup_steps = min(recipe.warmup_steps, steps // 2)
     optimizer = keras.optimizers.AdamW(
         keras.optimizers.schedules.CosineDecay(
@@ -106,6 +104,7 @@ def fit(
         batches,
         epochs=epochs,
         initial_epoch=done,
+        shuffle=False,  # batches are random as they are, and their order would hang on where the run was cut short
         callbacks=[
             keras.callbacks.LambdaCallback(
                 on_epoch_begin=lambda epoch, logs: begin(epoch),

@@ -18,7 +18,7 @@ from facefake.errors import DatasetError
 from facefake.locks import alone_in
 from facefake.training.crops import CropStore, make_crops
 from facefake.training.dataset import read_dataset
-from facefake.training.figures import Table
+from facefake.training.figure_tables import Table
 from facefake.training.files import make_folder, write_text
 from facefake.training.fit import CHECKPOINT, fit
 from facefake.training.metrics import area_under_curve

@@ -24,6 +24,8 @@ KERAS_BACKBONES = {
     "efficientnetv2b0": "EfficientNetV2B0",
 }
 BACKBONES = (LITE0, LITE0_SHORT, *KERAS_BACKBONES)
+HEAD = ("dropout", "evidence", "bias")
+"""Layers that a run finds by their names."""
 
 _SHORT_END, _SHORT_CHANNELS = "stage5_block3_add", 512
 

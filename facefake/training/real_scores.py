@@ -184,6 +184,16 @@ def threshold(calibration: Calibration, rate: float) -> float:
     return high
 
 
+def told_never_fake(calibration: Calibration) -> str | None:
+    """A sentence about a model that can call no face alone fake, for a person; None of any other."""
+    if np.isfinite(threshold(calibration, calibration.alarm_rate)):
+        return None
+    return (
+        "The model calls no face alone fake, only uncertain: the real faces that it was calibrated on count as much as "
+        f"{calibration.real_count:,} of one source, too few for a false-alarm rate of {calibration.alarm_rate:.0%}."
+    )
+
+
 def _large(sources: NDArray[np.str_]) -> list[str]:
     """Those with `LEAST_FACES` faces, in order."""
     names, counts = np.unique(sources, return_counts=True)

@@ -220,6 +220,16 @@ class Recipe:
             stages.append(replace(whole, seed=self.seed + number, **settings))
         return stages
 
+    @property
+    def epochs(self) -> int:
+        """How many there are, all of one length."""
+        return -(-self.steps // self.steps_an_epoch)
+
+    @property
+    def whole_steps(self) -> int:
+        """Of all epochs: no more than `steps` but for less than a step in each."""
+        return self.epochs * -(-self.steps // self.epochs)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return asdict(self)

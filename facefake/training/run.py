@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from facefake.bundle import ONE_NETWORK_SHARE
 from facefake.classifier import LiteRTNetworks
-from facefake.errors import DatasetError, ModelError
+from facefake.errors import DatasetError
 from facefake.locks import alone_in
 from facefake.training.calibrate import FACE_SIDES, LEAST_AUC, calibrate, check_enough, told_limits
 from facefake.training.crops import CropStore, fingerprint_of, make_crops
@@ -20,7 +20,7 @@ from facefake.training.export import litert_contents, move_bundle, write_descrip
 from facefake.training.files import make_folder, write_text
 from facefake.training.fit import CHECKPOINT
 from facefake.training.recipe import Recipe
-from facefake.training.scoring import halves, seen, told_left_out, unseen
+from facefake.training.scoring import halves, seen, told_both_labels, told_left_out, unseen
 from facefake.training.stages import from_bundle, from_imagenet, train_stages, trained_files
 
 if TYPE_CHECKING:
@@ -61,9 +61,9 @@ def train(
         start: a bundle to fine-tune; its side, margin and mirror_share replace those of the recipe and its stages.
         cache: where the crops are kept; None for ``crops`` in `out`.
         name, version: of the bundle.
-        progress: called while crops are made and after every step, with what is counted, how many are done and their
-            total.
-        report: called with each epoch's line of the log.
+        progress: called while crops are made, after every step, and while what was trained is calibrated and measured,
+            with what is counted, how many are done and their total.
+        report: called with each epoch's line of the log, as `train_stages` does.
         tell: called with each sentence on what a person should know of the data, or of the bundle.
 
     Raises:
@@ -89,8 +89,10 @@ def train(
         calibration_half, report_half = halves(store, unseen(store, recipe.held_out))
         for sentence in (
             store.told_skipped(),
+            told_both_labels(store),
             told_left_out(store, recipe.held_out),
             _told_unknown(recipe, examples),
+            _told_use(store, numbers, calibration_half, report_half),
         ):
             if sentence:
                 tell(sentence)
@@ -107,7 +109,7 @@ def train(
             networks = train_stages(
                 begun, store, numbers, calibration_half, out, cache=cache, progress=progress, report=report
             )
-        except (DatasetError, ModelError):
+        except BaseException:  # Ctrl-C among them
             begins = (finished[0], out / CHECKPOINT, out / "stage-1" / CHECKPOINT)
             if not any(
                 file.exists() for file in begins
@@ -127,15 +129,34 @@ def train(
                 "recipe": recipe.to_dict(),
                 "data": _counts(store, recipe),
             },
+            progress=progress,
         )
         for file in (*finished, out / _CLAIM):
             file.unlink()
+        tell(_told_figures(bundle))
         if bundle.calibration.min_face >= FACE_SIDES[-1]:
             tell(
                 f"At the quality of the web its AUC is below {LEAST_AUC} at every size of face: it tells too little to be "
-                f"relied on, and judges only faces of {FACE_SIDES[-1]} pixels or more."
+                f"relied on, and judges only faces of {FACE_SIDES[-1]} pixels or more, of a sharpness of "
+                f"{bundle.calibration.min_sharpness:.2g} or more."
             )
         return bundle
+
+
+def _told_use(store: CropStore, *uses: Sequence[int]) -> str:
+    """A sentence about what becomes of which faces, for a person: those to train, to calibrate and to report on."""
+    counts = []
+    for numbers in uses:
+        fakes = sum(store.crops[n].example.label == "fake" for n in numbers)
+        counts.append(f"{len(numbers) - fakes:,} real and {fakes:,} fake")
+    return "Of the faces {} are trained on, {} calibrated on, and {} kept for the figures.".format(*counts)
+
+
+def _told_figures(bundle: Bundle) -> str:
+    """A sentence about what a bundle's own card says of it, for a person."""
+    kinds = [row for row in bundle.card["metrics"]["kinds"] if row["tier"] == "web"]
+    aucs = ", ".join(f"{row['kind']} {row['auc']:.3f} ({row['count']:,} faces)" for row in kinds)
+    return f"On the faces kept for the figures its AUC at the quality of the web is: {aucs}."
 
 
 def _told_unknown(recipe: Recipe, examples: Sequence[Example]) -> str | None:
@@ -176,6 +197,7 @@ def export(
     name: str,
     version: str,
     card: dict[str, Any],
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> Bundle:
     """Calibrate trained networks on half of what they have not seen, measure them on the other half, write a bundle.
 
@@ -186,7 +208,7 @@ def export(
     write_networks(networks, made)
     mirror_share = recipe.mirror_share if len(networks) > 1 else ONE_NETWORK_SHARE
     scorer = LiteRTNetworks(litert_contents(made), recipe.side, 2, mirror_share)
-    calibration = calibrate(scorer, store, calibration_half, recipe.side, recipe.margin)
+    calibration = calibrate(scorer, store, calibration_half, recipe.side, recipe.margin, progress)
 
     def write(card: dict[str, Any]) -> Bundle:
         return write_description(
@@ -200,7 +222,7 @@ def export(
             card=card,
         )
 
-    scored = evaluate_crops(scorer, write(card), store, report_half, "unseen")
+    scored = evaluate_crops(scorer, write(card), store, report_half, "unseen", progress)
     write({**card, "metrics": scored.evaluation.to_dict()})
     return move_bundle(made, out)
 

@@ -110,6 +110,30 @@ def told_left_out(store: CropStore, held_out: Sequence[str]) -> str | None:
     )
 
 
+def told_both_labels(store: CropStore) -> str | None:
+    """A sentence, for a person, about crops that are there as real and as fake, to the pixel; None if there are none."""
+    alike: dict[bytes, list[int]] = {}
+    for number, small in enumerate(store.thumbnails()):
+        alike.setdefault(small.tobytes(), []).append(number)
+    count, first = 0, None
+    for numbers in alike.values():
+        if len({store.crops[n].example.label for n in numbers}) == 1:
+            continue
+        # A fake may differ from its real face by less than a thumbnail shows.
+        same: dict[bytes, dict[str, list[int]]] = {}
+        for number in numbers:
+            labels = same.setdefault(store.pixels(number).tobytes(), {"real": [], "fake": []})
+            labels[store.crops[number].example.label].append(number)
+        for labels in same.values():
+            if labels["real"] and labels["fake"]:
+                count += len(labels["fake"])
+                first = first or (labels["real"][0], labels["fake"][0])
+    if first is None:
+        return None
+    names = " and ".join(str(store.crops[n].example.path) for n in first)
+    return f"Fakes that are there as real faces, too, to the pixel: {count:,}; the first: {names}."
+
+
 @lru_cache(maxsize=1)  # a run asks for them again and again
 def _unseen(store: CropStore, held_out: tuple[str, ...]) -> tuple[tuple[int, ...], int, int]:
     """Those crops, and how many are left out for their group, and for what they show."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from facefake.keras_archive import load_keras
 from facefake.training.crops import CropStore
 from facefake.training.evaluate import trained_sources
 from facefake.training.fit import CHECKPOINT, fit
-from facefake.training.network import build, fold_scale
+from facefake.training.network import HEAD, build, fold_scale
 from facefake.training.recipe import Recipe
 from facefake.training.reconstruction import (
     Reconstructions,
@@ -78,10 +77,16 @@ def from_bundle(recipe: Recipe, folder: Path) -> Start:
     Raises:
         DatasetError: the recipe has a second network, and so has the bundle its own; or it holds out sources that the
             bundle was trained on.
-        ModelError: the bundle is not to be had.
+        ModelError: the bundle is not to be had, or holds a network without the layers that a run finds by name.
     """
     bundle = read_bundle(folder)
     networks = [load_keras(checked_file(bundle, name), str(folder / name)) for name in bundle.keras_files]
+    for name, network in zip(bundle.keras_files, networks, strict=True):
+        if lacking := [layer for layer in HEAD if layer not in {own.name for own in network.layers}]:
+            raise ModelError(
+                f"{folder / name}: expected a network with layers named {', '.join(HEAD)}, to go on training; got none "
+                f"named {', '.join(lacking)}"
+            )
     if recipe.mirror:
         raise DatasetError(
             f"expected a recipe without mirror beside a bundle to start from, got {recipe.mirror!r}"
@@ -140,8 +145,8 @@ def train_stages(
         val: numbers of the crops to validate on.
         out: folder of the run, whose `trained_files` are made and read.
         cache: folder of reconstructions; None for `out`.
-        progress: called with what is counted, how many are done and their total.
-        report: called with each epoch's line of the log.
+        progress: called with what is counted, how many are done and their total; steps are those of all stages.
+        report: called with each epoch's line of the log, and of several stages with the ``stage``, from 1.
 
     Returns:
         The networks at the recipe's side, each with the mean weights that its last stage asks for.
@@ -157,7 +162,16 @@ def train_stages(
         if not file.exists() and _asks_for_reconstructions(stage):
             # What a late stage lacks is told before the first is trained.
             check_reconstructions(store, *_reconstructed(stage, store, train, cache))
+    steps = [stage.whole_steps for _, stage in start.plan]
     for number, ((which, stage), file) in enumerate(zip(start.plan, files, strict=True), 1):
+        before = sum(steps[: number - 1])
+
+        def stepped(done: int, total: int, before: int = before) -> None:
+            progress("steps trained", before + done, sum(steps))
+
+        def told(line: dict[str, Any], number: int = number) -> None:
+            report({"stage": number, **line} if len(files) > 1 else line)
+
         began = networks[which].get_weights()
         folder = out if len(files) == 1 else out / f"stage-{number}"
         if not file.exists():
@@ -165,7 +179,7 @@ def train_stages(
             network = _with_dropout(network, stage.dropout)
             made = reconstructions_for(stage, store, train, cache, progress)
             folder.mkdir(exist_ok=True)
-            fit(network, store, train, val, stage, folder, report, partial(progress, "steps trained"), made)
+            fit(network, store, train, val, stage, folder, told, stepped, made)
             fold_scale(network)
             partial_file = out / f"partial-{file.name}"
             network.save(partial_file)

@@ -15,7 +15,7 @@ from facefake.training import calibrate as module
 from facefake.training import face_scores
 from facefake.training.calibrate import auc_by_view, calibrate, check_enough, told_limits
 from facefake.training.real_scores import fit_real_scores, threshold
-from facefake.training.scoring import halves, measure, seen, told_left_out, unseen
+from facefake.training.scoring import halves, measure, seen, told_both_labels, told_left_out, unseen
 from facefake.training.views import blurred, denoised, small, small_and_blurred, smoothed, view
 
 SIDE = 32
@@ -93,6 +93,18 @@ def fitted(told_store, plain) -> Calibration:
         return calibrate(Told(), told_store, range(len(told_store)), SIDE, 1.25)
 
 
+def test_how_far_a_calibration_is_is_told(told_store, undenoised):
+    told: dict[str, list[tuple[int, int]]] = {}
+
+    def progress(what: str, done: int, total: int) -> None:
+        told.setdefault(what, []).append((done, total))
+
+    calibrate(Told(), told_store, range(780, 820), SIDE, 1.25, progress)
+    assert list(told) == ["sizes and blurs tried", "views calibrated on"]
+    for counted in told.values():
+        assert counted == [(done, len(counted)) for done in range(1, len(counted) + 1)]
+
+
 @pytest.mark.parametrize("rate", [0.2, 0.05, 0.01, 0.002])
 def test_the_rates_hold_on_fresh_faces(fitted, rate):
     rng = np.random.default_rng(9)
@@ -136,7 +148,7 @@ def test_the_rates_hold_on_every_view(
         found = plain(scorer, store, numbers, side, margin, worn)
         return found._replace(logits=found.logits + added * (own == harder))
 
-    def measured(*args):
+    def measured(*args, viewed):
         return {view: 0.7 if fails_at and view == fails_at else 0.9 for view in args[-1]}
 
     monkeypatch.setattr(module, "measure", harder_on_one)
@@ -251,7 +263,7 @@ def test_sources_of_one_name_are_told_apart_by_kind(store_of, monkeypatch):
 def test_faces_are_judged_up_to_the_blur_that_the_network_fails_at(told_store, monkeypatch):
     fails = dict.fromkeys((2.0, 3.0, 4.0), 0.74)
     monkeypatch.setattr(
-        module, "auc_by_view", lambda *args: {view: fails.get(view, 0.76) for view in args[-1]}
+        module, "auc_by_view", lambda *args, viewed: {view: fails.get(view, 0.76) for view in args[-1]}
     )
     numbers = range(780, 820)
     found = module._limits(Told(), told_store, numbers, SIDE, 1.25)
@@ -268,7 +280,7 @@ def test_faces_are_judged_up_to_the_blur_that_the_network_fails_at(told_store, m
     ("unfit", "smallest"), [((), 16), ((16,), 24), ((16, 24, 32), 48), ((16, 32), 48), ((224,), 224)]
 )
 def test_no_face_is_judged_below_a_size_that_the_network_fails_at(told_store, monkeypatch, unfit, smallest):
-    def measured(scorer, store, numbers, side, margin, views):
+    def measured(scorer, store, numbers, side, margin, views, viewed):
         return {key: 0.74 if key in unfit else 0.76 for key in views}
 
     monkeypatch.setattr(module, "auc_by_view", measured)
@@ -466,3 +478,15 @@ def test_one_photograph_is_judged_on_once_and_not_if_it_was_trained_on(store_of,
     assert unseen(store, []) == [2, 3, 7]
     assert "3 show all but the same as another one" in told_left_out(store, [])
     assert unseen(store, ["made"]) == [0, 2, 3, 5, 7]
+
+
+def test_faces_under_both_labels_are_told(store_of):
+    rng = np.random.default_rng(0)
+    face = rng.integers(0, 256, (64, 64, 3), np.uint8)
+    touched = face.copy()
+    touched[0, 0] ^= 1  # less than a thumbnail shows
+    real, fake = ({"label": label, "kind": label} for label in ("real", "fake"))
+    right = [(real, face, None), (real, face, None), (fake, touched, None)]
+    assert told_both_labels(store_of(right)) is None
+    told = told_both_labels(store_of([*right, (fake, face, None)]))
+    assert told is not None and told.endswith("too, to the pixel: 1; the first: 0.jpg and 3.jpg.")

@@ -145,9 +145,11 @@ def test_what_a_scan_would_take_is_taken(tmp_path):
 
 
 def test_a_folder_of_neither_form_or_of_one_label_is_told(tmp_path):
-    with pytest.raises(DatasetError, match="holds neither"):
-        read_dataset(tmp_path)
-    for label in ("real", "fake"):
+    with pytest.raises(DatasetError, match=r"a folder of pictures at .*none, found none"):
+        read_dataset(tmp_path / "none")
+    for label, there in (("real", "neither"), ("fake", "real/ alone")):
+        with pytest.raises(DatasetError, match=f"holds {there}"):
+            read_dataset(tmp_path)
         (tmp_path / label).mkdir()
     (tmp_path / "real" / "a.jpg").touch()
     with pytest.raises(DatasetError, match="none that is fake"):

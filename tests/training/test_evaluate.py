@@ -14,6 +14,7 @@ from facefake.rates import probability
 from facefake.training.calibrate import BLURS, FACE_SIDES
 from facefake.training.edits import EDITS
 from facefake.training.evaluate import Judged, _chosen, _tier_rows, evaluate_crops
+from facefake.training.figure_tables import evaluation_tables
 from facefake.training.views import TIERS
 
 LOGITS = {
@@ -159,7 +160,7 @@ def test_the_figures_are_json_and_the_tables_say_the_same(scored):
     values = json.loads(json.dumps(scored.evaluation.to_dict(), allow_nan=False))
     assert values["tiers"][0]["false_alarms"] == 0.125
     assert values["auc_by_face_side"].keys() == {str(side) for side in FACE_SIDES}
-    tables = {table.title: table for table in scored.evaluation.tables()}
+    tables = {table.title: table for table in evaluation_tables(scored.evaluation)}
     shown = tables["By source"]
     assert len(shown.rows) == len(values["sources"])
     for row, source in zip(shown.rows, values["sources"], strict=True):

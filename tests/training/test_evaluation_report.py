@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -15,7 +16,7 @@ from facefake.classifier import Scores
 from facefake.training import elements
 from facefake.training.evaluate import evaluate_crops
 from facefake.training.evaluation_report import evaluation_page
-from facefake.training.figures import Table
+from facefake.training.figure_tables import Table, evaluation_tables
 
 HOSTILE = "\"><script>alert(1)</script>\x1b[31m\u202e&amp;'"
 VOID = {"meta", "img", "br"}
@@ -137,7 +138,7 @@ def test_the_figures_are_those_of_the_evaluation(scored, page):
             for row in [table.headers, *table.rows]
         ]
 
-    tables = [table for table in scored.evaluation.tables() if table.rows]
+    tables = [table for table in evaluation_tables(scored.evaluation) if table.rows]
     assert len(tables) == 8
     for table in tables:
         header, *rows = shown(table)
@@ -201,3 +202,19 @@ def test_only_columns_of_nothing_but_numbers_are_aligned_to_the_right():
     shown = Table("", ["edit", "AUC", "share"], [["256 colours", "0.9", "3%"], ["dark", "0.8", ""]], 1)
     classes = [cell.get("class") for cell in elements.table(shown).iter() if cell.tag in ("th", "td")]
     assert classes == [None, "number", "number"] * 3
+
+
+def test_a_network_that_says_the_same_of_all_faces_has_a_page(scored):
+    same = {
+        tier: replace(judged, logits=np.full_like(judged.logits, 0.25))
+        for tier, judged in scored.tiers.items()
+    }
+    assert "<svg" in evaluation_page(replace(scored, tiers=same))
+
+
+def test_a_page_says_of_a_model_that_it_can_call_no_face_fake(scored):
+    calibration = scored.bundle.calibration
+    few = replace(scored, bundle=replace(scored.bundle, calibration=replace(calibration, real_count=20)))
+    told = "calls no face alone fake, only uncertain: the real faces that it was calibrated on count as much as 20"
+    assert told in evaluation_page(few)
+    assert "no face alone fake" not in evaluation_page(scored)

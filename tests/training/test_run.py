@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -142,7 +143,10 @@ def test_the_bundle_works_in_the_detector(trained):
 
 
 def test_its_own_evaluation_can_be_repeated(trained, data):
-    again = evaluate(data, trained, split="unseen", cache=data / "crops").evaluation.to_dict()
+    told: list[str] = []
+    scored = evaluate(data, trained, split="unseen", cache=data / "crops", tell=told.append)
+    assert ["calls no face alone fake" in sentence for sentence in told] == [True]
+    again = scored.evaluation.to_dict()
     bundle = Classifier(trained).bundle
     assert json.loads(json.dumps(again)) == json.loads(json.dumps(bundle.card["metrics"]))
 
@@ -176,7 +180,9 @@ def test_a_run_cut_short_in_its_export_does_not_train_again(data, tiny, tmp_path
         run(data, out)
     monkeypatch.setattr(module, "write_networks", write)
     monkeypatch.setattr(stage_module, "fit", lambda *args: pytest.fail("trained again"))
-    run(data, out)
+    told = []
+    run(data, out, progress=lambda what, done, total: told.append(what))
+    assert list(dict.fromkeys(told)) == ["sizes and blurs tried", "views calibrated on", "views scored"]
     assert Classifier(out, "keras").bundle.label == "custom 1"
     assert {path.name for path in out.iterdir()} == {DESCRIPTION, KERAS_FILE, LITERT_FILE, "log.jsonl"}
 
@@ -302,7 +308,18 @@ def test_stages_follow_one_another_and_are_not_repeated(data, tiny, tmp_path, mo
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
         train(data, out, recipe, backbone="tiny", cache=data / "crops")
-    bundle = train(data, out, recipe, backbone="tiny", cache=data / "crops")
+    steps, epochs = [], []
+    bundle = train(
+        data,
+        out,
+        recipe,
+        backbone="tiny",
+        cache=data / "crops",
+        progress=lambda what, *counted: steps.append(counted) if what == "steps trained" else None,
+        report=lambda line: epochs.append((line["stage"], line["epoch"])),
+    )
+    assert steps == [(done, 4 + 24 + 4) for done in range(4 + 1, 4 + 24 + 4 + 1)]  # of all stages
+    assert epochs == [(2, 1), (2, 2), (3, 1)]
     first, cut_short, again, third = began
     stages = recipe.stages()
     assert [stage for stage, _ in began] == [stages[0], stages[1], stages[1], stages[2]]
@@ -412,6 +429,28 @@ def test_networks_that_do_not_go_together_are_told_before_the_training(
         train(data, tmp_path / "out", recipe, backbone="tiny", cache=data / "crops")
 
 
+def test_a_network_that_a_run_cannot_go_on_with_is_told_before_the_training(
+    data, tiny, trained, tmp_path, monkeypatch
+):
+    import keras
+
+    def renamed(content, name):
+        network = load(content, name)
+        names = {"dropout": "drop", "bias": "last"}
+        return keras.models.clone_model(
+            network,
+            clone_function=lambda layer: type(layer).from_config(
+                {**layer.get_config(), "name": names.get(layer.name, layer.name)}
+            ),
+        )
+
+    load = stage_module.load_keras
+    monkeypatch.setattr(stage_module, "load_keras", renamed)
+    monkeypatch.setattr(module, "make_crops", lambda *rest: pytest.fail("cut crops first"))
+    with pytest.raises(ModelError, match=r"model\.keras: expected .* got none named dropout, bias"):
+        run(data, tmp_path / "out", start=trained)
+
+
 def _same(found, expected):
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
@@ -419,6 +458,7 @@ def _same(found, expected):
 
 def test_a_run_is_gone_on_with_under_its_own_settings_alone(data, tiny, tmp_path, monkeypatch):
     def cut_short(*rest):
+        fit(*rest)
         raise KeyboardInterrupt
 
     out, fit = tmp_path / "out", stage_module.fit
@@ -464,6 +504,27 @@ def test_after_a_run_that_diverged_other_settings_may_be_tried(data, tiny, tmp_p
         run(data, out)
 
 
+def test_after_a_run_that_was_stopped_in_its_first_epoch_other_settings_may_be_tried(
+    data, tiny, tmp_path, monkeypatch
+):
+    def stopped(network, store, train_on, val, stage, *rest):
+        asked.append(stage.learning_rate)
+        raise KeyboardInterrupt
+
+    asked: list[float] = []
+    monkeypatch.setattr(stage_module, "fit", stopped)
+    for rate in (1e-2, 2e-2):
+        with pytest.raises(KeyboardInterrupt):
+            train(
+                data,
+                tmp_path,
+                replace(RECIPE, learning_rate=rate),
+                backbone="tiny",
+                cache=data / "crops",
+            )
+    assert asked == [1e-2, 2e-2]
+
+
 def test_after_a_recipe_that_was_refused_a_right_one_is_taken(data, tiny, tmp_path):
     wrong = replace(RECIPE, other_kind_share=0.0, kind_share={"gann": 1.0}, self_made_share={})
     with pytest.raises(DatasetError, match="a kind of fake with a share above 0"):
@@ -473,6 +534,7 @@ def test_after_a_recipe_that_was_refused_a_right_one_is_taken(data, tiny, tmp_pa
 
 def test_another_dataset_leaves_the_crops_of_a_run_that_was_cut_short(data, tiny, tmp_path, monkeypatch):
     def cut_short(*rest):
+        (tmp_path / "out" / CHECKPOINT).touch()
         raise KeyboardInterrupt
 
     monkeypatch.setattr(stage_module, "fit", cut_short)
@@ -525,11 +587,25 @@ def test_what_a_person_should_know_is_told(data, tiny, tmp_path, monkeypatch):
         stage=[{"steps": 2}, {"steps": 2, "counterpart": {"greens": "y"}}],
     )
     monkeypatch.setattr(module, "FACE_SIDES", (1,))
+    monkeypatch.setattr(module, "told_both_labels", lambda store: "4 are both")
     train(data, tmp_path / "out", recipe, backbone="tiny", cache=data / "crops", tell=told.append)
-    unknown, few, weak = told
+    both, unknown, use, few, figures, weak = told
+    assert both == "4 are both"
     assert unknown == "The recipe names what the data do not have: greys, x, y, gann."
+    store = CropStore(data / "crops")
+    counts = [
+        [sum(store.crops[n].example.label == label for n in half) for label in ("real", "fake")]
+        for half in halves(store, unseen(store, []))
+    ]
+    assert use == (
+        "Of the faces 16 real and 16 fake are trained on, {} real and {} fake calibrated on, and {} real and {} fake kept "
+        "for the figures.".format(*counts[0], *counts[1])
+    )
     assert "no face can be called fake" in few
-    assert "judges only faces of 1 pixels or more" in weak
+    assert re.fullmatch(
+        rf"On the faces kept .* web is: gan [01]\.\d{{3}} \({counts[1][1]} faces\)\.", figures
+    )
+    assert re.search(r"judges only faces of 1 pixels or more, of a sharpness of \d\S* or more", weak)
 
 
 def test_dropout_is_that_of_the_stage(data, tiny, trained, tmp_path, monkeypatch):
