@@ -31,7 +31,7 @@ STORE_SIDE = 256
 NO_FACE = "no face found"
 """Why a picture without a face is skipped."""
 
-_FORMAT = 1
+_FORMAT = 2  # raised where faces are found or cut otherwise than before
 _PIXELS, _LANDMARKS = "pixels.bin", "landmarks.npy"
 
 
