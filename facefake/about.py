@@ -9,7 +9,7 @@ from platform import platform, python_version
 from typing import TYPE_CHECKING, Any
 
 from facefake import __version__
-from facefake.results import percent
+from facefake.wording import percent
 
 if TYPE_CHECKING:
     from facefake.bundle import Bundle

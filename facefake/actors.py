@@ -19,7 +19,8 @@ from facefake.blocks import ROWS
 from facefake.errors import ImageError
 from facefake.frames import LARGEST_FILE
 from facefake.reading import EncodedFile, read_source
-from facefake.results import ContentState, ErrorResult, FileState, valid_unicode
+from facefake.record_values import valid_unicode
+from facefake.results import ContentState, ErrorResult, FileState
 from facefake.scanning import patience
 from facefake.sources import file_state
 from facefake.stores import is_uri, opened, stored_state

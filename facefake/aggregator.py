@@ -21,7 +21,8 @@ from facefake.rates import (
     probability_of,
     rate_of,
 )
-from facefake.results import FaceResult, Verdict, percent, pixels
+from facefake.results import FaceResult, Verdict
+from facefake.wording import percent, pixels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

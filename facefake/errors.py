@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from facefake.record_values import message_text
+
 
 class FaceFakeError(Exception):
     """Root of all errors that facefake raises on purpose."""
@@ -22,7 +24,7 @@ class ImageError(FaceFakeError):
         self.kind = kind
         self.expected = expected
         self.got = got
-        where = "picture" if path is None else path.encode("utf-8", "backslashreplace").decode("utf-8")
+        where = "picture" if path is None else message_text(path)
         super().__init__(f"{where}: expected {expected}, got {got}")
 
     def __reduce__(self) -> tuple[object, ...]:

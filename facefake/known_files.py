@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from facefake.results import valid_unicode
+from facefake.record_values import valid_unicode
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

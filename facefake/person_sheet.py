@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from facefake.annotate import STYLES
 from facefake.labels import capital_height, font, spaced, text_width
-from facefake.results import at_most, clock, likely
+from facefake.wording import at_most, clock, likely
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 from facefake.aggregator import suspicious_alone, told_rate, verdict_on
 from facefake.calibration import Calibration
 from facefake.rates import Adjusted, adjusted, any_fake_probability, corrected
-from facefake.results import Verdict, at_most, none_looks_fake, six_digits
+from facefake.record_values import six_digits
+from facefake.results import Verdict
+from facefake.wording import at_most, none_looks_fake
 
 if TYPE_CHECKING:
     import numpy as np

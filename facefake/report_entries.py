@@ -9,10 +9,11 @@ import numpy as np
 
 from facefake.alignment import crop_matrix
 from facefake.calibration import Lack
-from facefake.results import FaceResult, Verdict, likely, percent
+from facefake.results import FaceResult, Verdict
 from facefake.terminal import printable
 from facefake.thumbnails import Thumbnails, make_thumbnails
 from facefake.tiles import Face
+from facefake.wording import likely, percent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from facefake.errors import OutputError
+from facefake.record_values import message_text, six_digits, valid_unicode
+from facefake.wording import none_looks_fake, percent, pixels
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from facefake.settings import Settings
 
 SCHEMA_VERSION = "1.5"
-_SURROGATE = re.compile("[\ud800-\udfff]")
-_ESCAPE = re.compile(r"\\ud[89a-f][0-9a-f]{2}")
 Verdict = Literal["real", "fake", "uncertain", "not_applicable"]
 
 MORE_FACES = "holds more faces"
@@ -220,7 +219,7 @@ class ImageResult:
         """The result as JSON-ready values that satisfy `schema`.
 
         Bytes of the path that are no text become ``\\udcNN`` escapes, so that the record is valid Unicode; see
-        `valid_unicode`.
+        `record_values.valid_unicode`.
         """
         return {
             "schema_version": self.schema_version,
@@ -301,50 +300,6 @@ def schema() -> dict[str, Any]:
     return loaded
 
 
-def percent(share: float) -> str:
-    """A share of 0 to 1 for people, such as ``"97 %"`` and ``"0.02 %"``; never rounded up to certainty."""
-    if 0.99 < share < 1:
-        return ">99 %"
-    return f"{float(f'{100 * share:.2g}'):f}".rstrip("0").rstrip(".") + " %"
-
-
-def likely(probability: float) -> str:
-    """A fake probability, 0 to 1, for people: as `percent`, but half only from there on, where no verdict is "real"."""
-    return "<50 %" if 0.495 <= probability < 0.5 else percent(probability)
-
-
-def at_most(share: float) -> str:
-    """An upper bound, 0 to 1, for people: rounded up to 100 % where `percent` says more than 99 %."""
-    return "100 %" if share > 0.99 else percent(share)
-
-
-def pixels(length: float) -> str:
-    """A length in pixels for people, such as ``"47"``, ``"47.3"`` or ``"1500"``."""
-    return f"{length:.3g}" if length < 999.5 else f"{length:.0f}"
-
-
-def clock(seconds: float, tenths: bool = False) -> str:
-    """A time of a clip for people, such as ``"1:05"``, ``"1:05.5"`` or ``"1:02:03"``."""
-    whole = round(10 * seconds) if tenths else 10 * round(seconds)
-    minutes, rest = divmod(whole, 600)
-    hours, minutes = divmod(minutes, 60)
-    text = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
-    return f"{text}:{rest // 10:02d}" + (f".{rest % 10}" if tenths and rest % 10 else "")
-
-
-def none_looks_fake(counts: Mapping[Verdict, int], one: str, several: str) -> str:
-    """The clause that none of several looks fake; it speaks of those that were judged only.
-
-    Args:
-        counts: how many got which verdict.
-        one, several: what they are, such as "face" and "faces".
-    """
-    judged = sum(counts.values()) - counts["not_applicable"]
-    if judged == 1:
-        return f"The only {one} judged {'is uncertain' if counts['uncertain'] else 'does not look fake'}"
-    return f"None of {judged} {'judged ' if counts['not_applicable'] else ''}{several} looks fake"
-
-
 def _sentence_for_one(face: FaceResult) -> str:
     if face.verdict == "fake" and face.false_alarm_rate is not None:
         return f"The one face found looks fake (false-alarm rate {percent(face.false_alarm_rate)})."
@@ -353,31 +308,3 @@ def _sentence_for_one(face: FaceResult) -> str:
     if face.verdict == "real":
         return "The one face found does not look fake; that does not prove the picture authentic."
     return f"The one face found cannot be judged; it is {face.reason}."
-
-
-def six_digits(value: float | None) -> float | None:
-    """A number as records hold it."""
-    return None if value is None else float(f"{float(value):.6g}")
-
-
-def message_text(text: str) -> str:
-    """A message as records hold it: lone surrogates, as undecodable file names have them, become escapes."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def valid_unicode(text: str) -> str:
-    """A path as records hold it: as in a message, but no two paths become the same text.
-
-    Therefore backslashes are doubled where there are surrogates, or what looks like their escapes.
-    """
-    if _SURROGATE.search(text) or _ESCAPE.search(text):
-        text = text.replace("\\", "\\\\")
-    return message_text(text)
-
-
-def without_escapes(text: str) -> str:
-    """The path that `valid_unicode` made this text of."""
-    if not _ESCAPE.search(text):
-        return text
-    spelled = re.compile(rf"\\\\|{_ESCAPE.pattern}")
-    return spelled.sub(lambda found: "\\" if found[0] == r"\\" else chr(int(found[0][2:], 16)), text)

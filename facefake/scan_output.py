@@ -46,7 +46,7 @@ class Tables:
 
     def hint(self, err: Console, marked: bool, all_sizes: bool) -> None:
         """Tell how to see more, unless the faces were marked, or the smallest size was chosen."""
-        from facefake.results import pixels
+        from facefake.wording import pixels
 
         if self._crowded and not marked:
             err.print(

@@ -13,8 +13,9 @@ from urllib.parse import quote, unquote
 
 from facefake.errors import ImageError, MissingLibraryError
 from facefake.reading import image_error, opened_file
+from facefake.record_values import message_text
 from facefake.refusal import Refusal, faults
-from facefake.results import ErrorResult, FileState, message_text
+from facefake.results import ErrorResult, FileState
 from facefake.sources import file_state, find_pictures, is_picture, nameless, no_pictures
 
 if TYPE_CHECKING:

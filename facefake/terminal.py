@@ -24,7 +24,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from facefake.results import FaceResult, ImageResult, Verdict, at_most, clock, likely, percent
+from facefake.results import FaceResult, ImageResult, Verdict
+from facefake.wording import at_most, clock, likely, percent
 
 if TYPE_CHECKING:
     from facefake.persons import PersonResult

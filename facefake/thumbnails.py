@@ -15,7 +15,7 @@ from facefake.alignment import align
 from facefake.errors import ImageError
 from facefake.images import load_picture
 from facefake.reading import ImageLimits
-from facefake.results import without_escapes
+from facefake.record_values import without_escapes
 from facefake.sources import state_of
 from facefake.stores import is_uri
 from facefake.tiles import Face

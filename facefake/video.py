@@ -12,15 +12,8 @@ import numpy as np
 
 from facefake.frames import Sampling, VideoFile
 from facefake.persons import PersonResult, Sighting, judge_persons, sentence
-from facefake.results import (
-    MORE_FACES,
-    SCHEMA_VERSION,
-    FileState,
-    Verdict,
-    message_text,
-    six_digits,
-    valid_unicode,
-)
+from facefake.record_values import message_text, six_digits, valid_unicode
+from facefake.results import MORE_FACES, SCHEMA_VERSION, FileState, Verdict
 from facefake.settings import check_sampling
 from facefake.tracking import Tracker
 

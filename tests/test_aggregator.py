@@ -40,7 +40,8 @@ from facefake.detection import Face
 from facefake.errors import ModelError
 from facefake.neighbours import FEWEST_COMPARED, among_neighbours
 from facefake.rates import adjusted, false_alarm_rate, log_odds, probability, rate_of
-from facefake.results import OUTLIER, ImageResult, percent, schema
+from facefake.results import OUTLIER, ImageResult, schema
+from facefake.wording import percent
 
 VALIDATOR = Draft202012Validator(schema())
 ROOT = Path(__file__).resolve().parents[1]

@@ -16,6 +16,7 @@ from PIL import Image
 from facefake.errors import ImageError, OutputError
 from facefake.images import Picture
 from facefake.provenance import Provenance
+from facefake.record_values import without_escapes
 from facefake.results import (
     OUTLIER,
     SCHEMA_VERSION,
@@ -25,11 +26,7 @@ from facefake.results import (
     FileState,
     ImageResult,
     Verdict,
-    likely,
-    percent,
-    pixels,
     schema,
-    without_escapes,
 )
 
 VALIDATOR = Draft202012Validator(schema())
@@ -206,13 +203,6 @@ def test_no_field_may_be_missing(missing: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("length", "text"), [(8.0, "8"), (47.25, "47.2"), (999.4, "999"), (999.6, "1000"), (1500.0, "1500")]
-)
-def test_lengths_are_told_in_plain_figures(length: float, text: str) -> None:
-    assert pixels(length) == text
-
-
-@pytest.mark.parametrize(
     ("verdicts", "sentence"),
     [
         ((), "No face found, so there is nothing to judge."),
@@ -263,31 +253,6 @@ def test_counts_cover_every_verdict_and_every_face(verdicts: list[Verdict]) -> N
     assert set(counts) == set(get_args(Verdict))
     assert sum(counts.values()) == len(verdicts)
     assert all(counts[verdict] == verdicts.count(verdict) for verdict in counts)
-
-
-@pytest.mark.parametrize(
-    ("share", "text"),
-    [
-        (0.0, "0 %"),
-        (0.000001, "0.0001 %"),
-        (0.000123, "0.012 %"),
-        (0.02, "2 %"),
-        (0.0375, "3.8 %"),
-        (0.0999, "10 %"),
-        (0.972, "97 %"),
-        (0.9999, ">99 %"),
-        (1.0, "100 %"),
-    ],
-)
-def test_percent_reads_well(share: float, text: str) -> None:
-    assert percent(share) == text
-
-
-@pytest.mark.parametrize(
-    ("probability", "text"), [(0.494, "49 %"), (0.4951, "<50 %"), (0.4999, "<50 %"), (0.5, "50 %")]
-)
-def test_half_is_told_only_of_what_is_as_likely_fake_as_real(probability: float, text: str) -> None:
-    assert likely(probability) == text
 
 
 def test_numbers_keep_what_matters_and_no_more() -> None:

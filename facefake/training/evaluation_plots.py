@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from facefake.results import percent
 from facefake.training.calibrate import LEAST_AUC
 from facefake.training.metrics import reliability, roc_curve, wilson_interval
 from facefake.training.plots import Axis, Plot
 from facefake.training.real_scores import LEAST_FACES, threshold
+from facefake.wording import percent
 
 if TYPE_CHECKING:
     from facefake.training.evaluate import Scored

@@ -16,12 +16,12 @@ import numpy as np
 from PIL import Image
 
 from facefake import __version__
-from facefake.results import percent
 from facefake.training import evaluation_plots as draw
 from facefake.training import figure_tables
 from facefake.training.elements import Measure, figures, pivot, render, table, tag
 from facefake.training.figures import SourceRow
 from facefake.training.real_scores import told_never_fake
+from facefake.wording import percent
 
 if TYPE_CHECKING:
     from facefake.training.evaluate import Scored

@@ -1,0 +1,36 @@
+"""How records hold numbers and texts: in few digits, and as valid Unicode."""
+
+from __future__ import annotations
+
+import re
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_ESCAPE = re.compile(r"\\ud[89a-f][0-9a-f]{2}")
+
+
+def six_digits(value: float | None) -> float | None:
+    """A number as records hold it."""
+    return None if value is None else float(f"{float(value):.6g}")
+
+
+def message_text(text: str) -> str:
+    """A message as records hold it: lone surrogates, as undecodable file names have them, become escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def valid_unicode(text: str) -> str:
+    """A path as records hold it: as in a message, but no two paths become the same text.
+
+    Therefore backslashes are doubled where there are surrogates, or what looks like their escapes.
+    """
+    if _SURROGATE.search(text) or _ESCAPE.search(text):
+        text = text.replace("\\", "\\\\")
+    return message_text(text)
+
+
+def without_escapes(text: str) -> str:
+    """The path that `valid_unicode` made this text of."""
+    if not _ESCAPE.search(text):
+        return text
+    spelled = re.compile(rf"\\\\|{_ESCAPE.pattern}")
+    return spelled.sub(lambda found: "\\" if found[0] == r"\\" else chr(int(found[0][2:], 16)), text)
