@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from facefake.calibration import Calibration, FaceScores, Lack
+from facefake.calibration import Calibration, FaceScores
 from facefake.detail import Detail
 from facefake.neighbours import FEWEST_COMPARED, among_neighbours
 from facefake.rates import (
@@ -21,6 +20,7 @@ from facefake.rates import (
     probability_of,
     rate_of,
 )
+from facefake.reasons import Alike, suspicious_alone, told_apart, told_rate, why_none, why_uncertain
 from facefake.results import FaceResult, Verdict
 from facefake.wording import percent, pixels
 
@@ -40,13 +40,6 @@ half as spread as those of many pictures, in 0.2 %."""
 
 LEAST_DOUBT = 0.5
 """What is at least as probably fake as real is never called real, even where too many real faces look alike."""
-
-COMMON = 0.5
-"""Where more pictures of real faces than this share hold several that look at least as fake as some of a picture's, these
-are so ordinary that the reason for a verdict is told of one face instead."""
-
-
-_LACKING: Mapping[Lack, str] = {"soft": " out of focus", "grainless": " without grain"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +89,16 @@ def usability(evidence: Evidence, calibration: Calibration) -> str | None:
     """Why a face cannot be judged, as "fault: the numbers behind it", or None when it can."""
     side, sharp, outside = evidence.face.side, evidence.detail.sharpness, evidence.outside
     if side < calibration.min_face:
-        told = _apart(side, [calibration.min_face], pixels)
+        told = told_apart(side, [calibration.min_face], pixels)
         return f"too small: {told} pixels, at least {pixels(calibration.min_face)} are needed"
     if outside > LARGEST_OUTSIDE:
-        told = _apart(outside, [LARGEST_OUTSIDE], percent, " %")
+        told = told_apart(outside, [LARGEST_OUTSIDE], percent, " %")
         return (
             f"cut off: {told} of the area around the face lies outside the picture, "
             f"at most {percent(LARGEST_OUTSIDE)} may"
         )
     if sharp < calibration.min_sharpness:
-        told = _apart(sharp, [calibration.min_sharpness], "{:.2g}".format)
+        told = told_apart(sharp, [calibration.min_sharpness], "{:.2g}".format)
         return f"too blurred: sharpness {told}, at least {calibration.min_sharpness:.2g} is needed"
     return None
 
@@ -132,24 +125,6 @@ def relative_scores(log_odds: Sequence[float], calibration: Calibration) -> list
     floor = LEAST_SPREAD * float(high - low) / calibration.temperature / 1.349
     spread = max(1.4826 * float(np.median(np.abs(distances))), floor)
     return [float(distance / spread) if spread > 0 else 0.0 for distance in distances]
-
-
-@dataclass(frozen=True, slots=True)
-class _Alike:
-    """Words for who looks as fake: real faces, or pictures with so many of them, and what all of them lack."""
-
-    count: int
-    lack: Lack | None
-
-    def told(self, rate: Adjusted, lack: Lack | None = None) -> str:
-        """For `verdict_on`; of a face that lacks detail, if it alone is meant, real ones that do, too."""
-        which = "real faces"
-        if shared := self.lack or (lack if rate.among == 1 else None):
-            which += _LACKING[shared]
-        if self.count == 1:
-            return f"{{}} of {which} look"
-        held = "one that looks" if rate.among == 1 else f"{rate.among} that look"
-        return f"up to {{}} of pictures with {self.count} {which} hold {held}"
 
 
 def chances(logits: Sequence[float], details: Sequence[Detail], calibration: Calibration) -> list[Chance]:
@@ -206,7 +181,7 @@ def judge(faces: Sequence[Evidence], calibration: Calibration) -> Judgement:
     relative = relative_scores(odds, calibration)
     each_judged = iter(zip(found, rates, relative, strict=True))
     lacks = {calibration.lack(each) for each in details}
-    alike = _Alike(len(judged), lacks.pop() if len(lacks) == 1 else None)
+    alike = Alike(len(judged), lacks.pop() if len(lacks) == 1 else None)
     results = tuple(
         _not_judged(index, evidence, reason)
         if logit is None
@@ -214,7 +189,7 @@ def judge(faces: Sequence[Evidence], calibration: Calibration) -> Judgement:
         for index, (evidence, logit, reason) in enumerate(zip(faces, logits, reasons, strict=True))
     )
     if not judged:
-        return Judgement("not_applicable", None, None, _why_none([r for r in reasons if r]), results)
+        return Judgement("not_applicable", None, None, why_none([r for r in reasons if r]), results)
     fake_probability = any_fake_probability([each.log_odds for each in found])
     lowest = min(rates)
     shown = told_rate(min(each.rate for each in found), lowest, len(judged), calibration)
@@ -245,28 +220,6 @@ def verdicts(
     return faces, verdict_of(min(rates).rate, whole, calibration)
 
 
-def told_rate(alone: float, rate: Adjusted, count: int, calibration: Calibration) -> Adjusted:
-    """The adjusted rate that a reason tells, which makes the verdict that `rate` makes.
-
-    Beyond `COMMON` it is Bonferroni's for one face: that up to all pictures of forty-eight real faces hold forty-eight
-    that look at least as fake, as the least suspicious of them do, tells nobody anything.
-
-    Args:
-        alone: the rate of one face or person.
-        rate: the same, adjusted for how many there are.
-        count: how many.
-        calibration: has the limits of verdicts.
-    """
-    if rate.rate <= max(COMMON, calibration.uncertain_rate):
-        return rate
-    return Adjusted(min(1.0, count * alone), 1)
-
-
-def suspicious_alone(alone: float, calibration: Calibration) -> bool:
-    """Whether a face's or person's own rate is low enough for its number of companions to matter to its verdict."""
-    return alone <= calibration.uncertain_rate
-
-
 def _not_judged(index: int, evidence: Evidence, reason: str | None) -> FaceResult:
     return FaceResult(
         index=index,
@@ -289,14 +242,14 @@ def _judge_face(
     chance: Chance,
     rate: Adjusted,
     relative: float | None,
-    alike: _Alike,
+    alike: Alike,
     calibration: Calibration,
 ) -> FaceResult:
     fake_probability = probability_of(chance.log_odds)
     lack = calibration.lack(evidence.detail)
     shown = told_rate(chance.rate, rate, alike.count, calibration)
     if not suspicious_alone(chance.rate, calibration):
-        shown, alike = Adjusted(chance.rate, 1), _Alike(1, lack)
+        shown, alike = Adjusted(chance.rate, 1), Alike(1, lack)
     verdict, reason = verdict_on(shown.rate, fake_probability, alike.told(shown, lack), calibration)
     return FaceResult(
         index=index,
@@ -338,47 +291,13 @@ def verdict_on(
     calibration: Calibration,
     told: Callable[[float], str] = percent,
 ) -> tuple[Verdict, str | None]:
-    """The same verdict, and its reason if it is "uncertain".
+    """The same verdict, and its reason, as of `why_uncertain`, if it is "uncertain".
 
     Args:
         rate, fake_probability, calibration: as for `verdict_of`.
-        alike: who is how often as fake, the rate as ``{}``: such as "{} of real faces look".
-        told: writes a rate for people.
+        alike, told: as for `why_uncertain`.
     """
     verdict = verdict_of(rate, fake_probability, calibration)
     if verdict != "uncertain":
         return verdict, None
-    who = alike.format(_apart(rate, [calibration.alarm_rate, calibration.uncertain_rate], told, " %"))
-    if rate > calibration.uncertain_rate:
-        return verdict, f"rather fake than real ({percent(fake_probability)}), but {who} at least as fake"
-    return verdict, (
-        f"{who} at least as fake: too many to call it fake (at most "
-        f"{percent(calibration.alarm_rate)}), too few to call it real "
-        f"(more than {percent(calibration.uncertain_rate)})"
-    )
-
-
-def _apart(value: float, limits: Sequence[float], told: Callable[[float], str], unit: str = "") -> str:
-    """A number for people, with as many digits as it takes to tell it from its limits.
-
-    Args:
-        value, limits: the number and what it is compared with.
-        told: writes a number as people usually read it.
-        unit: " %" where that writes a share in per cent.
-    """
-    text = told(value)
-    for digits in range(3, 9):
-        if all(text != told(limit) or value == limit for limit in limits):
-            break
-        text = f"{100 * value if unit else value:.{digits}g}{unit}"
-    return text
-
-
-def _why_none(reasons: Sequence[str]) -> str:
-    if not reasons:
-        return "no face found"
-    if len(reasons) == 1:
-        return f"1 face found, which is {reasons[0]}"
-    faults = Counter(reason.partition(":")[0] for reason in reasons)
-    told = ", ".join(f"{count} {fault}" for fault, count in sorted(faults.items()))
-    return f"{len(reasons)} faces found, none can be judged: {told}"
+    return verdict, why_uncertain(rate, fake_probability, alike, calibration, told)

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
-from facefake.aggregator import suspicious_alone, told_rate, verdict_on
+from facefake.aggregator import verdict_on
 from facefake.calibration import Calibration
 from facefake.rates import Adjusted, adjusted, any_fake_probability, corrected
+from facefake.reasons import suspicious_alone, told_rate
 from facefake.record_values import six_digits
 from facefake.results import Verdict
 from facefake.wording import at_most, none_looks_fake
