@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from hashlib import blake2b, sha256
 from io import BytesIO
@@ -18,8 +18,9 @@ from facefake.analyst import Analyst, Done, Job, failed
 from facefake.blocks import ROWS
 from facefake.errors import ImageError
 from facefake.frames import LARGEST_FILE
-from facefake.reading import EncodedFile, read_source
+from facefake.reading import EncodedFile, image_error, read_source
 from facefake.record_values import valid_unicode
+from facefake.refusal import Refusal, faults
 from facefake.results import ContentState, ErrorResult, FileState
 from facefake.scanning import patience
 from facefake.sources import file_state
@@ -63,7 +64,7 @@ class StoredAnalyst(Analyst):
         stream = _stream(job, self._detector.limits.max_bytes)
         if stream is None:
             return job.path
-        with stream as file:
+        with stream as file, _told_of(job.path):
             read = read_source(file, self._detector.limits)
         return replace(read, path=job.path) if isinstance(read, EncodedFile) else read
 
@@ -72,20 +73,32 @@ class StoredAnalyst(Analyst):
         if stream is None:
             return super()._clip(job)
         # Without a name, so that nothing is left behind when this process is ended.
-        with tempfile.TemporaryFile() as copy, stream as file:
-            while piece := file.read(_PIECE):
+        with tempfile.TemporaryFile() as copy, stream as file, _told_of(job.path):
+            while piece := _piece_of(file):
                 if copy.tell() + len(piece) > LARGEST_FILE:  # a store's may have no end
-                    expected = f"at most {LARGEST_FILE:,} bytes"
-                    raise ImageError(path=job.path, kind="too_large", expected=expected, got="more")
+                    raise Refusal("too_large", f"at most {LARGEST_FILE:,} bytes", "more")
                 copy.write(piece)
             copy.flush()
-            try:
-                clip = analyze_video(self._detector, f"/proc/self/fd/{copy.fileno()}", self._sampling)
-            except ImageError as error:
-                raise ImageError(
-                    path=job.path, kind=error.kind, expected=error.expected, got=error.got
-                ) from error.__cause__
+            clip = analyze_video(self._detector, f"/proc/self/fd/{copy.fileno()}", self._sampling)
         return replace(clip, path=job.path)
+
+
+@contextmanager
+def _told_of(path: str) -> Iterator[None]:
+    """What is wrong with a stream, which has no name of its own, is told of the path that it came from."""
+    try:
+        yield
+    except Refusal as refusal:
+        raise image_error(refusal, path) from refusal.__cause__
+    except ImageError as error:
+        fault = ImageError(path=path, kind=error.kind, expected=error.expected, got=error.got)
+        raise fault from error.__cause__
+
+
+def _piece_of(file: Any) -> bytes:
+    with faults("unreadable", "a readable file"):
+        piece: bytes = file.read(_PIECE)
+        return piece
 
 
 def in_worker(folder: str, *arguments: Any) -> StoredAnalyst:

@@ -86,13 +86,11 @@ class FakeImageDetector:
             calibration = replace(calibration, alarm_rate=alarm_rate, uncertain_rate=uncertain_rate)
         self._calibration = calibration
         self._limits = ImageLimits() if limits is None else limits
-        self._faces = FaceDetector(
-            min_face=calibration.min_face if min_face is None else min_face, threads=threads
-        )
-        self._executor = ThreadPoolExecutor(threads, "facefake-crops")
         self.settings = settings_of(
             self.bundle, runtime=runtime, alarm_rate=alarm_rate, min_face=min_face, max_faces=max_faces
         )
+        self._faces = FaceDetector(min_face=self.settings.min_face, threads=threads)
+        self._executor = ThreadPoolExecutor(threads, "facefake-crops")
 
     @property
     def bundle(self) -> Bundle:
@@ -130,7 +128,8 @@ class FakeImageDetector:
 
         Raises:
             ImageError: the picture cannot be read.
-            MissingLibraryError, ModelError: a system library or a model file is missing.
+            MissingLibraryError: a system library is missing.
+            ModelError: a model file is missing, or a score is not a finite number.
             ValueError: the detector was closed, or made before this process was forked.
         """
         file = read_source(source, self._limits)
@@ -139,9 +138,10 @@ class FakeImageDetector:
         judgement = judge(self._evidence(picture, faces), self._calibration)
         warnings = picture.warnings
         if more:
-            few = f"{len(faces)} of the largest" if len(faces) < self.settings.max_faces else None
-            judged = few or ("the largest was" if len(faces) == 1 else f"the {len(faces)} largest were")
-            warnings += (f"{MORE_FACES}: only {judged} judged",)
+            which = "the largest" if len(faces) == 1 else f"the {len(faces)} largest"
+            if len(faces) < self.settings.max_faces:
+                which = f"{len(faces)} of the largest"
+            warnings += (f"{MORE_FACES}: only {which} {'was' if len(faces) == 1 else 'were'} judged",)
         return ImageResult(
             path=picture.path,
             width=picture.width,

@@ -96,7 +96,7 @@ class VideoFile:
         overran: whether `frames` gave as many as it may, and the clip goes on after the duration that it tells.
 
     Raises:
-        ImageError: it cannot be read; its `kind` is one of `images.ERROR_KINDS`.
+        ImageError: it cannot be read; its `kind` is one of `refusal.ERROR_KINDS`.
         MissingLibraryError: a system library is not installed.
     """
 

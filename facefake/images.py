@@ -83,7 +83,7 @@ def load_picture(source: Source, limits: ImageLimits = ImageLimits()) -> Picture
         limits: what is too large.
 
     Raises:
-        ImageError: nothing else; its `kind` is one of `ERROR_KINDS`.
+        ImageError: nothing else; its `kind` is one of `refusal.ERROR_KINDS`.
     """
     read = read_source(source, limits)
     path = read.path if isinstance(read, EncodedFile) else None
@@ -190,7 +190,7 @@ def _upright_srgb(image: Image.Image, path: str | None, file_format: str | None,
             # After loading, since Pillow itself turns a TIFF upright and then forgets its orientation.
             orientation = exif_of(image).get(ExifTags.Base.Orientation, 1)
         if orientation not in range(1, 9):
-            notes.append(f"EXIF orientation {orientation!r} ignored: it is not one of 1 to 8")
+            notes.append(f"EXIF orientation {orientation!r:.80} ignored: it is not one of 1 to 8")
     except Refusal as refusal:
         notes.append(f"EXIF data ignored: {refusal.args[2]}")
     base, alpha = colour_and_alpha(image, notes)

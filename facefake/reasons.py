@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from facefake.calibration import Calibration, Lack
 from facefake.rates import Adjusted
-from facefake.wording import percent
+from facefake.wording import percent, plain
 
 COMMON = 0.5
 """Where more pictures of real faces than this share hold several that look at least as fake as some of a picture's, these
@@ -100,7 +100,7 @@ def told_apart(value: float, limits: Sequence[float], told: Callable[[float], st
     for digits in range(3, 9):
         if all(text != told(limit) or value == limit for limit in limits):
             break
-        text = f"{100 * value if unit else value:.{digits}g}{unit}"
+        text = f"{plain(100 * value if unit else value, digits)}{unit}"
     return text
 
 

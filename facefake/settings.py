@@ -69,7 +69,11 @@ def settings_of(
         bundle=bundle.description_sha256[:16],
         runtime=runtime,
         alarm_rate=bundle.calibration.alarm_rate if alarm_rate is None else checked_rate(alarm_rate),
-        min_face=float(bundle.calibration.min_face) if min_face is None else checked_min_face(min_face),
+        min_face=(
+            float(max(LEAST_FACE, bundle.calibration.min_face))
+            if min_face is None
+            else checked_min_face(min_face)
+        ),
         max_faces=whole_number("max_faces", max_faces),
     )
 
@@ -93,10 +97,14 @@ def real_number(name: str, value: object) -> float:
 
     Raises:
         TypeError: it is none.
+        ValueError: it is a whole number or a fraction beyond what a float holds.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"expected {name} to be a number, got {value!r}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ValueError(f"expected {name} to be a number that a float holds, got a larger one") from error
 
 
 def checked_rate(alarm_rate: object) -> float:
@@ -152,6 +160,7 @@ def read_settings(model: str | bytes | os.PathLike[str] | None, **chosen: Any) -
 
     Raises:
         ModelError: the bundle is missing or damaged.
+        TypeError, ValueError: as `settings_of` does.
     """
     from facefake.bundle import read_bundle
     from facefake.classifier import DEFAULT_BUNDLE

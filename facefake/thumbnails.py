@@ -14,7 +14,7 @@ from PIL import Image
 from facefake.alignment import align
 from facefake.errors import ImageError
 from facefake.images import load_picture
-from facefake.reading import ImageLimits
+from facefake.reading import LONGEST_SIDE, ImageLimits
 from facefake.record_values import without_escapes
 from facefake.sources import state_of
 from facefake.stores import is_uri
@@ -81,6 +81,7 @@ def make_thumbnails(
             limits = ImageLimits(
                 max_bytes=max(limits.max_bytes, status.st_size),
                 max_pixels=max(limits.max_pixels, record["width"] * record["height"]),
+                max_side=min(LONGEST_SIDE, max(limits.max_side, record["width"], record["height"])),
             )
         picture = load_picture(path, limits)
     except (OSError, ValueError) as error:

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from facefake.results import Verdict
 
 
+def plain(number: float, digits: int) -> str:
+    """A number with so many significant digits, without trailing zeros, and never as ``1.5e+03``."""
+    return format(Decimal(f"{number:.{digits}g}"), "f")
+
+
 def percent(share: float) -> str:
     """A share of 0 to 1 for people, such as ``"97 %"`` and ``"0.02 %"``; never rounded up to certainty."""
-    if 0.99 < share < 1:
-        return ">99 %"
-    return f"{float(f'{100 * share:.2g}'):f}".rstrip("0").rstrip(".") + " %"
+    return ">99 %" if 0.99 < share < 1 else f"{plain(100 * share, 2)} %"
 
 
 def likely(probability: float) -> str:
-    """A fake probability, 0 to 1, for people: as `percent`, but half only from there on, where no verdict is "real"."""
+    """A fake probability, 0 to 1, for people: as `percent`, but half only from there on, where no verdict is "real".
+
+    Nor is it ever rounded down to certainty.
+    """
+    if probability < 1e-6:
+        return "<0.0001 %"
     return "<50 %" if 0.495 <= probability < 0.5 else percent(probability)
 
 

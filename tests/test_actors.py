@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 from io import BytesIO
@@ -56,3 +57,20 @@ def test_a_video_without_an_end_in_a_store_is_refused_in_time(
     assert record.kind == "too_large"
     assert record.message == "s3://bucket/clip.mp4: expected at most 3,145,728 bytes, got more"
     assert endless.taken == 4 << 20
+
+
+@pytest.mark.parametrize("path", ["s3://bucket/photo.jpg", "s3://bucket/clip.mp4"])
+def test_a_store_that_breaks_off_is_told_of_by_the_files_uri(
+    path: str, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            raise OSError(errno.ECONNRESET, "Connection reset by peer")
+
+    monkeypatch.setattr("facefake.actors.opened", lambda *_: Broken())
+    detector = {"model": tiny_bundle, "limits": None, "threads": 1, "runtime": "litert"}
+    record = StoredAnalyst(detector, None)(Job(0, path)).record
+    assert isinstance(record, ErrorResult)
+    assert record.kind == "unreadable"
+    assert record.message.startswith(f"{path}: expected a readable ")
+    assert record.message.endswith(", got Connection reset by peer")

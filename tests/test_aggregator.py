@@ -553,6 +553,8 @@ def test_a_face_just_beyond_a_limit_is_told_apart_from_it() -> None:
         for unusable in (evidence(side=23.96), evidence(outside=0.403), evidence(sharp=0.01996))
     ]
     assert told[0] == "too small: 23.96 pixels, at least 24 are needed"
+    large = replace(CALIBRATION, min_face=1500.0)
+    assert usability(evidence(side=1499.7), large) == "too small: 1499.7 pixels, at least 1500 are needed"
     assert told[1] is not None and told[1].startswith("cut off: 40.3 % of the area")
     assert told[2] == "too blurred: sharpness 0.01996, at least 0.02 is needed"
 

@@ -22,8 +22,9 @@ from facefake.bundle import (
     read_bundle,
 )
 from facefake.classifier import Classifier
+from facefake.detector import FakeImageDetector
 from facefake.errors import ModelError
-from facefake.settings import settings_of
+from facefake.settings import LEAST_FACE, read_settings, settings_of
 
 _MISSING = object()
 
@@ -215,6 +216,13 @@ def test_settings_are_of_the_description_that_was_read_whatever_becomes_of_its_f
     else:
         write(copy, "version", "0.2")
     assert settings_of(bundle).bundle == digest[:16]
+
+
+def test_a_bundle_that_judges_any_face_is_asked_for_no_smaller_ones_than_can_be_found(copy):
+    write(copy, "calibration.min_face", 4)
+    with FakeImageDetector(copy) as detector:
+        assert detector.settings.min_face == LEAST_FACE
+        assert detector.settings == read_settings(copy)
 
 
 def test_no_flipped_bit_of_a_description_goes_unnoticed(copy):

@@ -26,6 +26,7 @@ from facefake.scanning import scan
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 TRUTH = json.loads((SAMPLES / "truth.json").read_text())
 PORTRAIT = SAMPLES / "grace-hopper.jpg"
+PORTRAIT_PIXELS = np.asarray(Image.open(PORTRAIT).convert("RGB"))
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +116,18 @@ def test_a_picture_without_a_face_is_neither_real_nor_fake(detector):
     assert detector.detect_fake_image(blank) == (False, 0.0)
 
 
+def test_more_candidates_than_faces_are_told_of_in_a_sentence(detector, monkeypatch):
+    seen = detector._faces.detect(PORTRAIT_PIXELS)
+    told = []
+    for faces in (seen, seen * 2):
+        monkeypatch.setattr(detector._faces, "detect_largest", lambda *_, faces=faces: (faces, True))
+        told += detector.analyze(PORTRAIT_PIXELS).warnings
+    assert told == [
+        "holds more faces: only 1 of the largest was judged",
+        "holds more faces: only 2 of the largest were judged",
+    ]
+
+
 @pytest.mark.parametrize("alarm_rate", [0.04, 0.1, 0.2, 0.5, 0.9])
 def test_what_most_real_pictures_look_like_is_no_suspicion(tiny_bundle, alarm_rate):
     with FakeImageDetector(tiny_bundle, alarm_rate=alarm_rate) as detector:
@@ -192,6 +205,7 @@ def test_it_can_be_closed_twice(tiny_bundle):
         ({"alarm_rate": 1.0}, ValueError),
         ({"alarm_rate": -0.1}, ValueError),
         ({"alarm_rate": float("nan")}, ValueError),
+        ({"alarm_rate": 10**400}, ValueError),
     ],
 )
 def test_arguments_of_other_kinds_are_refused(tiny_bundle, settings, fault):

@@ -291,7 +291,7 @@ def test_a_picture_that_is_gone_or_changed_says_so_and_its_record_stays(
 def test_what_a_scan_allowed_a_report_shows(
     report: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = ImageLimits(max_bytes=10, max_pixels=10)
+    small = ImageLimits(max_bytes=10, max_pixels=10, max_side=10)
     monkeypatch.setattr(thumbnails, "ImageLimits", partial(replace, small))
     record = picture(tmp_path / "x.png", judged_face(0, "fake", 0.9))
     stateless = replace(record, file=None)

@@ -630,6 +630,15 @@ def test_an_impossible_orientation_is_ignored(orientation: int) -> None:
     assert str(orientation) in picture.warnings[0]
 
 
+def test_an_orientation_of_many_bytes_makes_no_long_warning() -> None:
+    many = bytes(range(256)) * 400
+    tag = struct.pack(">HHHII", 1, EXIF_ORIENTATION, 7, len(many), 26)  # of the type "undefined"
+    block = b"Exif\0\0MM\0*\0\0\0\x08" + tag + bytes(4) + many
+    (warning,) = load_picture(encode(photo(), "PNG", exif=block)).warnings
+    assert warning.startswith("EXIF orientation b'")
+    assert len(warning) < 200
+
+
 XMP_TURNED = (
     b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
     b'<rdf:Description rdf:about="" xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>'

@@ -9,6 +9,7 @@ from facefake.wording import at_most, clock, likely, percent, pixels
     ("share", "text"),
     [
         (0.0, "0 %"),
+        (0.0000000012, "0.00000012 %"),
         (0.000001, "0.0001 %"),
         (0.000123, "0.012 %"),
         (0.02, "2 %"),
@@ -27,6 +28,13 @@ def test_percent_reads_well(share: float, text: str) -> None:
     ("probability", "text"), [(0.494, "49 %"), (0.4951, "<50 %"), (0.4999, "<50 %"), (0.5, "50 %")]
 )
 def test_half_is_told_only_of_what_is_as_likely_fake_as_real(probability: float, text: str) -> None:
+    assert likely(probability) == text
+
+
+@pytest.mark.parametrize(
+    ("probability", "text"), [(1e-300, "<0.0001 %"), (9e-7, "<0.0001 %"), (1e-6, "0.0001 %"), (1.0, "100 %")]
+)
+def test_no_face_is_told_to_be_real_for_certain(probability: float, text: str) -> None:
     assert likely(probability) == text
 
 
