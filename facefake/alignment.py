@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from facefake.tiles import Face
 
-
 _MOST_MIRRORED = 16  # sides of the part of the picture that is seen
 
 

@@ -59,7 +59,6 @@ _PAPER = (255, 255, 255)
 _BAND = (24, 24, 24)
 _NARROWEST = 160  # pixels: what the longest words and labels take in the smallest letters that can be read
 _KEY = "% = how likely that is"
-
 _OUTLIER_KEY = f"{OUTLIER_SIGN} = stands out from the others"
 
 

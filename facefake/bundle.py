@@ -206,9 +206,8 @@ def _content(folder: Path, name: str) -> bytes:
     with open(os.open(path, _READ_ONLY), "rb") as file:
         status = os.fstat(file.fileno())
         check(status)  # since the name may have been given to another file meanwhile
-        return file.read(
-            status.st_size
-        )  # and no more: Python takes the memory for all that it is asked to read
+        # And no more: Python takes the memory for all that it is asked to read.
+        return file.read(status.st_size)
 
 
 def _parsed(content: bytes) -> Any:

@@ -23,13 +23,12 @@ from facefake.training.commands import evaluate, train
 _READER_GONE = 128 + signal.SIGPIPE  # as the shell tells of commands that the signal ends, without a word
 _NOWHERE_TO_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE)
 
+# What `info` tells people of the calibration; the rest is for programs.
+_LIMITS = ("real_count", "alarm_rate", "uncertain_rate", "min_face", "min_sharpness")
+
 
 class _NotDone(click.ClickException):
     exit_code = 2  # as for wrong use; 1 is for a scan that has results, but not of all pictures
-
-
-# What `info` tells people of the calibration; the rest is for programs.
-_LIMITS = ("real_count", "alarm_rate", "uncertain_rate", "min_face", "min_sharpness")
 
 
 class _Commands(click.Group):

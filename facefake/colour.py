@@ -106,5 +106,6 @@ def _is_identity(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
 
 @lru_cache(maxsize=1)
 def srgb_profile() -> bytes:
+    """The ICC profile of sRGB, the same bytes at all times."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    return profile[:24] + bytes(12) + profile[36:]  # no time of creation, so that outputs are reproducible
+    return profile[:24] + bytes(12) + profile[36:]  # without the time of its creation

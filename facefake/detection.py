@@ -34,7 +34,6 @@ _DOUBTFUL = 0.5  # score that is enough for a large face, or in a crowd
 _SURE = 0.8  # score of the faces that make up a crowd
 _CROWD = 3  # how many there must be, of half to double the candidate's size
 _LARGE = 0.25  # of the picture's longer side
-
 _SPARE = 50  # candidates beyond twice the wanted faces: sizes at first sight are rough, and some are none
 
 
@@ -114,6 +113,9 @@ class FaceDetector:
         Args:
             pixels: as for `detect`.
             most: how many faces at most, at least 1; None for all.
+
+        Raises:
+            TypeError, ValueError, MissingLibraryError, ModelError: as `detect` does.
         """
         _check(pixels)
         if not self._mediapipe.close.alive:
@@ -149,8 +151,9 @@ class FaceDetector:
         def counts(view: View, face: Face) -> bool:
             # Of a tile nearly as large as the picture only what the whole picture shows too small.
             nearly_whole = coarse <= view.side < longest
-            told = not nearly_whole or face.side < longest * _SMALLEST_SHARE / _COARSEST_TILE
-            return told and not view.cuts(face, width, height)
+            if nearly_whole and face.side >= longest * _SMALLEST_SHARE / _COARSEST_TILE:
+                return False
+            return not view.cuts(face, width, height)
 
         found = [
             face

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from facefake.calibration import Calibration
     from facefake.images import Picture
 
-
 _NO_SUSPICION = 0.5  # a false-alarm rate: what every other real picture reaches makes none uncertain
 
 

@@ -21,9 +21,8 @@ thing in all pictures."""
 
 OPACITY = 0.7  # of the colours of strong evidence, 0 to 1
 OPAQUE_FROM = 3.0  # logits, on both sides of 0; below it the colours fade with the evidence
-_FINE = (
-    96  # pixels a side that a map is enlarged to before it is warped: a warp's own steps are 1/32 of a pixel
-)
+# Pixels a side that a map is enlarged to before it is warped: a warp's own steps are 1/32 of a pixel.
+_FINE = 96
 _SOFT_EDGE = 0.08  # of the side
 
 

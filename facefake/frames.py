@@ -212,10 +212,10 @@ class VideoFile:
         return True
 
     def _check_end(self) -> None:
-        """Whether the clip ends, after the frame that was grabbed last, where it should.
+        """Refuse a clip that ends, after the frame that was grabbed last, before it should.
 
         Raises:
-            Refusal: it does not.
+            Refusal: it is cut off, or shows nothing.
         """
         if self._decoder.time < 0:
             self._refuse("corrupt", "at least one frame", "none that can be decoded")
@@ -228,8 +228,10 @@ class VideoFile:
             )
 
     def _is_whole(self) -> bool:
-        """Whether an end that comes early is the file's own. The last picture may be held for long: MP4 and QuickTime
-        say how many frames come. In Matroska sound may go on longer, or the times begin late: it is whole by its outline.
+        """Whether an end that comes early is the file's own.
+
+        The last picture may be held for long: MP4 and QuickTime say how many frames come. In Matroska sound may go on
+        longer, or the times begin late: it is whole by its outline.
         """
         if not counts_frames(self._file):
             return self._outline == "whole"

@@ -40,7 +40,6 @@ _MOST_MODELS = 3  # are named
 _MOST_THREADS = 4  # each holds a decoded picture
 _MARK = "<!-- records -->"
 
-
 # What any line of JSON may make of code that expects a record.
 _WRONG_FIELDS = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 

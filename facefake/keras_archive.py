@@ -21,9 +21,7 @@ _CONFIGURATION, _WEIGHTS = "config.json", "model.weights.h5"
 _PARTS = frozenset((_CONFIGURATION, _WEIGHTS, "metadata.json"))
 _LARGEST_CONFIGURATION = 16 << 20  # bytes
 _DEEPEST = 60  # levels of a configuration; a network in a network in a network has 20
-_LARGEST_NUMBER = (
-    8192  # of filters, units, pixels: more than any network has that comes along or can be trained
-)
+_LARGEST_NUMBER = 8192  # filters, units, pixels: more than any network has that comes along or can be trained
 _NO_SIZES = frozenset(("seed", "shared_object_id"))
 _LARGEST_OUTPUT = 1 << 28  # values that one layer may give for one crop: 1 GiB
 _LONGEST_REASON = 300  # characters; Keras quotes whole configurations

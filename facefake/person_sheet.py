@@ -12,7 +12,7 @@ from facefake.labels import capital_height, font, spaced, text_width
 from facefake.wording import at_most, clock, likely
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from facefake.annotate import Colour
     from facefake.persons import PersonResult, Sighting
@@ -109,18 +109,14 @@ def _facts(result: VideoResult, person: PersonResult) -> list[str]:
 
 
 def _explanations(person: PersonResult, shown: int) -> list[str]:
-    some = (
-        f"{shown} of {len(person.sightings)} faces, evenly chosen. " if shown < len(person.sightings) else ""
-    )
+    count = len(person.sightings)
+    some = f"{shown} of {count} faces, evenly chosen. " if shown < count else ""
+    real = "REAL says that the face does not look fake, which proves nothing. "
     return [
         f"{some}Below each face: its time in the clip, and how likely it is fake by this frame alone. "
         "Grey: not judged in this frame.",
-        (
-            "REAL says that the face does not look fake, which proves nothing. "
-            if person.verdict == "real"
-            else ""
-        )
-        + "The model was trained on still pictures; video may mislead it. A verdict is statistics, not proof.",
+        f"{real if person.verdict == 'real' else ''}The model was trained on still pictures; video may mislead it. "
+        "A verdict is statistics, not proof.",
     ]
 
 
@@ -149,14 +145,7 @@ def _chart(draw: ImageDraw.ImageDraw, result: VideoResult, person: PersonResult,
         label = f"{share:.0%}".replace("%", " %")
         at = (left - 8 - text_width(label, _SMALL), up(share) - capital_height(_SMALL) // 2)
         _write(draw, label, at, _SMALL, _DIM)
-    free = left
-    for seconds in _ticks(length):
-        draw.line((across(seconds), bottom, across(seconds), bottom + 5), _RULE)
-        label = clock(seconds, tenths=True)
-        x = min(across(seconds), right - text_width(label, _SMALL))
-        if x >= free:  # the last one may stand too near to the one before it
-            _write(draw, label, (x, bottom + 9), _SMALL, _DIM)
-            free = x + text_width(label, _SMALL) + 8
+    _time_axis(draw, length, across, bottom)
     colour = STYLES[person.verdict].colour
     if person.fake_probability is not None:
         y = up(person.fake_probability)
@@ -176,6 +165,24 @@ def _chart(draw: ImageDraw.ImageDraw, result: VideoResult, person: PersonResult,
     _write(draw, key, (left, bottom + 9 + _row(_SMALL)), _SMALL, _DIM)
 
 
+def _time_axis(draw: ImageDraw.ImageDraw, length: float, across: Callable[[float], int], bottom: int) -> None:
+    """Marks at even times, and what these are.
+
+    Args:
+        length: seconds that the axis spans.
+        across: from seconds to x.
+        bottom: y of the axis.
+    """
+    free = _CHART_LEFT
+    for seconds in _ticks(length):
+        draw.line((across(seconds), bottom, across(seconds), bottom + 5), _RULE)
+        label = clock(seconds, tenths=True)
+        x = min(across(seconds), across(length) - text_width(label, _SMALL))
+        if x >= free:  # the last one may stand too near to the one before it
+            _write(draw, label, (x, bottom + 9), _SMALL, _DIM)
+            free = x + text_width(label, _SMALL) + 8
+
+
 def _ticks(length: float) -> Sequence[float]:
     steps = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
     step = next((step for step in steps if length / step <= 12), 14_400)
@@ -191,16 +198,14 @@ def _tile(
     if chance is None:
         face = face.convert("L").convert("RGB")
     sheet.paste(face, corner)
-    told = (
-        (sighting.reason or "").partition(":")[0].removeprefix("too ") if chance is None else likely(chance)
-    )
+    fault = (sighting.reason or "").partition(":")[0].removeprefix("too ")
+    told = fault if chance is None else likely(chance)
     _write(draw, caption, (x, y + _TILE + 8), _SMALL, _DIM)
     _write(draw, told, (x + _TILE - text_width(told, _SMALL), y + _TILE + 8), _SMALL, _PAPER)
     if chance is not None:
         draw.rectangle((x, y + _TILE, x + _TILE - 1, y + _TILE + 3), fill=_RULE)
-        draw.rectangle(
-            (x, y + _TILE, x + round((_TILE - 1) * chance), y + _TILE + 3), fill=STYLES["fake"].colour
-        )
+        share = round((_TILE - 1) * chance)
+        draw.rectangle((x, y + _TILE, x + share, y + _TILE + 3), fill=STYLES["fake"].colour)
 
 
 def _write(draw: ImageDraw.ImageDraw, text: str, at: tuple[int, int], size: int, colour: Colour) -> None:

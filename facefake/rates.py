@@ -82,6 +82,9 @@ def adjusted(rates: Sequence[float]) -> list[Adjusted]:
     variables"), as faces that share a camera do. Each face has to be as rare as α, so in a picture in which everybody is
     fake as many can be called so as of faces alone.
 
+    Args:
+        rates: of the faces, each above 0 and at most 1.
+
     Returns:
         One for each rate, at least as large: n × p / k, the smallest that this or a larger rate p of rank k gives.
     """

@@ -21,7 +21,6 @@ _READ_ONLY = os.O_RDONLY
 for _flag in ("O_NONBLOCK", "O_NOCTTY", "O_BINARY"):  # not every system has all of them
     _READ_ONLY |= getattr(os, _flag, 0)
 
-
 LONGEST_SIDE = 32_766
 """Pixels along a side with which OpenCV, which looks at pictures for faces, can deal."""
 

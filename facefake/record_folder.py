@@ -30,11 +30,8 @@ _SECONDS = 60.0  # after which what has come is written, so that little is lost 
 _STATE = ("size", "modified_ns", "sha256")  # of a record's file; folders of before have no sha256
 _CONDITION = "facefake."  # before its name, in the metadata of a file
 _PART = re.compile(r"part-\d{20}-[0-9a-f]{8}-\d{6,}\.parquet")  # other programs, too, write part-*.parquet
-_OBJECT_STORES = (
-    "s3",
-    "gcs",
-    "abfs",
-)  # a file is there when it is whole; elsewhere it is put in its place then
+# There a file is seen when it is whole; elsewhere it is put in its place then.
+_OBJECT_STORES = ("s3", "gcs", "abfs")
 
 
 class RecordFolder:

@@ -118,11 +118,8 @@ def _face_entry(face: FaceResult, margin: float, small: Thumbnails) -> dict[str,
 
 
 def _verdict(record: Mapping[str, Any]) -> dict[str, Any]:
-    verdict, probability, rate = (
-        record["verdict"],
-        record.get("fake_probability"),
-        record.get("false_alarm_rate"),
-    )
+    verdict = record["verdict"]
+    probability, rate = record.get("fake_probability"), record.get("false_alarm_rate")
     if verdict not in get_args(Verdict):
         raise ValueError(f"the verdict {verdict!r}")
     return {
@@ -140,11 +137,8 @@ def _cause(face: FaceResult) -> str:
     if face.reason is None:
         return ""
     if face.verdict == "uncertain":
-        return (
-            "rather fake, but real faces look alike"
-            if face.reason.startswith("rather")
-            else "between the limits"
-        )
+        rather = face.reason.startswith("rather")
+        return "rather fake, but real faces look alike" if rather else "between the limits"
     return text(face.reason.partition(":")[0])
 
 

@@ -61,16 +61,13 @@ class Tally:
                 continue
             self.pictures[record["verdict"]] += 1
             for index, face in enumerate(record["faces"]):
-                verdict, probability, rate = (
-                    face["verdict"],
-                    face["fake_probability"],
-                    face["false_alarm_rate"],
-                )
+                verdict, probability = face["verdict"], face["fake_probability"]
                 self.faces[verdict] += 1
                 if probability is not None:
                     self.histogram[verdict, min(BINS - 1, int(probability * BINS))] += 1
                 if verdict not in WORDS:
                     raise ValueError(f"the verdict {verdict!r}")
+                rate = face["false_alarm_rate"]
                 yield 2.0 if rate is None else float(rate), number, index
 
     def sentence(self) -> str:

@@ -148,11 +148,12 @@ class ImageResult:
         faces: from left to right.
         warnings: what was odd about the file, one sentence each.
         model: name and version of the model bundle.
+        schema_version: of the record.
         crop_margin: side of the aligned square that a face's evidence is of, as a multiple of its box's longer
             side (see `facefake.alignment`); None in a result without evidence.
         provenance: what the file says of its own origin, which is no part of the verdict; None where nobody asked.
         file: the file's state before a scan read it; None otherwise, and when the picture was no file.
-        settings: what the verdict depends on beside the picture.
+        settings: what the verdict depends on beside the picture; None in a result that no detector made.
         picture: the pixels that `annotated` draws on; not part of the record.
     """
 

@@ -261,7 +261,7 @@ def _encoded(image: PIL.Image.Image, lossless: bool) -> bytes:
 
 
 def check_free(path: Path, force: bool, records: bool = False) -> None:
-    """Whether a file may be written there: what would fail after minutes of work should fail before them.
+    """Complain unless a file may be written there: what would fail after minutes of work should fail before them.
 
     Args:
         path: the file.
@@ -280,7 +280,7 @@ def check_free(path: Path, force: bool, records: bool = False) -> None:
 
 
 def check_whole_file(path: Path, force: bool, through: bool = False) -> None:
-    """Whether `whole_file` may write there; as `check_free`, before minutes of work.
+    """Complain unless `whole_file` may write there; as `check_free`, before minutes of work.
 
     Raises:
         OutputError: `check_free` or `check_folder` do.
@@ -293,7 +293,7 @@ def check_whole_file(path: Path, force: bool, through: bool = False) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Whether files may be written to a folder, which need not exist yet; as `check_free`, before minutes of work.
+    """Complain unless files may be written to a folder, which need not exist yet; as `check_free`, before minutes of work.
 
     Raises:
         OutputError: they may not, or the folder cannot be made.

@@ -317,7 +317,5 @@ def _alone(
         try:
             yield job, analyse(job)
         except MemoryError as error:
-            yield (
-                job,
-                Failure("out_of_memory", "an analysis in the memory there is", str(error) or "too little"),
-            )
+            got = str(error) or "too little"
+            yield job, Failure("out_of_memory", "an analysis in the memory there is", got)

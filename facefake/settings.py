@@ -132,7 +132,7 @@ def checked_min_face(min_face: object) -> float:
 
 
 def check_limits(limits: object) -> None:
-    """Whether these are limits of a picture.
+    """Complain unless these are limits of a picture.
 
     Raises:
         TypeError: they are neither `ImageLimits` nor None, which stands for the usual ones.
@@ -144,7 +144,7 @@ def check_limits(limits: object) -> None:
 
 
 def check_sampling(sampling: object) -> None:
-    """Whether this says which frames of videos are looked at.
+    """Complain unless this says which frames of videos are looked at.
 
     Raises:
         TypeError: it is neither a `Sampling` nor None, which stands for the usual one.

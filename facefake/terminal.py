@@ -130,6 +130,7 @@ def picture(result: ImageResult, heading: str, wide: bool, ascii_only: bool = Fa
     """A picture's heading, its faces as a table, and the sentence on the whole.
 
     Args:
+        result: of the picture.
         heading: for one, the picture's path.
         wide: whether there is room for reasons in the table; else they go below it.
         ascii_only: whether signs are spelt in ASCII; the heading is as it is.
@@ -144,12 +145,7 @@ def picture(result: ImageResult, heading: str, wide: bool, ascii_only: bool = Fa
             headers, rows = headers[:-1], [row[:-1] for row in rows]
         parts.append(table(headers, rows, numbers=(0, 1, 3, 4)))
         if not wide:
-            notes = Table.grid(padding=(0, 1, 0, 0))
-            for face in result.faces:
-                if remark := _remark(face):
-                    notes.add_row(Text(f"Face {face.number}:"), Text(printable(remark)))
-            if notes.row_count:
-                parts.append(notes)
+            parts += _remarks("Face", ((face.number, _remark_on_face(face)) for face in result.faces))
     sign, style = _LOOKS[result.verdict]
     parts.append(Text.assemble((sign.translate(signs), style), ": ", result.summary))
     if result.provenance is not None and not result.provenance.is_silent:
@@ -168,16 +164,7 @@ def video(result: VideoResult, heading: str, ascii_only: bool = False) -> Render
         headers = ["Person", "Seen", "Judged in", "Verdict", "Fake probability", "False-alarm rate"]
         rows = [_spelt(_person_row(person), signs) for person in result.persons]
         parts.append(table(headers, rows, numbers=(0, 4, 5)))
-        notes = Table.grid(padding=(0, 1, 0, 0))
-        for person in result.persons:
-            spans = [f"{clock(span.start)} to {clock(span.end)}" for span in person.spans]
-            remarks = [f"looks fake from {', '.join(spans)}"] if spans else []
-            if person.reason:
-                remarks.append(person.reason)
-            if remarks:
-                notes.add_row(Text(f"Person {person.number}:"), Text(printable("; ".join(remarks))))
-        if notes.row_count:
-            parts.append(notes)
+        parts += _remarks("Person", ((person.number, _remark_on_person(person)) for person in result.persons))
     sign, style = _LOOKS[result.verdict]
     parts.append(Text.assemble((sign.translate(signs), style), ": ", result.summary))
     parts += [Text(f"Note: {printable(warning)}") for warning in result.warnings]
@@ -217,11 +204,28 @@ def _face_row(face: FaceResult) -> list[str | Text]:
         Text(*_LOOKS[face.verdict]),
         "" if face.fake_probability is None else likely(face.fake_probability),
         "" if face.false_alarm_rate is None else percent(face.false_alarm_rate),
-        _remark(face),
+        _remark_on_face(face),
     ]
 
 
-def _remark(face: FaceResult) -> str:
+def _remarks(what: str, remarks: Iterable[tuple[int, str]]) -> list[Table]:
+    """What is to be said of single faces or persons, by their numbers; no table where there is nothing."""
+    lines = Table.grid(padding=(0, 1, 0, 0))
+    for number, remark in remarks:
+        if remark:
+            lines.add_row(Text(f"{what} {number}:"), Text(printable(remark)))
+    return [lines] if lines.row_count else []
+
+
+def _remark_on_person(person: PersonResult) -> str:
+    spans = [f"{clock(span.start)} to {clock(span.end)}" for span in person.spans]
+    remarks = [f"looks fake from {', '.join(spans)}"] if spans else []
+    if person.reason:
+        remarks.append(person.reason)
+    return "; ".join(remarks)
+
+
+def _remark_on_face(face: FaceResult) -> str:
     remarks = [face.reason] if face.reason else []
     if face.stands_out:
         remarks.append(f"stands out from the other faces (relative score {face.relative_score:.1f})")

@@ -92,10 +92,8 @@ class View:
 
         The box keeps its size and stays level: only its centre and the keypoints are turned.
         """
-        cos, sin = (
-            self.side * math.cos(math.radians(self.roll)),
-            self.side * math.sin(math.radians(self.roll)),
-        )
+        roll = math.radians(self.roll)
+        cos, sin = self.side * math.cos(roll), self.side * math.sin(roll)
 
         def there(point: Point) -> Point:
             x, y = point[0] - 0.5, point[1] - 0.5
@@ -157,11 +155,9 @@ class Pyramid:
         contrasts = self._contrasts[level]
         high, wide = contrasts.shape
         across, down = wide / self.width, high / self.height
-        left, top = int((view.x - view.side / 2) * across), int((view.y - view.side / 2) * down)
-        right, bottom = (
-            math.ceil((view.x + view.side / 2) * across),
-            math.ceil((view.y + view.side / 2) * down),
-        )
+        half = view.side / 2
+        left, top = int((view.x - half) * across), int((view.y - half) * down)
+        right, bottom = math.ceil((view.x + half) * across), math.ceil((view.y + half) * down)
         return float(contrasts[max(top, 0) : bottom, max(left, 0) : right].max())
 
     def render(self, view: View, side: int) -> NDArray[np.uint8]:
@@ -242,7 +238,6 @@ def overlaps(
     common = sides[:, 0] * sides[:, 1]
     area = (box[2] - box[0]) * (box[3] - box[1])
     areas = (others[:, 2] - others[:, 0]) * (others[:, 3] - others[:, 1])
+    union, smaller = area + areas - common, np.minimum(area, areas)
     least = np.finfo(np.float64).tiny  # for boxes of no size
-    return common / np.maximum(area + areas - common, least), common / np.maximum(
-        np.minimum(area, areas), least
-    )
+    return common / np.maximum(union, least), common / np.maximum(smaller, least)

@@ -61,6 +61,9 @@ class Tracker(Generic[Detection]):
 
     Args:
         interval: seconds between the frames.
+
+    Attributes:
+        tracks: of all frames so far, in order of appearance.
     """
 
     def __init__(self, interval: float) -> None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from facefake.detector import FakeImageDetector
+    from facefake.frames import Frame
+    from facefake.results import FaceResult
     from facefake.settings import Settings
     from facefake.tiles import Box
 
@@ -58,6 +60,7 @@ class VideoResult:
         persons: in order of appearance.
         warnings: what is to be known before the verdict is relied on, one sentence each.
         model: name and version of the model bundle.
+        schema_version: of the record.
         file: the file's state before a scan read it; None otherwise.
         settings: what the verdict depends on beside the clip and the sampling.
     """
@@ -142,20 +145,7 @@ def analyze_video(
         count, crops, last, crowded = 0, 0, 0.0, False
         for frame in video.frames(sampling):
             found = detector.analyze(frame.pixels)
-            sightings = []
-            for face in found.faces:
-                sightings.append(
-                    Sighting(
-                        time=frame.time,
-                        box=face.box,
-                        detection_score=face.detection_score,
-                        logit=face.logit,
-                        fake_probability=face.fake_probability,
-                        false_alarm_rate=face.false_alarm_rate,
-                        reason=None if face.logit is not None else face.reason,
-                        crop=_crop(frame.pixels, face.box) if crops < _MOST_CROPS else None,
-                    )
-                )
+            sightings = [_sighting(face, frame, with_crop=crops < _MOST_CROPS) for face in found.faces]
             crops += len(sightings)
             crowded = crowded or any(warning.startswith(MORE_FACES) for warning in found.warnings)
             tracker.add(frame.time, frame.pixels, sightings)
@@ -186,6 +176,19 @@ def analyze_video(
             model=detector.bundle.label,
             settings=detector.settings,
         )
+
+
+def _sighting(face: FaceResult, frame: Frame, with_crop: bool) -> Sighting:
+    return Sighting(
+        time=frame.time,
+        box=face.box,
+        detection_score=face.detection_score,
+        logit=face.logit,
+        fake_probability=face.fake_probability,
+        false_alarm_rate=face.false_alarm_rate,
+        reason=None if face.logit is not None else face.reason,
+        crop=_crop(frame.pixels, face.box) if with_crop else None,
+    )
 
 
 def _crop(pixels: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:

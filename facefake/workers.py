@@ -183,10 +183,7 @@ class _Worker(Generic[Task]):
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                env={
-                    **os.environ,
-                    "OPENBLAS_NUM_THREADS": "1",
-                },  # or NumPy takes memory for every core there is
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # or NumPy takes memory for every core
                 process_group=0,  # the terminal's Ctrl-C is for the parent alone
             )
             return process, Connection(ours.detach())
