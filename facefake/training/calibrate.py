@@ -125,15 +125,7 @@ def calibrate(
     probed = largest_of_each(store, numbers, PROBED_A_SOURCE)
     limits = _limits(scorer, store, probed, side, margin, partial(progress, "sizes and blurs tried"))
     reals = [number for number, fake in zip(numbers, labels, strict=True) if not fake]
-    worn: list[Wear] = [partial(small, face_side=limits.face_side)]
-    lacking: dict[Lack, list[Wear]] = {"grainless": [smoothed, denoised]}
-    if limits.blur < SOFT_FROM:
-        worn += [partial(blurred, sigma=sigma) for sigma in BLURS if 0 < sigma <= limits.blur]
-    else:
-        lacking["soft"] = [
-            *(partial(blurred, sigma=sigma) for sigma in BLURS if SOFT_FROM <= sigma <= limits.blur),
-            partial(small_and_blurred, face_side=limits.face_side, sigma=SMALL_BLUR),
-        ]
+    worn, lacking = _views_within(limits)
     views_done, view_count = count(1), len(TIERS) + len(worn) + sum(map(len, lacking.values()))
 
     def measured(numbers: Sequence[int], wear: Wear) -> Measured:
@@ -186,6 +178,20 @@ def calibrate(
         soft=soft,
         grainless=grainless,
     )
+
+
+def _views_within(limits: _Limits) -> tuple[list[Wear], dict[Lack, list[Wear]]]:
+    """How real faces are shown besides on the tiers, and how faces are that lack detail, for each lack."""
+    worn: list[Wear] = [partial(small, face_side=limits.face_side)]
+    lacking: dict[Lack, list[Wear]] = {"grainless": [smoothed, denoised]}
+    if limits.blur < SOFT_FROM:
+        worn += [partial(blurred, sigma=sigma) for sigma in BLURS if 0 < sigma <= limits.blur]
+    else:
+        lacking["soft"] = [
+            *(partial(blurred, sigma=sigma) for sigma in BLURS if SOFT_FROM <= sigma <= limits.blur),
+            partial(small_and_blurred, face_side=limits.face_side, sigma=SMALL_BLUR),
+        ]
+    return worn, lacking
 
 
 def _enough_lack_nothing(

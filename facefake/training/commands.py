@@ -185,15 +185,9 @@ def evaluate(
     sizes and qualities, to see whether their verdicts hold. Pictures of 2 to 32 faces are put together from them and
     judged as a whole.
     """
-    from facefake import terminal
-    from facefake.saving import check_whole_file
-    from facefake.training.evaluate import evaluate as measure
-    from facefake.training.evaluation_report import evaluation_page
     from facefake.training.figure_tables import evaluation_tables
     from facefake.training.files import write_text
 
-    err = terminal.console(stderr=True)
-    page = ""
     if leave_one_source_out:
         if model or report or split != "all":
             raise click.UsageError("expected no --model, --split or --report beside --leave-one-source-out")
@@ -201,29 +195,42 @@ def evaluate(
             raise click.UsageError("expected --out DIR beside --leave-one-source-out")
         found = _without_each_source(data, out, leave_out, recipe, steps, cache)
         _print_figures(found, found.tables(), as_json)
-    else:
-        if out or leave_out or recipe or steps:
-            raise click.UsageError(
-                "expected --leave-one-source-out beside --out, --leave-out, --recipe or --steps"
-            )
+        return
+    if out or leave_out or recipe or steps:
+        raise click.UsageError(
+            "expected --leave-one-source-out beside --out, --leave-out, --recipe or --steps"
+        )
+    figures, page = _measured(data, model, split, cache, report, force)
+    try:
         if report:
-            check_whole_file(report, force)
-        with tempfile.TemporaryDirectory() as scratch, terminal.progress("pictures cut out", err) as bar:
-            scored = measure(
-                data,
-                model,
-                split=split,
-                cache=cache or Path(scratch),
-                progress=lambda what, done, total: bar(done, total, what),
-                tell=_told_on(err),
-            )
-            if report:
-                page = evaluation_page(scored)
-        try:
-            if report:
-                write_text(report, page)
-        finally:  # the figures, which took minutes, are printed even if the page cannot be written
-            _print_figures(scored.evaluation, evaluation_tables(scored.evaluation), as_json)
+            write_text(report, page)
+    finally:  # the figures, which took minutes, are printed even if the page cannot be written
+        _print_figures(figures, evaluation_tables(figures), as_json)
+
+
+def _measured(
+    data: Path, model: Path | None, split: Split, cache: Path | None, report: Path | None, force: bool
+) -> tuple[Evaluation, str]:
+    """A model's figures, and the page for `report`; "" without that."""
+    from facefake import terminal
+    from facefake.saving import check_whole_file
+    from facefake.training.evaluate import evaluate as measure
+    from facefake.training.evaluation_report import evaluation_page
+
+    if report:
+        check_whole_file(report, force)
+    err = terminal.console(stderr=True)
+    with tempfile.TemporaryDirectory() as scratch, terminal.progress("pictures cut out", err) as bar:
+        scored = measure(
+            data,
+            model,
+            split=split,
+            cache=cache or Path(scratch),
+            progress=lambda what, done, total: bar(done, total, what),
+            tell=_told_on(err),
+        )
+        # Before the crops in a folder of their own go.
+        return scored.evaluation, evaluation_page(scored) if report else ""
 
 
 def _print_figures(result: Evaluation | LeaveOneOut, tables: Sequence[Table], as_json: bool) -> None:

@@ -53,7 +53,7 @@ def contact_sheet(
         How many faces are on the sheet.
 
     Raises:
-        ValueError: fewer than two of the crops show a face.
+        ValueError: fewer than two of the crops show a face, or one's source is turned too far away from it to be swapped.
         OutputError: the picture cannot be written.
     """
     mesh = FaceMesh()

@@ -37,12 +37,19 @@ _PIXELS, _LANDMARKS = "pixels.bin", "landmarks.npy"
 
 @dataclass(frozen=True, slots=True)
 class StoredCrop:
-    """Where one crop lies in the store, and what it shows."""
+    """Where one crop lies in the store, and what it shows.
+
+    Attributes:
+        example: the picture that it was cut from.
+        offset: of its first byte among all crops' pixels.
+        side: pixels, at most `STORE_SIDE`.
+        face_side: longer side of the face's box, pixels of the picture.
+    """
 
     example: Example
     offset: int
     side: int
-    face_side: float  # pixels of the picture that it was cut from
+    face_side: float
 
 
 class CropStore:

@@ -83,6 +83,7 @@ def convert(
 
     Raises:
         OutputError: the folder of temporary files cannot take TensorFlow's copy of the network.
+        ValueError: "int8" without examples.
     """
     import keras
 

@@ -77,15 +77,7 @@ def by_kind(evaluation: Evaluation) -> Table:
     """One row a kind of fake and tier."""
     headers = ["kind", "tier", "faces", "AUC", "found at 1 %", "fake", "uncertain"]
     headers += ["balanced accuracy", "calibration error"]
-    rows = [
-        [
-            row.kind,
-            row.tier,
-            str(row.count),
-            *_measured(row),
-        ]
-        for row in evaluation.kinds
-    ]
+    rows = [[row.kind, row.tier, str(row.count), *_measured(row)] for row in evaluation.kinds]
     return Table("By kind of fake", headers, rows, names=2)
 
 
@@ -122,14 +114,7 @@ def left_out(evaluation: Evaluation) -> Table:
 def by_size(evaluation: Evaluation) -> Table:
     """One row a face size and tier."""
     headers = ["face, pixels", "tier", *_WEAKENED]
-    rows = [
-        [
-            str(row.face_side),
-            row.tier,
-            *_weakened(row),
-        ]
-        for row in evaluation.sizes
-    ]
+    rows = [[str(row.face_side), row.tier, *_weakened(row)] for row in evaluation.sizes]
     return Table("By size of the face", headers, rows, names=2)
 
 

@@ -17,13 +17,14 @@ from facefake.training.metrics import area_under_curve
 from facefake.training.recipe import Recipe
 from facefake.training.scoring import by_source
 from facefake.training.stream import PairStream
-from facefake.training.views import batches as views
+from facefake.training.views import batches
 
 if TYPE_CHECKING:
     import keras
     from numpy.typing import NDArray
 
     from facefake.training.reconstruction import Reconstructions
+    from facefake.training.views import Tier
 
 LOG = "log.jsonl"
 CHECKPOINT = "checkpoint.weights.h5"
@@ -68,25 +69,10 @@ def fit(
     keras.utils.set_random_seed(recipe.seed)
     epochs, steps = recipe.epochs, recipe.whole_steps
     recipe = replace(recipe, steps_an_epoch=steps // epochs)
-    warmup_steps = min(recipe.warmup_steps, steps // 2)
-    optimizer = keras.optimizers.AdamW(
-        keras.optimizers.schedules.CosineDecay(
-            initial_learning_rate=recipe.learning_rate / 50,
-            decay_steps=steps - warmup_steps,
-            alpha=0.02,
-            warmup_target=recipe.learning_rate,
-            warmup_steps=warmup_steps,
-        ),
-        weight_decay=recipe.weight_decay,
-        use_ema=True,
-        ema_momentum=min(recipe.ema, _LEFT_OF_START ** (1 / steps)),
-        ema_overwrite_frequency=None,
-        clipnorm=5.0,
-    )
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    optimizer = _optimizer(recipe, steps)
     model = sharpness_aware(network, recipe.flatness) if recipe.flatness else network
     model.compile(optimizer, loss={"logit": _loss(recipe)})
-    batches = _batches(PairStream(store, train, recipe, reconstructions), recipe)
+    stream = _batches(PairStream(store, train, recipe, reconstructions), recipe)
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / CHECKPOINT
     done = _restored(model, checkpoint) // recipe.steps_an_epoch
@@ -94,14 +80,14 @@ def fit(
         (folder / LOG).unlink(missing_ok=True)
 
     def begin(epoch: int) -> None:
-        batches.epoch = epoch
+        stream.epoch = epoch
         _reseed(network, recipe.seed, epoch)
 
     def count(batch: int) -> None:
-        stepped(batches.epoch * recipe.steps_an_epoch + batch + 1, steps)
+        stepped(stream.epoch * recipe.steps_an_epoch + batch + 1, steps)
 
     history = model.fit(
-        batches,
+        stream,
         epochs=epochs,
         initial_epoch=done,
         shuffle=False,  # batches are random as they are, and their order would hang on where the run was cut short
@@ -124,6 +110,31 @@ def fit(
             f"{recipe.learning_rate} may help"
         )
     optimizer.finalize_variable_values(network.trainable_variables)
+
+
+def _optimizer(recipe: Recipe, steps: int) -> Any:
+    """AdamW with clipped gradients, whose rate rises in a line and falls by a cosine over so many steps; it keeps the
+    average of the weights, which `fit` takes from it.
+    """
+    import keras
+
+    warmup_steps = min(recipe.warmup_steps, steps // 2)
+    optimizer = keras.optimizers.AdamW(
+        keras.optimizers.schedules.CosineDecay(
+            initial_learning_rate=recipe.learning_rate / 50,
+            decay_steps=steps - warmup_steps,
+            alpha=0.02,
+            warmup_target=recipe.learning_rate,
+            warmup_steps=warmup_steps,
+        ),
+        weight_decay=recipe.weight_decay,
+        use_ema=True,
+        ema_momentum=min(recipe.ema, _LEFT_OF_START ** (1 / steps)),
+        ema_overwrite_frequency=None,
+        clipnorm=5.0,
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
 
 
 def _save(model: keras.Model, checkpoint: Path) -> None:
@@ -225,7 +236,9 @@ def _validation(
             trained = self._copied_weights()
             self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
             self.model.set_weights(self._copied_weights())
-            scores = {key: self._scores(numbers) for key, numbers in chosen.items()}
+            scores = {
+                key: network_logits(self.model, store, numbers, recipe) for key, numbers in chosen.items()
+            }
             self.model.set_weights(trained)
             line = {"epoch": epoch + 1, "loss": float((logs or {})["loss"]), **auc_by_source(scores)}
             with (folder / LOG).open("a", encoding="utf-8") as file:
@@ -236,14 +249,18 @@ def _validation(
             # JAX shares its buffers, and predicting gives them away: the optimizer's would be gone with the model's.
             return [np.array(weight) for weight in self.model.get_weights()]
 
-        def _scores(self, numbers: list[int]) -> NDArray[np.float32]:
-            logits = [
-                self.model.predict_on_batch(crops.astype(np.float32))["logit"]
-                for crops in views(store, numbers, recipe.side, recipe.margin)
-            ]
-            return np.concatenate([np.asarray(logit) for logit in logits])
-
     return Validation()
+
+
+def network_logits(
+    network: keras.Model, store: CropStore, numbers: Sequence[int], recipe: Recipe, tier: Tier = "clean"
+) -> NDArray[np.float32]:
+    """What a network, as `network.build` makes it, says of some crops, at least one, on a tier; float32 (n,)."""
+    logits = [
+        network.predict_on_batch(crops.astype(np.float32))["logit"]
+        for crops in batches(store, numbers, recipe.side, recipe.margin, tier)
+    ]
+    return np.concatenate([np.asarray(logit) for logit in logits])
 
 
 def auc_by_source(scores: Mapping[tuple[str, str], NDArray[np.float32]]) -> dict[str, Any]:

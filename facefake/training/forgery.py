@@ -232,6 +232,9 @@ def nearest_source(target: NDArray[np.float32], candidates: NDArray[np.float32])
 
     Returns:
         An index into `candidates`.
+
+    Raises:
+        ValueError: there is no candidate, or they are of another length.
     """
     if candidates.ndim != 2 or candidates.shape[1:] != target.shape or len(candidates) == 0:
         raise ValueError(f"expected candidates of shape (m, {len(target)}), got {candidates.shape}")

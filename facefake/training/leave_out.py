@@ -20,17 +20,14 @@ from facefake.training.crops import CropStore, make_crops
 from facefake.training.dataset import read_dataset
 from facefake.training.figure_tables import Table
 from facefake.training.files import make_folder, write_text
-from facefake.training.fit import CHECKPOINT, fit
-from facefake.training.metrics import area_under_curve
+from facefake.training.fit import CHECKPOINT, auc_by_source, fit, network_logits
 from facefake.training.network import build
 from facefake.training.recipe import Recipe
-from facefake.training.scoring import first_of_each, seen, unseen
+from facefake.training.scoring import by_source, first_of_each, seen, unseen
 from facefake.training.stages import reconstructions_for
-from facefake.training.views import batches
 
 if TYPE_CHECKING:
     import keras
-    from numpy.typing import NDArray
 
     from facefake.training.evaluate import Progress
     from facefake.training.views import Tier
@@ -203,11 +200,11 @@ def _run(
     # The real faces of all runs are the same.
     made = reconstructions_for(recipe, store, train, folder.parent, progress)
     fit(network, store, train, [*fakes, *reals], recipe, folder, stepped=stepped, reconstructions=made)
-    by_tier = {tier: _auc(network, store, fakes, reals, recipe, tier) for tier in _TIERS}
-    auc_by_source: dict[str, dict[str, float]] = {
-        source: {tier: by_tier[tier][source] for tier in _TIERS} for source in by_tier["clean"]
+    by_tier = {tier: _auc(network, store, [*fakes, *reals], recipe, tier) for tier in _TIERS}
+    of_sources: dict[str, dict[str, float]] = {
+        source: {tier: by_tier[tier][source] for tier in _TIERS} for source in sorted(by_tier["clean"])
     }
-    return LeftOutRow(name, len(fakes), auc_by_source)
+    return LeftOutRow(name, len(fakes), of_sources)
 
 
 def _chosen(
@@ -234,27 +231,12 @@ def _chosen(
 
 
 def _auc(
-    network: keras.Model,
-    store: CropStore,
-    fakes: Sequence[int],
-    reals: Sequence[int],
-    recipe: Recipe,
-    tier: Tier,
+    network: keras.Model, store: CropStore, numbers: Sequence[int], recipe: Recipe, tier: Tier
 ) -> dict[str, float]:
     """Source of fakes → AUC."""
-
-    def scores(numbers: Sequence[int]) -> NDArray[np.float32]:
-        parts = [
-            np.asarray(network.predict_on_batch(crops.astype(np.float32))["logit"])
-            for crops in batches(store, numbers, recipe.side, recipe.margin, tier)
-        ]
-        return np.concatenate(parts)
-
-    real, fake = scores(reals), scores(fakes)
-    of_real = np.array([store.crops[n].example.source for n in reals])
-    of_fake = np.array([store.crops[n].example.source for n in fakes])
-    found = {}
-    for source in sorted(set(of_fake.tolist())):
-        own = real[of_real == source]
-        found[source] = round(area_under_curve(own if own.size else real, fake[of_fake == source]), 4)
-    return found
+    scores = {
+        key: network_logits(network, store, members, recipe, tier)
+        for key, members in by_source(store, numbers).items()
+    }
+    aucs: dict[str, float] = auc_by_source(scores)["sources"]
+    return aucs

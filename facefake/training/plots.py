@@ -106,9 +106,8 @@ class Plot:
             across = self._across(value)
             self._line("limit", across, _TOP, across, self._height - _BOTTOM)
             late = across > 0.75 * _WIDTH
-            down: float = (
-                _TOP + 11 + 14 * self._limits
-            )  # names of limits that lie close would cover each other
+            # On a line of its own: names of limits that lie close would cover each other.
+            down: float = _TOP + 11 + 14 * self._limits
             self._text(text, across + (-4 if late else 4), down, "end" if late else "start", "note")
             self._limits += 1
         else:

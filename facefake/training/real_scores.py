@@ -1,9 +1,9 @@
 """How high real faces score, so that it holds on sources of real faces that nobody has measured.
 
 One collection of real photographs raises many times the alarms of another: the doubt lies in the sources, not in the
-number of their faces. So a source weighs by the square root of its size, and whether that is
-enough is measured by leaving each source out (`left_out_alarms`). A promise for any new source whatsoever would need
-about one source more than 1 / false-alarm rate (Dunn, Wasserman & Ramdas, JASA 2023): a hundred for a rate of 1 %.
+number of their faces. So a source weighs by the square root of its size, and whether that is enough is measured by
+leaving each source out (`left_out_alarms`). A promise for any new source whatsoever would need about one source more than
+1 / false-alarm rate (Dunn, Wasserman & Ramdas, JASA 2023): a hundred for a rate of 1 %.
 """
 
 from __future__ import annotations

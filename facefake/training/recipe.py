@@ -18,6 +18,20 @@ from facefake.training.restoration import RESTORERS
 SELF_MADE = ("self-blend", "region-blend", "retouch", "swap", "reconstruction", "upsampling")
 """The fakes that are made of real faces; what each is, `forgery` says."""
 
+# Settings by their ranges.
+_ABOVE_0 = (
+    *("batch", "steps", "steps_an_epoch", "learning_rate", "averaged"),
+    *("reconstructed", "reconstruction_steps"),
+)
+_UP_TO_1 = (
+    *("dropout", "label_smoothing", "ema", "start_share", "mirror_share", "redrawn"),
+    *("degradation", "defocus", "smoothing", "distant", "styling", "masking", "jitter_scale", "jitter_shift"),
+)
+_FROM_0 = (
+    *("consistency", "flatness", "other_kind_share", "weight_decay", "warmup_steps"),
+    *("seed", "reconstruction_seed", "jitter_degrees"),
+)
+_SHARES_BY_NAME = ("kind_share", "self_made_share", "source_share")
 # What cannot differ between stages.
 _COMMON = ("margin", "held_out", "seed", "stage", "mirror", "mirror_share", "mirror_stages")
 _LARGEST = 1e10  # of any number: more than a seed has, and shares still have a finite sum
@@ -123,54 +137,53 @@ class Recipe:
     mirror_stages: int = 0
 
     def __post_init__(self) -> None:
-        for setting in (
-            *("side", "batch", "steps", "steps_an_epoch", "learning_rate", "averaged"),
-            *("reconstructed", "reconstruction_steps"),
-        ):
+        self._check_numbers()
+        self._check_names()
+        whole = 4 if self.consistency else 2
+        if self.batch % whole:
+            raise DatasetError(
+                f"recipe: expected a batch of whole pairs, a multiple of {whole}, got {self.batch}"
+            )
+        most = max(0, len(self.stage) - 1)
+        if bool(self.mirror) != bool(self.mirror_stages) or not 0 <= self.mirror_stages <= most:
+            raise DatasetError(
+                "recipe: expected mirror and mirror_stages together, the latter below the number of stages, got "
+                f"{self.mirror!r} and {self.mirror_stages} of {len(self.stage)}"
+            )
+        self.stages()  # complains of what is wrong with them
+
+    def _check_numbers(self) -> None:
+        """Whether every number lies in its range; NaN lies in none."""
+        for setting in _ABOVE_0:
             if not 0 < getattr(self, setting) <= _LARGEST:
                 raise DatasetError(
                     f"recipe: expected {setting} above 0, at most {_LARGEST:g}, got {getattr(self, setting)}"
                 )
-        for setting in (
-            "dropout",
-            "degradation",
-            "defocus",
-            "smoothing",
-            "distant",
-            "label_smoothing",
-            "ema",
-            "styling",
-            "masking",
-            "mirror_share",
-            "start_share",
-            "redrawn",
-            "jitter_scale",
-            "jitter_shift",
-        ):
-            if not 0 <= getattr(self, setting) <= 1:
-                raise DatasetError(f"recipe: expected {setting} from 0 to 1, got {getattr(self, setting)}")
-        if not 1 <= self.margin <= STORE_MARGIN:
-            raise DatasetError(f"recipe: expected margin from 1 to {STORE_MARGIN}, got {self.margin}")
-        for setting in ("kind_share", "self_made_share", "source_share"):
+        ranges = (
+            (0, 1, _UP_TO_1),
+            (0, _LARGEST, _FROM_0),
+            (1, STORE_MARGIN, ("margin",)),
+            (LEAST_SIDE, LARGEST_SIDE, ("side",)),
+        )
+        for low, high, settings in ranges:
+            for setting in settings:
+                if not low <= getattr(self, setting) <= high:
+                    raise DatasetError(
+                        f"recipe: expected {setting} from {low} to {high:g}, got {getattr(self, setting)}"
+                    )
+        for setting in _SHARES_BY_NAME:
             for name, share in getattr(self, setting).items():
                 if type(share) not in (int, float) or not 0 <= share <= _LARGEST:
                     raise DatasetError(
                         f"recipe: expected {setting} of {name} from 0 to {_LARGEST:g}, got {share!r}"
                     )
-        for setting in (
-            *("consistency", "flatness", "other_kind_share", "weight_decay", "warmup_steps"),
-            *("seed", "reconstruction_seed", "jitter_degrees"),
-        ):
-            if not 0 <= getattr(self, setting) <= _LARGEST:
-                raise DatasetError(
-                    f"recipe: expected {setting} from 0 to {_LARGEST:g}, got {getattr(self, setting)}"
-                )
         if max(self.seed, self.reconstruction_seed) >= 2**32:
             raise DatasetError(
                 f"recipe: expected seeds below 2^32, got {self.seed} and {self.reconstruction_seed}"
             )
-        if not LEAST_SIDE <= self.side <= LARGEST_SIDE:
-            raise DatasetError(f"recipe: expected side from {LEAST_SIDE} to {LARGEST_SIDE}, got {self.side}")
+
+    def _check_names(self) -> None:
+        """Whether all names are known, or are names at least, and what needs another setting has it."""
         for setting, known in (("upsamplers", (*UPSAMPLERS, *RESTORERS)), ("self_made_share", SELF_MADE)):
             if unknown := [name for name in getattr(self, setting) if name not in known]:
                 raise DatasetError(
@@ -183,21 +196,8 @@ class Recipe:
         for name in (*self.held_out, *self.counterpart.values()):
             if type(name) is not str:
                 raise DatasetError(f"recipe: expected names in held_out and counterpart, got {name!r}")
-        whole = 4 if self.consistency else 2
-        if self.batch % whole:
-            raise DatasetError(
-                f"recipe: expected a batch of whole pairs, a multiple of {whole}, got {self.batch}"
-            )
-        if bool(self.mirror) != bool(self.mirror_stages) or not 0 <= self.mirror_stages <= max(
-            0, len(self.stage) - 1
-        ):
-            raise DatasetError(
-                "recipe: expected mirror and mirror_stages together, the latter below the number of stages, got "
-                f"{self.mirror!r} and {self.mirror_stages} of {len(self.stage)}"
-            )
         if self.mirror not in ("", *BACKBONES):
             raise DatasetError(f"recipe: expected mirror out of {', '.join(BACKBONES)}, got {self.mirror!r}")
-        self.stages()  # complains of what is wrong with them
 
     def stages(self) -> list[Recipe]:
         """One recipe a stage, without stages of its own; this one alone where it has none.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from facefake.errors import ModelError
+from facefake.errors import DatasetError, ModelError
+from facefake.locks import alone_in
 from facefake.training.crops import CropStore
 from facefake.training.files import make_folder, write_text
 from facefake.training.restoration import RESTORERS, installed, restorer
@@ -36,18 +37,15 @@ UPSAMPLERS = ("nearest", "transposed-4", "transposed-3", "sub-pixel", "bilinear"
 or 3 overlaps itself, evenly or not; by one whose kernel of 2 does not, which is a sub-pixel convolution (Shi et al.,
 CVPR 2016); by interpolation and a convolution; or by interpolation and a second network that sharpens the picture."""
 
-_EIGHTH = (
-    "nearest",
-    "transposed-4",
-)  # their bottleneck is an eighth of the side, that of the others a quarter
+# Their bottleneck is an eighth of the side, that of the others a quarter.
+_EIGHTH = ("nearest", "transposed-4")
 _BATCH = 16
 _PATCH = 96  # pixels of a face that are learned from at a time
 _LEARNING_RATE = 2e-3
 _MULTIPLE = 8  # what a side must be a multiple of to be halved three times
-_OWN_SHADING = (
-    4.0  # pixels: standard deviation of the Gaussian above which nothing of a reconstruction is kept
-)
-_INDEX = "index.json"
+# Pixels: standard deviation of the Gaussian above which nothing of a reconstruction is kept.
+_OWN_SHADING = 4.0
+_INDEX, _PIXELS = "index.json", "pixels.bin"
 _FORMAT = 2
 
 
@@ -59,6 +57,9 @@ def autoencoder(upsampler: str) -> keras.Model:
 
     Returns:
         A model from float32 (n, h, w, 3) to float32 (n, h, w, 3), RGB, 0 to 1; h and w are multiples of 8.
+
+    Raises:
+        ValueError: there is no such up-sampler.
     """
     import keras
     from keras import layers
@@ -110,7 +111,7 @@ def train_autoencoder(
         upsampler: one of `UPSAMPLERS`.
         store: the crops.
         numbers: which of them to learn from: real ones. Those below 96 pixels are left out.
-        seed: of the first weights and of the patches.
+        seed: of the first weights and of the patches, below 2^32.
         steps: of 16 patches each.
         stepped: called after every step with how many are done and their total.
 
@@ -189,12 +190,26 @@ def _with_own_shading(crop: NDArray[np.uint8], made: NDArray[np.float32]) -> NDA
 
 
 class Reconstructions:
-    """Reconstructed real faces, by the number of their crop, in a folder that `make_reconstructions` wrote."""
+    """Reconstructed real faces, by the number of their crop, in a folder that `make_reconstructions` wrote.
+
+    Raises:
+        DatasetError: a file of the folder is missing or is not what its index says, as after a copy that was cut short.
+    """
 
     def __init__(self, folder: Path) -> None:
-        index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
-        self._places = {int(number): tuple(place) for number, place in index["crops"].items()}
-        self._pixels = np.memmap(folder / "pixels.bin", np.uint8, "r")
+        path = folder / _INDEX
+        try:
+            index = json.loads(path.read_text(encoding="utf-8"))
+            self._places = {int(number): tuple(place) for number, place in index["crops"].items()}
+            self._pixels = np.memmap(folder / _PIXELS, np.uint8, "r")
+            size = sum(side * side * 3 for _, side, _ in self._places.values())
+            if self._pixels.size != size:
+                raise ValueError(f"{_PIXELS} of {self._pixels.size:,} bytes in place of {size:,}")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DatasetError(
+                f"{path}: expected the index of the reconstructions beside it, got: {error}; without that file they are "
+                "made anew"
+            ) from error
 
     @property
     def numbers(self) -> list[int]:
@@ -245,21 +260,37 @@ def make_reconstructions(
         progress: called with what is counted, how many are done and their total.
 
     Raises:
+        DatasetError: what `folder` has is not whole.
         ModelError: there is no crop to learn from, or a network for super-resolution is not installed.
-        OutputError: `folder` cannot be written to.
+        OutputError: `folder` cannot be written to, or another process makes the same there.
     """
     chosen, folder = _planned(store, numbers, folder, settings)
-    index = folder / _INDEX
-    if index.is_file():
-        return Reconstructions(folder)
+    if not (folder / _INDEX).is_file():
+        restorers = {name: restorer(name) for name in settings.upsamplers if name in RESTORERS}
+        make_folder(folder)
+        # Two at once would write over one another's pixels, and train on what is half-written.
+        with alone_in(folder, "reconstructing"):
+            if not (folder / _INDEX).is_file():
+                _write(store, numbers, chosen, folder, settings, restorers, progress)
+    return Reconstructions(folder)
+
+
+def _write(
+    store: CropStore,
+    numbers: Sequence[int],
+    chosen: Sequence[int],
+    folder: Path,
+    settings: ReconstructionSettings,
+    restorers: Mapping[str, Restorer],
+    progress: Callable[[str, int, int], None],
+) -> None:
+    """Reconstruct the chosen crops; auto-encoders learn from all of `numbers`. The index comes last."""
     upsamplers, steps = settings.upsamplers, settings.steps
     dealt = _dealt(store, chosen, len(upsamplers))
-    restorers = {name: restorer(name) for name in upsamplers if name in RESTORERS}
-    make_folder(folder)
+    trained = [name for name in upsamplers if name not in restorers]
     places: dict[int, tuple[int, int, str]] = {}
     offset = 0
-    with (folder / "pixels.bin").open("wb") as pixels:
-        trained = [name for name in upsamplers if name not in restorers]
+    with (folder / _PIXELS).open("wb") as pixels:
         for at, upsampler in enumerate(upsamplers):
             if upsampler in restorers:
                 remake = partial(restore, restorers[upsampler])
@@ -268,7 +299,8 @@ def make_reconstructions(
                 def stepped(done: int, total: int, nth: int = trained.index(upsampler)) -> None:
                     progress("auto-encoder steps trained", nth * total + done, len(trained) * total)
 
-                network = train_autoencoder(upsampler, store, numbers, settings.seed + at, steps, stepped)
+                seed = (settings.seed + at) % 2**32
+                network = train_autoencoder(upsampler, store, numbers, seed, steps, stepped)
                 remake = partial(reconstruct, network)
             for number in dealt[at]:
                 made = remake(store.pixels(number))
@@ -276,8 +308,7 @@ def make_reconstructions(
                 places[number] = offset, len(made), upsampler
                 offset += made.size
                 progress("faces reconstructed", len(places), len(chosen))
-    write_text(index, json.dumps({"crops": places}))
-    return Reconstructions(folder)
+    write_text(folder / _INDEX, json.dumps({"crops": places}))
 
 
 def check_reconstructions(
@@ -286,13 +317,15 @@ def check_reconstructions(
     """Whether `make_reconstructions`, which takes the same, has what it needs, or need not make any more.
 
     Raises:
-        ModelError: as there.
+        DatasetError, ModelError: as there.
     """
     _, folder = _planned(store, numbers, folder, settings)
-    if not (folder / _INDEX).is_file():
-        for name in settings.upsamplers:
-            if name in RESTORERS:
-                installed(name)
+    if (folder / _INDEX).is_file():
+        Reconstructions(folder)
+        return
+    for name in settings.upsamplers:
+        if name in RESTORERS:
+            installed(name)
 
 
 def _planned(

@@ -59,7 +59,7 @@ def train(
         recipe: the settings; `start`'s networks are both trained by them, so a bundle of two takes twice the time.
         backbone: one of `network.BACKBONES`; of no account with `start`.
         start: a bundle to fine-tune; its side, margin and mirror_share replace those of the recipe and its stages.
-        cache: where the crops are kept; None for ``crops`` in `out`.
+        cache: where the crops, and reconstructions, are kept; None for ``crops``, and ``reconstructions``, in `out`.
         name, version: of the bundle.
         progress: called while crops are made, after every step, and while what was trained is calibrated and measured,
             with what is counted, how many are done and their total.
@@ -85,23 +85,7 @@ def train(
         store = make_crops(
             examples, out / "crops" if cache is None else cache, partial(progress, "pictures cut out")
         )
-        numbers = seen(store, recipe.held_out)
-        calibration_half, report_half = halves(store, unseen(store, recipe.held_out))
-        for sentence in (
-            store.told_skipped(),
-            told_both_labels(store),
-            told_left_out(store, recipe.held_out),
-            _told_unknown(recipe, examples),
-            _told_use(store, numbers, calibration_half, report_half),
-        ):
-            if sentence:
-                tell(sentence)
-        # What would fail after hours of training fails before it.
-        for crops, use in ((numbers, "train"), (calibration_half, "calibrate"), (report_half, "report")):
-            _check_labels(store, crops, use)
-        check_enough(store, calibration_half)
-        if sentence := told_limits(store, calibration_half):
-            tell(sentence)
+        numbers, calibration_half = _parts(store, recipe, examples, tell)
         write_text(out / _CLAIM, content)
         finished = trained_files(begun, out)
         try:
@@ -111,9 +95,8 @@ def train(
             )
         except BaseException:  # Ctrl-C among them
             begins = (finished[0], out / CHECKPOINT, out / "stage-1" / CHECKPOINT)
-            if not any(
-                file.exists() for file in begins
-            ):  # nothing is there to go on with, so other settings may be tried
+            # Without anything to go on with, other settings may be tried.
+            if not any(file.exists() for file in begins):
                 (out / _CLAIM).unlink()
             raise
         bundle = export(
@@ -131,16 +114,42 @@ def train(
             },
             progress=progress,
         )
-        for file in (*finished, out / _CLAIM):
+        # The first stage's after the others: without it, a run of other settings would take theirs for its own.
+        for file in (*reversed(finished), out / _CLAIM):
             file.unlink()
         tell(_told_figures(bundle))
-        if bundle.calibration.min_face >= FACE_SIDES[-1]:
-            tell(
-                f"At the quality of the web its AUC is below {LEAST_AUC} at every size of face: it tells too little to be "
-                f"relied on, and judges only faces of {FACE_SIDES[-1]} pixels or more, of a sharpness of "
-                f"{bundle.calibration.min_sharpness:.2g} or more."
-            )
+        if sentence := _told_weak(bundle):
+            tell(sentence)
         return bundle
+
+
+def _parts(
+    store: CropStore, recipe: Recipe, examples: Sequence[Example], tell: Callable[[str], None]
+) -> tuple[list[int], list[int]]:
+    """Numbers of the crops to train on and of those to calibrate on; what a person should know of the data is told.
+
+    What would fail after hours of training fails here.
+
+    Raises:
+        DatasetError: a label is missing where it is needed, or there are too few faces to calibrate on.
+    """
+    numbers = seen(store, recipe.held_out)
+    calibration_half, report_half = halves(store, unseen(store, recipe.held_out))
+    for sentence in (
+        store.told_skipped(),
+        told_both_labels(store),
+        told_left_out(store, recipe.held_out),
+        _told_unknown(recipe, examples),
+        _told_use(store, numbers, calibration_half, report_half),
+    ):
+        if sentence:
+            tell(sentence)
+    for crops, use in ((numbers, "train"), (calibration_half, "calibrate"), (report_half, "report")):
+        _check_labels(store, crops, use)
+    check_enough(store, calibration_half)
+    if sentence := told_limits(store, calibration_half):
+        tell(sentence)
+    return numbers, calibration_half
 
 
 def _told_use(store: CropStore, *uses: Sequence[int]) -> str:
@@ -157,6 +166,18 @@ def _told_figures(bundle: Bundle) -> str:
     kinds = [row for row in bundle.card["metrics"]["kinds"] if row["tier"] == "web"]
     aucs = ", ".join(f"{row['kind']} {row['auc']:.3f} ({row['count']:,} faces)" for row in kinds)
     return f"On the faces kept for the figures its AUC at the quality of the web is: {aucs}."
+
+
+def _told_weak(bundle: Bundle) -> str | None:
+    """A sentence about a bundle that judges none but the largest faces, for a person; None of any other."""
+    calibration = bundle.calibration
+    if calibration.min_face < FACE_SIDES[-1]:
+        return None
+    return (
+        f"At the quality of the web there is no size of face below {FACE_SIDES[-1]} pixels from which on its AUC is "
+        f"{LEAST_AUC} or more: it tells too little to be relied on, and judges only faces of {FACE_SIDES[-1]} pixels or "
+        f"more, of a sharpness of {calibration.min_sharpness:.2g} or more."
+    )
 
 
 def _told_unknown(recipe: Recipe, examples: Sequence[Example]) -> str | None:

@@ -152,7 +152,7 @@ def train_stages(
         The networks at the recipe's side, each with the mean weights that its last stage asks for.
 
     Raises:
-        DatasetError: there is nothing to draw fakes from.
+        DatasetError: there is nothing to draw fakes from, or reconstructions in the cache are not whole.
         ModelError: the training diverged, or a stage asks for reconstructions by a network that is not installed.
     """
     networks = list(start.networks)

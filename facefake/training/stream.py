@@ -84,15 +84,15 @@ class PairStream:
             kind: _Sources({n: e.source for n, e in crops if e.label == "fake" and e.kind == kind}, {})
             for kind in kinds
         }
-        if recipe.self_made_share.get("reconstruction") and not any(True for _ in self._rebuilt.members()):
+        if recipe.self_made_share.get("reconstruction") and not self._rebuilt:
             raise DatasetError(
                 "expected reconstructions of real faces, which the recipe has a share of; got none"
             )
-        if not any(True for _ in self._reals.members()):
+        if not self._reals:
             raise DatasetError("expected real faces of a source with a source_share above 0, got none")
         shares = [recipe.kind_share.get(kind, recipe.other_kind_share) for kind in kinds]
         made = [recipe.self_made_share.get(name, 0.0) for name in SELF_MADE]
-        if sum(made) and not any(True for _ in self._forgeable.members()):
+        if sum(made) and not self._forgeable:
             raise DatasetError(
                 "expected real faces with landmarks to make fakes from, got none; without them the recipe's "
                 "self_made_share must be 0"
@@ -243,6 +243,9 @@ class _Sources:
         self._names = list(self._members)
         weights = [math.sqrt(len(self._members[name])) * shares.get(name, 1.0) for name in self._names]
         self._shares = np.array(weights) / sum(weights)
+
+    def __bool__(self) -> bool:
+        return bool(self._members)
 
     def members(self) -> Iterator[int]:
         return chain.from_iterable(self._members.values())

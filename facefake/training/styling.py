@@ -72,14 +72,31 @@ def smooth(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.ui
     """
     import cv2
 
-    denoised, mixed = rng.random() < 0.6, rng.uniform(0.5, 1.0)
+    grainless, mixed = rng.random() < 0.6, rng.uniform(0.5, 1.0)
     strength, reach = rng.uniform(1.5, 6), int(rng.integers(4, 9))
-    range_, sigma, side = rng.uniform(12, 45), rng.uniform(2, 6), int(rng.integers(3, 6))
-    if denoised:
-        filtered = cv2.fastNlMeansDenoisingColored(pixels, None, strength, strength, 5, 2 * reach + 1)
-    else:
-        filtered = cv2.bilateralFilter(pixels, 2 * side + 1, range_, sigma)
+    range_, sigma, radius = rng.uniform(12, 45), rng.uniform(2, 6), int(rng.integers(3, 6))
+    filtered = (
+        denoise(pixels, strength, reach)
+        if grainless
+        else np.asarray(cv2.bilateralFilter(pixels, 2 * radius + 1, range_, sigma), np.uint8)
+    )
     return np.asarray(cv2.addWeighted(filtered, mixed, pixels, 1 - mixed, 0), np.uint8)
+
+
+def denoise(pixels: NDArray[np.uint8], strength: float, reach: int) -> NDArray[np.uint8]:
+    """Non-local means (Buades, Coll & Morel, "A non-local algorithm for image denoising", CVPR 2005), as OpenCV has it.
+
+    Args:
+        pixels: uint8 (n, n, 3), RGB.
+        strength: grey levels, of lightness and of colour alike; above 0.
+        reach: pixels to each side in which like patches of 5 × 5 are looked for.
+    """
+    import cv2
+
+    # OpenCV takes BGR: of RGB it would take red's share of the lightness for blue's.
+    bgr = np.ascontiguousarray(pixels[..., ::-1])
+    filtered = cv2.fastNlMeansDenoisingColored(bgr, None, strength, strength, 5, 2 * reach + 1)
+    return np.ascontiguousarray(filtered[..., ::-1], np.uint8)
 
 
 def _tones(rng: np.random.Generator) -> NDArray[np.uint8]:

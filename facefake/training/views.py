@@ -10,6 +10,7 @@ import numpy as np
 from facefake.alignment import resample
 from facefake.training.crops import STORE_MARGIN, CropStore
 from facefake.training.degrade import Compression, Degradation, apply
+from facefake.training.styling import denoise
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,6 +23,7 @@ TIERS: tuple[Tier, ...] = ("clean", "web", "hard")
 # most, so that only the hard tier makes them smaller.
 _TIER_FACE = {"web": 256, "hard": 171}
 _TIER_QUALITY = {"web": 60, "hard": 40}
+_BATCH = 64  # crops at once: what is held in memory
 
 
 def view(pixels: NDArray[np.uint8], side: int, margin: float) -> NDArray[np.uint8]:
@@ -100,16 +102,13 @@ def smoothed(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def denoised(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A stored crop after a telephone's denoising, without grain; uint8 (n, n, 3)."""
-    import cv2
-
-    return np.asarray(cv2.fastNlMeansDenoisingColored(pixels, None, 4, 4, 5, 15), np.uint8)
+    return denoise(pixels, strength=4, reach=7)
 
 
 def batches(
-    store: CropStore, numbers: Sequence[int], side: int, margin: float, tier: Tier = "clean", size: int = 64
+    store: CropStore, numbers: Sequence[int], side: int, margin: float, tier: Tier = "clean"
 ) -> Iterator[NDArray[np.uint8]]:
-    """The views of some crops in order, uint8 (at most `size`, side, side, 3) at a time."""
-    for start in range(0, len(numbers), size):
-        yield np.stack(
-            [view(wear(store.pixels(n), tier), side, margin) for n in numbers[start : start + size]]
-        )
+    """The views of some crops in order, uint8 (at most 64, side, side, 3), RGB, at a time."""
+    for start in range(0, len(numbers), _BATCH):
+        own = numbers[start : start + _BATCH]
+        yield np.stack([view(wear(store.pixels(n), tier), side, margin) for n in own])

@@ -22,12 +22,12 @@ import numpy as np
 
 from facefake.training.crops import CropStore, make_crops
 from facefake.training.dataset import read_dataset
-from facefake.training.fit import auc_by_source, fit
+from facefake.training.fit import auc_by_source, fit, network_logits
 from facefake.training.network import LITE0, build
 from facefake.training.recipe import Recipe, read_recipe
-from facefake.training.scoring import halves, seen, unseen
+from facefake.training.scoring import by_source, halves, seen, unseen
 from facefake.training.stages import reconstructions_for
-from facefake.training.views import TIERS, Tier, batches
+from facefake.training.views import TIERS, Tier
 
 A_SOURCE = 60
 
@@ -83,19 +83,10 @@ def scored(
     network: keras.Model, store: CropStore, numbers: list[int], recipe: Recipe, tier: Tier
 ) -> dict[str, float]:
     """Mean AUC by kind, of the sources that training left out, and over all sources."""
-    by_source: dict[tuple[str, str], list[int]] = {}
-    for number in numbers:
-        example = store.crops[number].example
-        by_source.setdefault((example.label, example.source), []).append(number)
     kinds = {crop.example.source: crop.example.kind for crop in store.crops if crop.example.label == "fake"}
     logits = {
-        key: np.concatenate(
-            [
-                np.asarray(network.predict_on_batch(crops.astype(np.float32))["logit"])
-                for crops in batches(store, members[:A_SOURCE], recipe.side, recipe.margin, tier)
-            ]
-        )
-        for key, members in by_source.items()
+        key: network_logits(network, store, members[:A_SOURCE], recipe, tier)
+        for key, members in by_source(store, numbers).items()
     }
     aucs = auc_by_source(logits)
     groups: dict[str, list[float]] = {}

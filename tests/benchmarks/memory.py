@@ -55,7 +55,7 @@ def main() -> None:
                 judged += len(detector.analyze(data).faces)
             except ImageError:
                 failed += 1
-            if number % (count // 10) == 0:
+            if number % max(1, count // 10) == 0:
                 held[number] = round(_held(), 1)
     print(json.dumps({"faces": judged, "failed": failed, "MiB": held}))
 

@@ -111,9 +111,8 @@ def main() -> None:
         table.add_row(name, known, *(f"{area_under_curve(real[tier], fake[tier]):.3f}" for tier in TIERS))
     Console().print(f"{bundle.label}, {len(faces)} real faces and each forged", table)
     if arguments.sheet:
-        contact_sheet(
-            [crop for crop, _ in faces[:8]], rng, arguments.sheet, next(iter(autoencoders.values()))
-        )
+        network = next(iter(autoencoders.values()), None)  # a recipe may leave out none
+        contact_sheet([crop for crop, _ in faces[:8]], rng, arguments.sheet, network)
 
 
 def forgeable(store: CropStore, numbers: list[int]) -> list[int]:

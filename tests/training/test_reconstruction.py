@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 
-from facefake.errors import ModelError, OutputError
+from facefake.errors import DatasetError, ModelError, OutputError
+from facefake.locks import alone_in
 from facefake.training import reconstruction
 from facefake.training.reconstruction import (
     UPSAMPLERS,
     ReconstructionSettings,
     autoencoder,
+    check_reconstructions,
     make_reconstructions,
     reconstruct,
     train_autoencoder,
@@ -118,6 +121,40 @@ def test_a_run_that_was_cut_short_leaves_nothing_that_is_taken_for_whole(toy_sto
     assert whole.numbers == elsewhere.numbers
     for number in whole.numbers:
         np.testing.assert_array_equal(whole.pixels(number), elsewhere.pixels(number))
+
+
+def test_two_at_once_do_not_write_over_one_another(toy_store, tmp_path):
+    """Runs that share a cache, of which one would train on what the other has not written yet."""
+    _, folder = reconstruction._planned(toy_store, REALS, tmp_path, SETTINGS)
+    folder.mkdir()
+    with (
+        alone_in(folder, "reconstructing"),
+        pytest.raises(OutputError, match="expected to be the only process at reconstructing there"),
+    ):
+        make(toy_store, tmp_path)
+    assert not list(folder.iterdir())
+    assert len(make(toy_store, tmp_path).numbers) == 10
+    assert {path.name for path in folder.iterdir()} == {"index.json", "pixels.bin"}
+
+
+@pytest.mark.parametrize(("name", "size"), [("pixels.bin", 0), ("pixels.bin", 1000), ("index.json", 20)])
+def test_reconstructions_that_are_not_whole_are_told(toy_store, tmp_path, monkeypatch, name, size):
+    monkeypatch.setattr(reconstruction, "restorer", lambda name: lambda crop: crop + 9)
+    settings = replace(SETTINGS, upsamplers=["real-cugan"])
+    whole = make_reconstructions(toy_store, REALS, tmp_path, settings)
+    (path,) = tmp_path.rglob(name)
+    os.truncate(path, size)
+    for ask in (check_reconstructions, make_reconstructions):
+        with pytest.raises(
+            DatasetError, match=r"index\.json: expected .* without that file they are made anew"
+        ):
+            ask(toy_store, REALS, tmp_path, settings)
+    path.with_name("index.json").unlink()
+    assert make_reconstructions(toy_store, REALS, tmp_path, settings).numbers == whole.numbers
+
+
+def test_every_seed_of_a_recipe_is_one_of_several_autoencoders(toy_store, tmp_path):
+    assert len(make(toy_store, tmp_path, seed=2**32 - 1, steps=1).numbers) == 10
 
 
 def test_without_a_large_crop_there_is_nothing_to_learn_from(store_of, face):

@@ -6,6 +6,7 @@ from PIL import Image
 
 from facefake.alignment import align
 from facefake.detection import Face
+from facefake.training import views as module
 from facefake.training.crops import STORE_MARGIN
 from facefake.training.views import TIERS, batches, resaved, small, view, wear
 
@@ -70,9 +71,10 @@ def test_a_small_view_never_enlarges(stored, face, side):
     assert small(smooth(stored), face).shape == (side, side, 3)
 
 
-def test_batches_keep_the_order(toy_store):
+def test_batches_keep_the_order(toy_store, monkeypatch):
+    monkeypatch.setattr(module, "_BATCH", 2)
     numbers = [5, 0, 7, 3, 2]
-    parts = list(batches(toy_store, numbers, 48, 1.25, "web", size=2))
+    parts = list(batches(toy_store, numbers, 48, 1.25, "web"))
     assert [len(part) for part in parts] == [2, 2, 1]
     expected = [view(wear(toy_store.pixels(n), "web"), 48, 1.25) for n in numbers]
     np.testing.assert_array_equal(np.concatenate(parts), expected)
