@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from facefake.annotate import STYLES, _atoms, _runs, annotate
+from facefake.annotate import STYLES, _Atom, _atoms, _rows, _runs, _width, annotate
 from facefake.images import Picture
-from facefake.labels import place_labels
+from facefake.labels import Scale, place_labels
 from facefake.results import FaceResult, ImageResult, Verdict
 
 VERDICTS: tuple[Verdict, ...] = ("fake", "uncertain", "real", "not_applicable")
@@ -88,8 +88,9 @@ def test_a_dashed_side_has_a_dash_between_its_corners(length: int, line: int) ->
 def test_each_verdict_has_its_own_line_pattern() -> None:
     def share_of_side(verdict: Verdict) -> float:
         image = drawn(400, 300, faces_at([(100, 100, 200, 200)], verdict))
-        strip = image[200:206, 100:200]
-        return float((strip == STYLES[verdict].colour).all(axis=2).any(axis=0).mean())
+        below, beside = image[200:206, 100:200], image[100:200, 200:206].swapaxes(0, 1)
+        assert (below == beside).all()
+        return float((below == STYLES[verdict].colour).all(axis=2).any(axis=0).mean())
 
     solid, dashed, corners, dotted = (share_of_side(verdict) for verdict in VERDICTS)
     assert solid == 1
@@ -98,6 +99,12 @@ def test_each_verdict_has_its_own_line_pattern() -> None:
     assert 0.2 < dotted < 0.45
     middle = drawn(400, 300, faces_at([(100, 100, 200, 200)], "real"))[200:206, 130:170]
     assert (middle == 90).all()
+
+
+def test_a_fake_s_frame_lies_over_the_others() -> None:
+    image = drawn(400, 300, faces_at([(100, 100, 200, 200), (100, 150, 200, 250)], "fake", "real"))
+    assert (image[100:150, 98:100] == STYLES["fake"].colour).all()
+    assert (image[150:200, 98:100] == STYLES["fake"].colour).all()
 
 
 def linear(colour: tuple[int, int, int]) -> NDArray[np.float64]:
@@ -214,6 +221,37 @@ def test_numbers_and_signs_stay_with_what_they_belong_to() -> None:
         "more",
     ]
     assert [atom.text for atom in _atoms("% = how likely")] == ["% = how", "likely"]
+
+
+@pytest.mark.parametrize("room", [120, 300, 2000])
+def test_words_of_a_row_stand_side_by_side_and_fit(room: int) -> None:
+    atoms = [_Atom("uncertain", "uncertain"), *_atoms("None of 12 faces looks fake; 7 are uncertain.")]
+    rows = _rows(atoms, 12, room)
+    assert [atom for row in rows for _, atom in row] == atoms
+    for row in rows:
+        assert row[0][0] == 0
+        assert row[-1][0] + _width(row[-1][1], 12) <= room
+        assert all(second > first + _width(atom, 12) for (first, atom), (second, _) in pairwise(row))
+    for row, following in pairwise(rows):
+        assert row[-1][0] + _width(row[-1][1], 12) + _width(following[0][1], 12) + 3 > room
+
+
+def test_the_key_holds_the_frames_that_are_there_below_a_larger_summary(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written: list[tuple[_Atom, int]] = []
+    monkeypatch.setattr(
+        "facefake.annotate._draw_atom", lambda _, atom, at, size: written.append((atom, size))
+    )
+    for width in (1500, 170):
+        scale = Scale.of(width, 300)
+        for verdicts in (VERDICTS, ("real",), ("fake", "not_applicable")):
+            written.clear()
+            drawn(width, 300, faces_at([(9, 9, 80, 80), (99, 9, 180, 80)] * 2, *verdicts))
+            assert [atom.verdict for atom, _ in written if atom.verdict] == list(verdicts)
+            # Small letters where the large ones would take more than two rows.
+            assert written[0][1] == (scale.large if width == 1500 else scale.small)
+            assert written[-1][1] == scale.small < scale.large
 
 
 def test_text_grows_with_the_picture() -> None:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 
 import pytest
 
-from facefake.cores import usable_cores
+from facefake.cores import threads_of_one, usable_cores
 from facefake.detection import FaceDetector
 from facefake.detector import FakeImageDetector
 
@@ -18,6 +19,30 @@ def test_cores_are_those_that_this_process_may_use() -> None:
         "from facefake.cores import usable_cores; print(usable_cores())"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "1\n"
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores", "threads"),
+    [
+        (None, 12, 8),
+        ("max 100000\n", 12, 8),
+        ("2000000 100000\n", 12, 8),
+        ("300000 100000\n", 3, 3),
+        ("150000 100000\n", 2, 2),
+        ("20000 100000\n", 1, 1),
+    ],
+)
+def test_a_container_gets_no_more_cores_than_are_paid_for(
+    quota: str | None, cores: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(path: str, encoding: str) -> io.StringIO:
+        if quota is None or path != "/sys/fs/cgroup/cpu.max":
+            raise FileNotFoundError(path)
+        return io.StringIO(quota)
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(12)))
+    monkeypatch.setattr("facefake.cores.open", opened, raising=False)
+    assert (usable_cores(), threads_of_one(None), threads_of_one(20)) == (cores, threads, 20)
 
 
 @pytest.mark.parametrize(

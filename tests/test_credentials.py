@@ -400,4 +400,23 @@ def test_a_picture_that_is_a_parent_and_a_component_is_a_parent(relations: tuple
 def test_reports_of_another_shape_are_understood_as_far_as_they_go(report: dict[str, Any]) -> None:
     found = credentials._understood(report)
     assert found.state == "unchecked"
+    assert found.actions == ()
     assert all(text.isprintable() for text in found.problems)
+
+
+def test_a_report_without_an_end_is_told_in_part() -> None:
+    actions = {"label": "c2pa.actions", "data": {"actions": [{"action": f"c2pa.{n}"} for n in range(60)]}}
+    statuses = [{"code": f"assertion.{n}"} for n in range(60)]
+    manifests = {"a": {"assertions": [actions]}}
+    report = {"active_manifest": "a", "manifests": manifests, "validation_status": statuses}
+    found = credentials._understood(report)
+    assert found.actions == tuple(f"c2pa.{n}" for n in range(20))
+    assert found.problems == tuple(f"assertion.{n}" for n in range(20))
+
+
+def test_what_cannot_be_checked_says_why(signed_jpeg: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise c2pa.C2paError("the reason")
+
+    monkeypatch.setattr(c2pa.Reader, "try_create", fail)
+    assert read_credentials(signed_jpeg) == ContentCredentials("unchecked", problems=("the reason",))

@@ -186,6 +186,14 @@ def test_eight_threads_share_one(detector):
     assert found == [expected] * 8
 
 
+@pytest.mark.parametrize(("most", "told"), [(1, "the largest was"), (2, "the 2 largest were")])
+def test_what_is_not_judged_for_its_number_is_told(tiny_bundle, most, told):
+    with FakeImageDetector(tiny_bundle, max_faces=most, threads=1) as detector:
+        result = detector.analyze(SAMPLES / "group.jpg")
+    assert len(result.faces) == most
+    assert result.warnings == (f"holds more faces: only {told} judged",)
+
+
 def test_it_can_be_closed_twice(tiny_bundle):
     with FakeImageDetector(tiny_bundle, threads=1) as detector:
         detector.analyze(PORTRAIT)

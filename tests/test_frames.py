@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from facefake.decoder import Decoder
 from facefake.errors import ImageError
 from facefake.frames import Sampling, VideoFile
 from facefake.reading import ImageLimits
@@ -80,9 +81,41 @@ def test_a_long_clip_is_thinned_evenly(clip: Clip) -> None:
     assert len(times(clip(), 1000)) == 30
 
 
-def test_frames_far_apart_are_sought(clip: Clip) -> None:
-    path = clip(rate=1, frames=60)
+@pytest.mark.parametrize("name", ["a.avi", "a.mp4"])
+def test_frames_far_apart_are_sought(clip: Clip, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    grabbed, usual = [], Decoder._grabbed
+    monkeypatch.setattr(Decoder, "_grabbed", lambda self: grabbed.append(1) or usual(self))
+    path = clip(name, "MJPG" if name == "a.avi" else "mp4v", rate=1, frames=60)
     assert times(path, 2, 5) == [0, 12, 24, 36, 48]
+    assert len(grabbed) < 30  # and not all of those between
+
+
+def test_no_more_frames_are_gone_through_than_the_longest_video_has(
+    clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facefake.decoder._MOST_GRABS", 3)
+    with open(clip(), "rb") as file:
+        decoder = Decoder(file.fileno())
+        assert [decoder.step() for _ in range(5)] == [True, True, True, False, False]
+        decoder.close()
+
+
+def test_a_frame_that_cannot_be_decoded_is_told(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = cv2.VideoCapture
+
+    class Undecodable:
+        def __init__(self, *given: Any) -> None:
+            self._capture = usual(*given)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._capture, name)
+
+        def retrieve(self) -> tuple[bool, None]:
+            return False, None
+
+    monkeypatch.setattr(cv2, "VideoCapture", Undecodable)
+    error = refused(clip())
+    assert (error.kind, error.got) == ("corrupt", "none at 0.0 seconds")
 
 
 def slowed(data: bytes, times: int) -> bytes:

@@ -193,6 +193,27 @@ def test_evidence_is_placed_on_the_crop_of_a_rolled_face() -> None:
     assert abs(b) > 10  # so b and c are told apart
 
 
+def test_the_page_is_told_what_each_verdict_rests_on(report: Callable[..., Path], tmp_path: Path) -> None:
+    rather = judged_face(3, "uncertain", 0.7, reason="rather fake than real (70 %), but 9 % of real faces")
+    large = judged_face(4, "real", 0.2, evidence=np.ones((40, 40), np.float32))
+    unjudged = judged_face(0, "not_applicable", 0)
+    faces = [judged_face(1, "fake", 0.9), judged_face(2, "uncertain", 0.6), rather, large, unjudged]
+    (entry,) = entries(report(picture(tmp_path / "a.png", *faces)))
+    told = {face["index"]: face for face in entry["faces"]}
+    assert {index: (face["reason"], face["cause"]) for index, face in told.items()} == {
+        0: ("too small: 9 pixels", "too small"),
+        1: (None, ""),
+        2: ("between", "between the limits"),
+        3: (rather.reason, "rather fake, but real faces look alike"),
+        4: (None, ""),
+    }
+    assert told[0]["logit"] is None
+    assert [told[index]["logit"] for index in range(1, 5)] == pytest.approx([0.8, 0.2, 0.4, -0.6])
+    assert (told[1]["evidence"][0][:2], len(told[1]["evidence"])) == ([6, 0], 5)
+    assert (told[0]["evidence"], told[0]["crop"]) == (None, None)
+    assert told[4]["evidence"] == [[1.0] * 16] * 16
+
+
 def test_the_name_of_the_records_becomes_no_markup(tmp_path: Path) -> None:
     records = tmp_path / "<b>r.jsonl"
     records.write_text(json.dumps(picture("a.png").to_dict()) + "\n")
@@ -338,6 +359,15 @@ def test_the_small_pictures_share_the_room_there_is(
         sizes.append(sum(len(text) for text in found) * 3 // 4)
         assert sizes[-1] <= room
     assert sizes[0] > sizes[1] > sizes[2] == 0
+
+
+def test_a_strip_has_a_small_picture_too(report: Callable[..., Path], tmp_path: Path) -> None:
+    record = replace(
+        picture(tmp_path / "x.png", judged_face(0, "fake", 0.9)), width=4000, height=2, file=None
+    )
+    Image.new("RGB", (4000, 2)).save(tmp_path / "x.png")
+    (text,) = re.findall(r'id="picture-\d">([^<]+)<', report(record).read_text())
+    assert Image.open(io.BytesIO(base64.b64decode(text))).height == 1
 
 
 def test_thumbnails_of_grainy_faces_are_bounded_and_those_of_others_whole(

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import io
 import json
+import logging
 import math
 import os
 import socket
@@ -175,6 +177,7 @@ def test_paths_that_are_no_pictures(tmp_path: Path) -> None:
     started = time.monotonic()
     assert {name: refused(tmp_path / name).kind for name in expected} == expected
     assert time.monotonic() - started < 2
+    assert refused(tmp_path / "loop").got == os.strerror(errno.ELOOP)
     listener.close()
 
 
@@ -239,7 +242,9 @@ def test_file_objects() -> None:
     closed = io.BytesIO(data)
     closed.close()
     assert refused(closed).kind == "unreadable"
-    assert refused(Stream(data[:10], OSError(5, "Input/output error"))).kind == "unreadable"
+    # Whatever it fails with: that it is a decoder's word for a picture, too, says nothing of this one.
+    for fault in (OSError(5, "Input/output error"), OSError(95, "Operation not supported"), EOFError()):
+        assert refused(Stream(data[:10], fault)).kind == "unreadable"
     assert refused(io.StringIO("text")).kind == "wrong_type"
     assert refused(Stream(None)).kind == "wrong_type"
 
@@ -353,7 +358,10 @@ def test_limit_of_bytes(tmp_path: Path) -> None:
     assert refused(io.BytesIO(data), ImageLimits(max_bytes=len(data) - 1)).kind == "too_large"
     with open(path, "wb") as stream:
         stream.truncate(1 << 40)  # sparse: a terabyte that takes no room
-    assert refused(path).kind == "too_large"
+    error = refused(path)
+    assert (error.kind, error.got) == ("too_large", "1,099,511,627,776 bytes")  # told before it is read
+    # Nor is a stream taken for one that ends where the limit is.
+    assert refused(io.BytesIO(data + bytes(1 << 20)), ImageLimits(max_bytes=1 << 20)).kind == "too_large"
 
 
 def lying_png(width: int, height: int) -> bytes:
@@ -424,7 +432,7 @@ def test_jpeg_scan_bomb() -> None:
     assert load_picture(data[:-2] + comment + 20 * last + data[-2:]).format == "JPEG"
     assert refused(data[:-2] + comment + 200 * last + data[-2:]).kind == "too_large"
     # Whatever follows the picture, such as the video of a motion photo, is not its own.
-    assert load_picture(data + 200 * last).format == "JPEG"
+    assert load_picture(data + bytes(2) + 200 * last).format == "JPEG"
 
 
 # ---------------------------------------------------------------- damage
@@ -440,7 +448,9 @@ def test_truncated_files_are_refused(format: str) -> None:
         assert refused(data[: int(0.41 * len(data))]).kind == "truncated"
 
 
-@pytest.mark.parametrize("format, missing", [("JPEG", 1), ("JPEG", 2), ("JPEG", 5), ("PNG", 12), ("PNG", 14)])
+@pytest.mark.parametrize(
+    "format, missing", [("JPEG", 1), ("JPEG", 2), ("JPEG", 5), ("PNG", 12), ("PNG", 14), ("WEBP", 1)]
+)
 def test_a_missing_end_marker_is_a_missing_end(format: str, missing: int) -> None:
     assert refused(encode(photo(), format)[:-missing]).kind == "truncated"
 
@@ -512,6 +522,12 @@ def test_nothing_but_a_signature(data: bytes) -> None:
 @pytest.mark.parametrize("format", ["PPM", "ICO", "TGA", "PCX", "PDF", "EPS", "JPEG2000"])
 def test_other_formats_are_refused(format: str) -> None:
     assert refused(encode(photo(), format)).kind == "unsupported"
+
+
+def test_pixels_of_an_unknown_kind_are_refused() -> None:
+    data = bytearray(encode(photo(), "BMP"))
+    data[28] = 3  # bits a pixel
+    assert refused(bytes(data)).kind == "unsupported"
 
 
 def test_missing_decoders(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -914,6 +930,23 @@ def test_pillows_warnings_stay_inside_and_others_do_not_change() -> None:
             Image.open(io.BytesIO(data)).load()
 
 
+def test_a_caller_without_filters_of_warnings_has_its_pictures() -> None:
+    with warnings.catch_warnings():
+        warnings.resetwarnings()
+        assert np.array_equal(load_picture(chatty_tiff()).pixels, photo())
+
+
+def test_what_pillow_logs_is_not_written_to_standard_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = bytearray(encode(photo(), "TIFF"))
+    samples = data.index(struct.pack("<HHI", 277, 3, 1)) + 8
+    data[samples : samples + 2] = struct.pack("<H", 9)
+    monkeypatch.setattr(logging.root, "handlers", [])  # as where nobody has configured any
+    refused(bytes(data))
+    assert capsys.readouterr() == ("", "")
+
+
 def test_threads_do_not_disturb_each_other() -> None:
     sources = [chatty_tiff(), *(encode(photo(40 + side, 40), "PNG") for side in range(15))]
     expected = [load_picture(source).pixels for source in sources]
@@ -931,6 +964,12 @@ def test_threads_do_not_disturb_each_other() -> None:
         threads = [threading.Thread(target=work, args=(place,)) for place in range(len(sources))]
         for thread in threads:
             thread.start()
+        never = threading.Thread(
+            target=lambda: warnings.warn("from a thread that decodes nothing", stacklevel=1)
+        )
+        never.start()
+        never.join()
+        heard += 1
         for _ in range(50):
             warnings.warn("from a thread that decodes nothing", stacklevel=1)
             heard += 1

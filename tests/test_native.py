@@ -7,12 +7,27 @@ from pathlib import Path
 
 import pytest
 
+from facefake.native import quiet
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def run(code: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_chatter_is_held_back_and_errors_pass(capfd: pytest.CaptureFixture[str]) -> None:
+    chatter = b"W0000 00:00:1.5 12 inference.cc:3] as usual\nINFO: Created TensorFlow Lite delegate\n"
+    error = b"E0000 00:00:1.5 12 inference.cc:3] a fault\nanother library's line\n"
+    before = os.listdir("/proc/self/fd")
+    for _ in range(3):
+        with quiet() as held:
+            os.write(2, chatter + error)
+            assert held() == chatter + error
+            assert capfd.readouterr().err == ""
+        assert capfd.readouterr().err == error.decode()
+    assert len(os.listdir("/proc/self/fd")) == len(before)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +15,8 @@ from facefake.journal import JsonLines
 from facefake.records import read_records
 from facefake.report import COLUMNS, CsvTable, write_csv
 from facefake.results import ErrorResult, FaceResult, ImageResult
+from facefake.settings import Settings
+from facefake.video import VideoResult
 
 POINTS = ((20.0, 20.0),) * 6
 FACE = FaceResult(0, (-3.5, 4.0, 20.0, 30.0), POINTS, 0.9, "fake", 0.97, 0.0002, None, lack="soft")
@@ -100,6 +105,15 @@ def test_csv_spells_what_is_no_text(tmp_path: Path) -> None:
     assert '\n"\\ud800.jpg",' in (tmp_path / "r.csv").read_text("utf-8-sig")
 
 
+def test_csv_has_a_row_for_a_clip_of_nobody(
+    tmp_path: Path, video_record: Callable[[Settings], VideoResult]
+) -> None:
+    with CsvTable(tmp_path / "r.csv") as table:
+        table.write(video_record(Settings("0" * 16, "litert", 0.01, 48.0, 1000)))
+    (row,) = rows(tmp_path / "r.csv")
+    assert (row["path"], row["face"], row["picture_reason"]) == ("clip.mp4", "", "no face found")
+
+
 def test_a_table_made_from_records_is_the_one_that_grew_with_them(tmp_path: Path) -> None:
     with JsonLines(tmp_path / "r.jsonl") as lines, CsvTable(tmp_path / "grown.csv") as table:
         for record in (RESULT, EMPTY, ERROR, replace(EMPTY, path="=1 \udce9\n.jpg")):
@@ -117,6 +131,28 @@ def test_a_table_that_a_scan_writes_is_not_replaced(tmp_path: Path) -> None:
     assert len(rows(tmp_path / "r.csv")) == 2
     write_csv([EMPTY.to_dict()], tmp_path / "r.csv", force=True)
     assert len(rows(tmp_path / "r.csv")) == 1
+
+
+def test_a_table_that_is_written_over_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text("old\n" * 1000)
+    with CsvTable(tmp_path / "r.csv", force=True) as table:
+        table.write(EMPTY)
+    assert [row["path"] for row in rows(tmp_path / "r.csv")] == ["empty.jpg"]
+
+
+def test_a_table_goes_where_a_link_leads_and_down_a_pipe(tmp_path: Path) -> None:
+    (tmp_path / "kept.csv").write_text("old")
+    (tmp_path / "link.csv").symlink_to("kept.csv")
+    write_csv([EMPTY.to_dict()], tmp_path / "link.csv", force=True)
+    assert (tmp_path / "link.csv").is_symlink()
+    assert [row["path"] for row in rows(tmp_path / "kept.csv")] == ["empty.jpg"]
+    os.mkfifo(tmp_path / "pipe")
+    read: list[bytes] = []
+    reader = threading.Thread(target=lambda: read.append((tmp_path / "pipe").read_bytes()), daemon=True)
+    reader.start()
+    write_csv([EMPTY.to_dict()], tmp_path / "pipe", force=True)
+    reader.join(10)
+    assert read == [(tmp_path / "kept.csv").read_bytes()]
 
 
 def test_a_table_appears_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -246,11 +246,16 @@ def test_a_store_without_its_library_is_a_fault_of_the_installation(monkeypatch:
 
 
 def test_stores_in_memory_can_be_read(folder: Path) -> None:
-    memory = fsspec.filesystem("memory")
-    with memory.open("/facefake-test/x.jpg", "wb") as file:
-        file.write(b"in memory")
+    memory, store = fsspec.filesystem("memory"), "memory://facefake-test"
+    for name in ("x.jpg", "100%25.jpg"):  # no escape: fsspec takes names as they are
+        with memory.open(f"/facefake-test/{name}", "wb") as file:
+            file.write(name.encode())
     try:
-        assert texts("memory://facefake-test") == ["in memory"]
+        assert texts(store) == ["100%25.jpg", "x.jpg"]
+        assert texts(f"{store}/x.jpg") == ["x.jpg"]
+        assert texts(f"{store}/*%25.jpg") == ["100%25.jpg"]
+        (nothing,) = find_stored(f"{store}/nowhere/*.jpg")
+        assert isinstance(nothing, ErrorResult) and nothing.kind == "not_found"
     finally:
         shutil.rmtree(folder)
         memory.rm("/facefake-test", recursive=True)

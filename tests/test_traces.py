@@ -82,6 +82,7 @@ def test_generators_are_known_by_their_marks(standard, name, text, generator):
         ("XMP", "description", "Job ID: 42"),
         ("IPTC", "Caption", "ComfyUI users meet"),
         ("EXIF", "ImageDescription", "A slide of the talk on Fooocus v2"),
+        ("EXIF", "ImageDescription", "How Generative Fill came about"),
         # A company has photographs too.
         ("IPTC", "Credit", "Handout / OpenAI"),
         ("IPTC", "Credit", "OpenAI"),
@@ -102,6 +103,8 @@ def test_generators_are_known_by_their_marks(standard, name, text, generator):
         ("EXIF", "UserComment", "ASCII"),
         ("PNG text", "prompt", "Say cheese"),
         ("PNG text", "workflow", "scan, crop, sharpen"),
+        ("XMP", "dream", "of a house by the sea"),
+        ("EXIF", "UserComment", '{"Label": "1", "ContentProducer": "a record company"}'),
         ("XMP", "AISystemUsed", "None"),
         ("XMP", "AISystemUsed", "N/A"),
         ("XMP", "AISystemUsed", "-"),

@@ -7,7 +7,7 @@ import pickle
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,12 @@ from jsonschema import Draft202012Validator
 from PIL import Image
 from rich.console import Console
 
+from facefake import person_sheet as person_sheet_module
 from facefake import terminal, video
 from facefake.detector import FakeImageDetector
 from facefake.errors import ImageError
 from facefake.frames import Sampling
-from facefake.labels import text_width
+from facefake.labels import capital_height, text_width
 from facefake.person_sheet import MOST_FACES, person_sheet
 from facefake.persons import Span
 from facefake.reading import ImageLimits
@@ -267,6 +268,35 @@ def test_a_sheet_tells_an_upper_bound_as_one(result: VideoResult, monkeypatch: p
     monkeypatch.setattr("facefake.person_sheet._write", lambda draw, line, *_: lines.append(line))
     person_sheet(result, replace(result.persons[0], false_alarm_rate=0.995))
     assert "Of real people, at most 100 % look as fake." in " ".join(lines)
+
+
+def test_no_text_of_a_sheet_covers_another_or_a_face(
+    result: VideoResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[tuple[int, int, int, int]] = []
+    lines: list[str] = []
+
+    def write(draw: Any, line: str, at: tuple[int, int], size: int, colour: Any) -> None:
+        lines.append(line)
+        taken.append((*at, at[0] + text_width(line, size), at[1] + capital_height(size)))
+
+    def tile(sheet: Any, draw: Any, sighting: Any, caption: str, corner: tuple[int, int]) -> None:
+        taken.append((*corner, corner[0] + 112, corner[1] + 112))
+        usual(sheet, draw, sighting, caption, corner)
+
+    usual = person_sheet_module._tile
+    monkeypatch.setattr(person_sheet_module, "_write", write)
+    monkeypatch.setattr(person_sheet_module, "_tile", tile)
+    first = result.persons[0].sightings[0]
+    many = tuple(replace(first, time=n / 2) for n in range(100))
+    person = replace(result.persons[0], sightings=many, spans=(Span(0, 9),))
+    sheet = person_sheet(replace(result, duration=50.0), person)
+    assert len(taken) > 3 * MOST_FACES
+    for one, other in combinations(taken, 2):
+        assert one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
+    assert all(0 <= x0 < x1 <= sheet.width and 0 <= y0 < y1 <= sheet.height for x0, y0, x1, y1 in taken)
+    (key,) = (line for line in lines if line.startswith("dots"))
+    assert key.endswith("lighter: while the person is seen; brown: looks fake")
 
 
 @pytest.mark.parametrize("duration", [3, 60, 660, 3600, 40_000])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -151,6 +152,30 @@ def test_shrinking_costs_detail_whatever_the_kernel(crop, kernel):
         for scale in (1.0, 0.5, 0.25)
     ]
     assert 0 == errors[0] < errors[1] < errors[2]
+
+
+def test_each_kernel_is_another(crop):
+    kernels = ("nearest", "bilinear", "bicubic", "area", "lanczos", "antialiased")
+    assert (
+        len({apply(crop, Degradation(scale=0.4, shrink_kernel=kernel)).tobytes() for kernel in kernels}) == 6
+    )
+    assert (
+        len({apply(crop, Degradation(scale=0.4, restore_kernel=kernel)).tobytes() for kernel in kernels}) >= 5
+    )
+
+
+def test_height_shrinks_as_width_does():
+    stripes = np.repeat(np.arange(64) // 2 % 2 * 255, 64 * 3).reshape(64, 64, 3).astype(np.uint8)
+    shrink = Degradation(scale=0.25)
+    np.testing.assert_array_equal(
+        apply(stripes, shrink), apply(stripes.swapaxes(0, 1), shrink).swapaxes(0, 1)
+    )
+
+
+def test_each_step_is_taken_once(crop):
+    np.testing.assert_array_equal(apply(crop, Degradation(blur=1.5)), cv2.GaussianBlur(crop, (0, 0), 1.5))
+    grey = np.full((256, 256, 3), 128, np.uint8)
+    assert apply(grey, Degradation(noise=2.0)).std() == pytest.approx(2, rel=0.05)
 
 
 def test_blur_takes_detail_and_noise_adds_it(crop):

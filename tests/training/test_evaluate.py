@@ -116,6 +116,7 @@ def test_what_is_rather_fake_than_real_is_uncertain_as_in_a_scan(scored):
     for judged in scored.tiers.values():
         assert not (judged.called_fake & judged.called_uncertain).any()
         doubt = np.array([probability(float(logit), calibration) >= 0.5 for logit in judged.logits])
+        assert doubt.any()
         assert (judged.called_fake | judged.called_uncertain)[doubt].all()
 
 

@@ -175,7 +175,9 @@ def test_the_worst_mistakes_come_first_with_source_and_score(scored, text):
 
 
 def test_thumbnails_are_pictures(page):
-    for value in page.values("src"):
+    pictures = page.values("src")
+    assert pictures
+    for value in pictures:
         with Image.open(io.BytesIO(base64.b64decode(value.partition(",")[2]))) as picture:
             picture.load()
             assert max(picture.size) <= 112

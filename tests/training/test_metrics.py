@@ -36,6 +36,7 @@ def test_the_detection_rate_is_the_best_within_the_false_alarms(real, fake, allo
     assert detection_rate(real, fake, allowed) == pytest.approx(max(of_real))
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(("real", "fake"), [([], [1.0]), ([1.0], []), ([], [])])
 def test_nothing_to_compare_is_no_number(real, fake):
     assert math.isnan(area_under_curve(real, fake))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from facefake.training.real_scores import (
     left_out_alarms,
     source_weights,
     threshold,
+    told_never_fake,
 )
 
 
@@ -116,6 +118,10 @@ def test_few_faces_give_no_threshold_for_a_rare_rate():
     fitted = calibrated(*drawn({"one": 0.0}, 50))
     assert threshold(fitted, 0.01) == math.inf
     assert threshold(fitted, 0.05) < math.inf
+    assert told_never_fake(fitted) is None
+    told = told_never_fake(replace(fitted, alarm_rate=0.01))
+    assert told is not None
+    assert "count as much as 50 of one source, too few for a false-alarm rate of 1%" in told
 
 
 def test_left_out_sources_that_are_alike_hold_the_rate():
@@ -134,6 +140,8 @@ def test_a_left_out_source_that_is_odd_is_found_out():
     # The threshold of all faces knows it, that of the others does not.
     assert found.worst > 2 * (logits[0, sources == "odd"] >= threshold(fitted, 0.05)).mean()
     assert found.worst > 0.5
+    # That of the others, when one of them is left out, does.
+    assert (6 * found.per_face - found.worst) / 5 < 0.02
 
 
 def test_sources_of_a_few_faces_have_no_rate_of_their_own():

@@ -43,6 +43,8 @@ def test_what_a_recipe_does_not_name_keeps_its_default(tmp_path):
         ("batch = 0", "batch above 0"),
         ("steps = -1", "steps above 0"),
         ("learning_rate = nan", "learning_rate above 0"),
+        ("learning_rate = 'fast'", "learning_rate to be float, got 'fast'"),
+        ("dropout = true", "dropout to be float, got True"),
         ("dropout = 1.5", "dropout from 0 to 1"),
         ("degradation = 1.1", "degradation from 0 to 1"),
         ("defocus = 1.1", "defocus from 0 to 1"),
@@ -96,6 +98,20 @@ def test_what_a_recipe_does_not_name_keeps_its_default(tmp_path):
 def test_a_wrong_setting_is_named(tmp_path, text, message):
     with pytest.raises(DatasetError, match=message):
         read(tmp_path, text)
+
+
+def test_the_ends_of_a_range_belong_to_it(tmp_path):
+    recipe = read(tmp_path, "margin = 1.35\nseed = 4294967295\nside = 1024\ndropout = 1\nema = 0\n")
+    assert (recipe.margin, recipe.seed, recipe.side) == (1.35, 2**32 - 1, 1024)
+
+
+@pytest.mark.parametrize(
+    ("steps", "an_epoch", "epochs", "whole"),
+    [(1000, 250, 4, 1000), (1000, 300, 4, 1000), (1001, 300, 4, 1004), (7, 300, 1, 7), (5, 1, 5, 5)],
+)
+def test_epochs_are_of_one_length_and_hold_all_steps(steps, an_epoch, epochs, whole):
+    recipe = Recipe(steps=steps, steps_an_epoch=an_epoch)
+    assert (recipe.epochs, recipe.whole_steps) == (epochs, whole)
 
 
 def test_a_stage_differs_in_what_it_names_and_has_the_next_seed(tmp_path):

@@ -60,3 +60,9 @@ def test_a_face_that_is_no_longer_judged_has_changed_but_not_flipped(store, bund
     assert [row.count("not_applicable") for row in found] == [0] + [2] * 4 + [0] * 8
     (whole, *_) = stability(Sharp(), strict, store, [1, 2])
     assert (whole.flipped, whole.changed) == (0.0, 1.0)
+
+
+def test_many_faces_are_judged_as_few_are(store, bundle, monkeypatch):
+    together = verdicts(Sharp(), bundle, store, [0, 1, 2])
+    monkeypatch.setattr("facefake.training.stability.BATCH", 2)
+    assert verdicts(Sharp(), bundle, store, [0, 1, 2]) == together

@@ -8,7 +8,18 @@ from facefake.alignment import align
 from facefake.detection import Face
 from facefake.training import views as module
 from facefake.training.crops import STORE_MARGIN
-from facefake.training.views import TIERS, batches, resaved, small, view, wear
+from facefake.training.views import (
+    TIERS,
+    batches,
+    blurred,
+    denoised,
+    resaved,
+    small,
+    small_and_blurred,
+    smoothed,
+    view,
+    wear,
+)
 
 
 def smooth(side: int) -> np.ndarray:
@@ -56,7 +67,7 @@ def test_a_picture_that_was_resized_and_saved_shows_the_same_face(scale, side):
 def test_lower_quality_leaves_less():
     noise = np.random.default_rng(1).integers(0, 256, (64, 64, 3)).astype(np.uint8)
     lost = [np.abs(resaved(noise, 1.0, quality).astype(int) - noise).mean() for quality in (95, 75, 40)]
-    assert lost == sorted(lost)
+    assert lost[0] < lost[1] < lost[2]
 
 
 def test_a_small_face_is_shrunk_before_it_is_worn():
@@ -69,6 +80,28 @@ def test_a_small_face_is_shrunk_before_it_is_worn():
 )
 def test_a_small_view_never_enlarges(stored, face, side):
     assert small(smooth(stored), face).shape == (side, side, 3)
+
+
+def test_whatever_is_shrunk_is_made_of_all_its_pixels():
+    noise = np.random.default_rng(1).integers(0, 256, (256, 256, 3)).astype(np.uint8)
+    assert small(noise, 32).std() < noise.std() / 4
+    assert resaved(noise, 0.25, 95).std() < noise.std() / 2.5
+
+
+def test_what_is_out_of_focus_has_less_detail():
+    noise = np.random.default_rng(1).integers(0, 256, (128, 128, 3)).astype(np.uint8)
+    np.testing.assert_array_equal(blurred(noise, 0), noise)
+    assert noise.std() > 2 * blurred(noise, 1).std() > 3 * blurred(noise, 2).std()
+    np.testing.assert_array_equal(small_and_blurred(noise, 48, 1), blurred(small(noise, 48), 1))
+
+
+@pytest.mark.parametrize("wears", [smoothed, denoised])
+def test_grain_goes_and_edges_stay(wears):
+    grain = np.random.default_rng(0).normal(0, 5, (96, 96, 3))
+    pixels = (np.where(np.arange(96) < 48, 60, 180)[None, :, None] + grain).round().astype(np.uint8)
+    worn = wears(pixels).astype(float)
+    assert worn[:, :40].std() < 0.4 * pixels[:, :40].std()
+    assert worn[:, 50].mean() - worn[:, 45].mean() > 110
 
 
 def test_batches_keep_the_order(toy_store, monkeypatch):
