@@ -41,7 +41,7 @@ class FaceDetector:
     """Finds faces from `min_face` pixels up, turned by up to 45 degrees, filling the frame, or in a crowd.
 
     Most large ones are found however they are turned. Often missed: small ones that lie on their side or stand on
-    their heads, and any of which more than a third lies beyond the picture's edge.
+    their heads, and any of which much lies beyond the picture's edge.
 
     Tiles of the picture go through MediaPipe's full-range network, but for those that show nothing, as of a plain
     backdrop: the smallest tiles are those in which a face of `min_face` pixels is large enough to be seen, and
