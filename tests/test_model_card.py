@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from facefake.calibration import Calibration
@@ -54,6 +55,22 @@ def test_every_tier_stands_there_as_it_was_measured(bundle: dict, rows: list[lis
             f"{row['calibration_error']:.3f}",
         ]
         assert [row["tier"], *kinds, *rest] in rows
+
+
+def test_the_readme_tells_how_accurate_the_model_is(bundle: dict) -> None:
+    readme = (MODELS.parent / "README.md").read_text()
+    for row in bundle["card"]["metrics"]["tiers"]:
+        cells = [row["tier"]]
+        cells += [f"{row['auc_by_kind'][kind]:.3f}" for kind in ("gan", "diffusion", "face-swap", "photoshop")]
+        for label, digits in (("fake", 0), ("real", 1)):
+            sources = [
+                each
+                for each in bundle["card"]["metrics"]["sources"]
+                if (each["label"], each["tier"]) == (label, row["tier"])
+            ]
+            called = [np.mean([each[name] for each in sources]) for name in ("called_fake", "called_uncertain")]
+            cells += [f"{called[0]:.{digits}%}", f"{called[1]:.0%}"]
+        assert f"| {' | '.join(cells)} |\n" in readme
 
 
 def test_every_face_size_stands_there_as_it_was_measured(bundle: dict, rows: list[list[str]]) -> None:
