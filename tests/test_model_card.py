@@ -112,7 +112,7 @@ def test_every_number_of_faces_stands_there_as_it_was_measured(bundle: dict, row
 
 def test_the_limits_of_the_calibration_are_those_of_the_bundle(bundle: dict) -> None:
     text, calibration = (MODELS / "README.md").read_text(), bundle["calibration"]
-    assert f"median of the other half's, {calibration['neighbours']['ordinary']:.2f})" in text
+    assert f"median of the calibration half, {calibration['neighbours']['ordinary']:.2f})" in text
     assert f"whose sharpness is below {calibration['soft']['below']:.2f}," in text
     assert f"whose grain is below {calibration['grainless']['below']:.3f}," in text
 
