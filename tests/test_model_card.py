@@ -61,14 +61,18 @@ def test_the_readme_tells_how_accurate_the_model_is(bundle: dict) -> None:
     readme = (MODELS.parent / "README.md").read_text()
     for row in bundle["card"]["metrics"]["tiers"]:
         cells = [row["tier"]]
-        cells += [f"{row['auc_by_kind'][kind]:.3f}" for kind in ("gan", "diffusion", "face-swap", "photoshop")]
+        cells += [
+            f"{row['auc_by_kind'][kind]:.3f}" for kind in ("gan", "diffusion", "face-swap", "photoshop")
+        ]
         for label, digits in (("fake", 0), ("real", 1)):
             sources = [
                 each
                 for each in bundle["card"]["metrics"]["sources"]
                 if (each["label"], each["tier"]) == (label, row["tier"])
             ]
-            called = [np.mean([each[name] for each in sources]) for name in ("called_fake", "called_uncertain")]
+            called = [
+                np.mean([each[name] for each in sources]) for name in ("called_fake", "called_uncertain")
+            ]
             cells += [f"{called[0]:.{digits}%}", f"{called[1]:.0%}"]
         assert f"| {' | '.join(cells)} |\n" in readme
 

@@ -17,7 +17,7 @@ from facefake.training.companions import Seen, fit_neighbours
 from facefake.training.face_scores import fit_face_scores
 from facefake.training.metrics import area_under_curve
 from facefake.training.real_scores import TAIL_FROM, effective_count, enough_alone, source_weights
-from facefake.training.scoring import Scorer, detail_of, largest_of_each, measure
+from facefake.training.scoring import CrossFitted, Scorer, detail_of, largest_of_each, measure
 from facefake.training.views import (
     TIERS,
     blurred,
@@ -88,7 +88,7 @@ class _Viewed(NamedTuple):
 
 
 def calibrate(
-    scorer: Scorer,
+    scorer: Scorer | CrossFitted,
     store: CropStore,
     numbers: Sequence[int],
     side: int,
@@ -110,7 +110,7 @@ def calibrate(
     left out, and all faces are judged as if they were alone.
 
     Args:
-        scorer: the network.
+        scorer: the networks; or, where their last layers were fitted to some of these faces, what `refit.refit` gives.
         store: the crops.
         numbers: which of them to calibrate on; real and fake.
         side, margin: the network's.
@@ -208,8 +208,8 @@ def _sources(store: CropStore, numbers: Sequence[int]) -> NDArray[np.str_]:
     return np.array([f"{store.crops[n].example.kind}/{store.crops[n].example.source}" for n in numbers])
 
 
-def check_enough(store: CropStore, numbers: Sequence[int]) -> None:
-    """Whether there are faces enough to calibrate on.
+def check_enough(store: CropStore, numbers: Sequence[int], use: str = "calibrate on") -> None:
+    """Whether there are faces enough to calibrate on, or for another use of that half.
 
     Raises:
         DatasetError: fewer than 20 of either label.
@@ -217,7 +217,7 @@ def check_enough(store: CropStore, numbers: Sequence[int]) -> None:
     count = {label: sum(store.crops[n].example.label == label for n in numbers) for label in ("real", "fake")}
     if min(count.values()) < _LEAST_FACES:
         raise DatasetError(
-            f"expected at least {_LEAST_FACES} real and {_LEAST_FACES} fake faces to calibrate on, got {count}: half of "
+            f"expected at least {_LEAST_FACES} real and {_LEAST_FACES} fake faces to {use}, got {count}: half of "
             "what is not trained on is, of small folders a fifth of all, each photograph once; give more different "
             "pictures, or a manifest with more in val"
         )
@@ -246,7 +246,7 @@ def told_limits(store: CropStore, numbers: Sequence[int]) -> str | None:
 
 
 def auc_by_view(
-    scorer: Scorer,
+    scorer: Scorer | CrossFitted,
     store: CropStore,
     numbers: Sequence[int],
     side: int,
@@ -265,7 +265,7 @@ def auc_by_view(
 
 
 def _limits(
-    scorer: Scorer,
+    scorer: Scorer | CrossFitted,
     store: CropStore,
     numbers: Sequence[int],
     side: int,

@@ -28,12 +28,15 @@ _UP_TO_1 = (
     *("degradation", "defocus", "smoothing", "distant", "styling", "masking", "jitter_scale", "jitter_shift"),
 )
 _FROM_0 = (
-    *("consistency", "flatness", "other_kind_share", "weight_decay", "warmup_steps"),
+    *("consistency", "flatness", "other_kind_share", "weight_decay", "warmup_steps", "refit"),
     *("seed", "reconstruction_seed", "jitter_degrees"),
 )
 _SHARES_BY_NAME = ("kind_share", "self_made_share", "source_share")
 # What cannot differ between stages.
-_COMMON = ("margin", "held_out", "seed", "stage", "mirror", "mirror_share", "mirror_stages")
+_COMMON = (
+    *("margin", "held_out", "seed", "stage", "mirror", "mirror_share", "mirror_stages"),
+    *("refit", "refit_without"),
+)
 _LARGEST = 1e10  # of any number: more than a seed has, and shares still have a finite sum
 
 
@@ -89,6 +92,9 @@ class Recipe:
             its mirror image. None where it is empty: one network scores both.
         mirror_share: weight of that one's score in the mean of both, 0 to 1.
         mirror_stages: how many of the stages, the last ones, train that second network, from its backbone on.
+        refit: penalty with which the last layers are fitted anew after all stages, to faces that were not trained on; see
+            `refit.fit_last_layers`. 0 for none.
+        refit_without: sources that they are not fitted to, besides those that are held out.
     """
 
     side: int = 160
@@ -135,6 +141,8 @@ class Recipe:
     mirror: str = ""
     mirror_share: float = ONE_NETWORK_SHARE
     mirror_stages: int = 0
+    refit: float = 0.0
+    refit_without: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._check_numbers()
@@ -193,9 +201,11 @@ class Recipe:
             raise DatasetError("recipe: expected upsamplers, which reconstructions need; got none")
         if self.redrawn and not self.self_made_share.get("reconstruction"):
             raise DatasetError("recipe: expected a share of reconstructions, which redrawn needs; got none")
-        for name in (*self.held_out, *self.counterpart.values()):
+        for name in (*self.held_out, *self.counterpart.values(), *self.refit_without):
             if type(name) is not str:
-                raise DatasetError(f"recipe: expected names in held_out and counterpart, got {name!r}")
+                raise DatasetError(
+                    f"recipe: expected names in held_out, counterpart and refit_without, got {name!r}"
+                )
         if self.mirror not in ("", *BACKBONES):
             raise DatasetError(f"recipe: expected mirror out of {', '.join(BACKBONES)}, got {self.mirror!r}")
 

@@ -20,6 +20,7 @@ from facefake.training.export import litert_contents, move_bundle, write_descrip
 from facefake.training.files import make_folder, write_text
 from facefake.training.fit import CHECKPOINT
 from facefake.training.recipe import Recipe
+from facefake.training.refit import fitted_to, refit
 from facefake.training.scoring import halves, seen, told_both_labels, told_left_out, unseen
 from facefake.training.stages import from_bundle, from_imagenet, train_stages, trained_files
 
@@ -147,6 +148,8 @@ def _parts(
     for crops, use in ((numbers, "train"), (calibration_half, "calibrate"), (report_half, "report")):
         _check_labels(store, crops, use)
     check_enough(store, calibration_half)
+    if recipe.refit:
+        check_enough(store, fitted_to(store, calibration_half, recipe), "fit last layers to")
     if sentence := told_limits(store, calibration_half):
         tell(sentence)
     return numbers, calibration_half
@@ -183,7 +186,7 @@ def _told_weak(bundle: Bundle) -> str | None:
 def _told_unknown(recipe: Recipe, examples: Sequence[Example]) -> str | None:
     """A sentence about names in the recipe that the dataset does not know, for a person; None if it knows all."""
     sources, kinds = ({getattr(e, field) for e in examples} for field in ("source", "kind"))
-    named = list(recipe.held_out)
+    named = [*recipe.held_out, *recipe.refit_without]
     named_kinds: list[str] = []
     for stage in recipe.stages():
         named += [*(name for pair in stage.counterpart.items() for name in pair), *stage.source_share]
@@ -222,14 +225,27 @@ def export(
 ) -> Bundle:
     """Calibrate trained networks on half of what they have not seen, measure them on the other half, write a bundle.
 
+    If the recipe says so, their last layers are fitted anew first, to faces of the former half.
+
     One that `out` holds already stays whole until the new one is.
     """
     calibration_half, report_half = halves(store, unseen(store, recipe.held_out))
     made = out / _EXPORT
+    cross_fitted = None
+    if recipe.refit:
+        numbers = fitted_to(store, calibration_half, recipe)
+        cross_fitted = refit(networks, store, numbers, recipe, partial(progress, "views fitted to"))
     write_networks(networks, made)
     mirror_share = recipe.mirror_share if len(networks) > 1 else ONE_NETWORK_SHARE
     scorer = LiteRTNetworks(litert_contents(made), recipe.side, 2, mirror_share)
-    calibration = calibrate(scorer, store, calibration_half, recipe.side, recipe.margin, progress)
+    calibration = calibrate(
+        scorer if cross_fitted is None else cross_fitted(scorer),
+        store,
+        calibration_half,
+        recipe.side,
+        recipe.margin,
+        progress,
+    )
 
     def write(card: dict[str, Any]) -> Bundle:
         return write_description(

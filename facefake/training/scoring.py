@@ -15,7 +15,7 @@ from facefake.training.crops import STORE_MARGIN, CropStore
 from facefake.training.views import view
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -36,6 +36,22 @@ class Scorer(Protocol):
         """See `Classifier.predict`."""
 
 
+class CrossFitted(NamedTuple):
+    """Scorers each of which was fitted without a fold of faces, and scores these.
+
+    Attributes:
+        scorers: one for each fold, then that of all other faces.
+        fold_by_number: the fold of each crop that they were fitted to.
+    """
+
+    scorers: tuple[Scorer, ...]
+    fold_by_number: Mapping[int, int]
+
+    def place_of(self, number: int) -> int:
+        """Which of the scorers scores this crop."""
+        return self.fold_by_number.get(number, len(self.scorers) - 1)
+
+
 class Measured(NamedTuple):
     """What decides the verdicts on some faces.
 
@@ -53,7 +69,7 @@ class Measured(NamedTuple):
 
 
 def measure(
-    scorer: Scorer,
+    scorer: Scorer | CrossFitted,
     store: CropStore,
     numbers: Sequence[int],
     side: int,
@@ -63,12 +79,20 @@ def measure(
     """Logits and detail of some crops, each shown after `wear`.
 
     Args:
-        scorer: a classifier.
+        scorer: a classifier, or several of which each scores its own crops.
         store: the crops.
         numbers: which of them.
         side, margin: the network's.
         wear: what the crop goes through first.
     """
+    if isinstance(scorer, CrossFitted):
+        found = Measured(np.empty(len(numbers), np.float32), np.empty((len(numbers), 2)))
+        places = np.array([scorer.place_of(number) for number in numbers], np.intp)
+        for place in sorted(set(places.tolist())):
+            own = np.flatnonzero(places == place)
+            part = measure(scorer.scorers[place], store, [numbers[at] for at in own.tolist()], side, margin, wear)
+            found.logits[own], found.details[own] = part
+        return found
 
     def batch(start: int) -> Measured:
         worn = [wear(store.pixels(n)) for n in numbers[start : start + BATCH]]

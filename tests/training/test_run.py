@@ -23,8 +23,10 @@ from facefake.training import stages as stage_module
 from facefake.training.crops import CropStore
 from facefake.training.dataset import read_dataset
 from facefake.training.evaluate import evaluate, trained_sources
+from facefake.training.export import write_networks
 from facefake.training.fit import CHECKPOINT
 from facefake.training.recipe import Recipe
+from facefake.training.refit import fold_of, refit
 from facefake.training.run import train
 from facefake.training.scoring import halves, unseen
 
@@ -678,6 +680,48 @@ def test_too_few_unseen_faces_are_told_before_the_training(data, tiny, tmp_path,
     monkeypatch.setattr(stage_module, "fit", lambda *args: pytest.fail("trained first"))
     with pytest.raises(DatasetError, match="to calibrate on"):
         run(data, tmp_path / "out")
+
+
+def test_last_layers_are_fitted_to_faces_that_were_not_trained_on(data, tiny, tmp_path, monkeypatch):
+    calibrated, weights = [], []
+
+    def noted(scorer, store, numbers, *rest):
+        calibrated.append((scorer, store, numbers))
+        return calibrate.calibrate(scorer, store, numbers, *rest)
+
+    def written(networks, folder):
+        weights.append(networks[0].get_layer("evidence").get_weights()[0])
+        write_networks(networks, folder)
+
+    def left(networks, *rest):
+        weights.append(networks[0].get_layer("evidence").get_weights()[0])
+        return refit(networks, *rest)
+
+    monkeypatch.setattr(module, "calibrate", noted)
+    monkeypatch.setattr(module, "write_networks", written)
+    monkeypatch.setattr(module, "refit", left)
+    told = []
+    recipe = replace(RECIPE, refit=1.0, refit_without=["nowhere"])
+    train(
+        data,
+        tmp_path,
+        recipe,
+        backbone="tiny",
+        cache=data / "crops",
+        progress=lambda *done: told.append(done),
+    )
+    assert not np.array_equal(*weights)
+    ((scorer, store, numbers),) = calibrated
+    # Nothing that a face is calibrated with was fitted to it.
+    assert [scorer.place_of(n) for n in numbers] == [fold_of(store.crops[n].example.group) for n in numbers]
+    assert ("views fitted to", 5, 5) in told
+
+
+def test_too_few_faces_to_fit_last_layers_to_are_told_before_the_training(data, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "train_stages", lambda *rest, **more: pytest.fail("trained"))
+    recipe = replace(RECIPE, refit=1.0, refit_without=["greens"])
+    with pytest.raises(DatasetError, match="to fit last layers to, got .*'fake': 0"):
+        train(data, tmp_path, recipe, backbone="tiny", cache=data / "crops")
 
 
 def test_the_toy_data_are_as_described(data):

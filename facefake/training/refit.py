@@ -1,0 +1,226 @@
+"""Fits the last layers of trained networks anew, to faces that the networks were not trained on.
+
+A network knows the pictures that it was trained on partly by heart, so its last layer, trained with the rest, relies on
+features that mean less on other pictures (Kirichenko, Izmailov & Wilson, "Last Layer Re-Training is Sufficient for
+Robustness to Spurious Correlations", ICLR 2023). The score is linear in the features, so the best last layers for faces
+that were held out are a logistic regression, here one with a ridge penalty on the distance from the trained ones.
+
+Faces that the last layers were fitted to score too well to be calibrated on. So they are split into folds by group, and the
+faces of each fold are scored by last layers that were fitted to the other folds (cross-fitting).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from facefake.bundle import ONE_NETWORK_SHARE
+from facefake.classifier import LiteRTNetworks
+from facefake.training.export import convert
+from facefake.training.real_scores import source_weights
+from facefake.training.scoring import CrossFitted, Scorer
+from facefake.training.views import TIERS, blurred, small, view, wear
+
+if TYPE_CHECKING:
+    import keras
+    from numpy.typing import NDArray
+
+    from facefake.training.crops import CropStore
+    from facefake.training.recipe import Recipe
+    from facefake.training.scoring import Wear
+
+_FOLDS = 5
+_SMALL_FACE = 48  # pixels
+_BLUR = 2.0  # σ in pixels of the stored crop
+_BATCH = 64  # crops at once
+_LEAST_SPREAD = 1e-2  # of a feature, in means of all features' standard deviations
+
+
+class LastLayers(NamedTuple):
+    """How the score changes: to ``scale * score + features @ change + bias``.
+
+    Attributes:
+        scale: factor on the trained score.
+        change: float64 (d,), what is added to the trained weights of the features.
+        bias: what is added to the score.
+    """
+
+    scale: float
+    change: NDArray[np.float64]
+    bias: float
+
+
+def fitted_to(store: CropStore, calibration_half: Sequence[int], recipe: Recipe) -> list[int]:
+    """Those of the faces to calibrate on that the last layers are fitted to: of no source that must stay unseen."""
+    without = {*recipe.held_out, *recipe.refit_without}
+    return [number for number in calibration_half if store.crops[number].example.source not in without]
+
+
+def refit(
+    networks: Sequence[keras.Model],
+    store: CropStore,
+    numbers: Sequence[int],
+    recipe: Recipe,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Callable[[Scorer], CrossFitted]:
+    """Fit the last layers of one or two networks to faces as they are, as the web leaves them, small and out of focus.
+
+    The evidence map stays the score's: ``logit = mean(map) + bias`` holds as before.
+
+    Args:
+        networks: as `network.build` makes them, with a folded scale; their last layers are changed.
+        store: the crops.
+        numbers: which of them to fit to, of groups that the networks were not trained on; real and fake.
+        recipe: gives the penalty, ``refit``, and the weight of the mirror image's score.
+        progress: called with how many views were measured and their total.
+
+    Returns:
+        From a scorer of the changed networks to one that scores each of these faces with the last layers that were
+        fitted without its fold, and all other faces as the given one does.
+    """
+    share = recipe.mirror_share if len(networks) > 1 else ONE_NETWORK_SHARE
+    views: list[Wear] = [partial(wear, tier=tier) for tier in TIERS]
+    views += [partial(small, face_side=_SMALL_FACE), partial(blurred, sigma=_BLUR)]
+    measured = _features(networks, share)
+    features = []
+    for done, worn in enumerate(views, 1):
+        batches = [
+            np.stack(
+                [
+                    view(worn(store.pixels(n)), recipe.side, recipe.margin)
+                    for n in numbers[start : start + _BATCH]
+                ]
+            )
+            for start in range(0, len(numbers), _BATCH)
+        ]
+        features.append(np.concatenate([measured(batch) for batch in batches]))
+        progress(done, len(views))
+    examples = [store.crops[n].example for n in numbers]
+    labels = np.array([example.label == "fake" for example in examples])
+    sources = np.array([f"{example.kind}/{example.source}" for example in examples])
+    folds = np.array([fold_of(example.group) for example in examples])
+    trained = [network.get_weights() for network in networks]
+    scores = np.stack(features) @ _weights(networks) + _bias(networks, share)
+
+    def fit(own: NDArray[np.bool_]) -> None:
+        found = fit_last_layers(
+            np.stack(features)[:, own], scores[:, own], labels[own], sources[own], recipe.refit
+        )
+        for network, weights in zip(networks, trained, strict=True):
+            network.set_weights(weights)
+        _change(networks, found)
+
+    scorers = []
+    for fold in range(_FOLDS):
+        fit(folds != fold)
+        contents = {f"network {place}": convert(network) for place, network in enumerate(networks, 1)}
+        scorers.append(LiteRTNetworks(contents, recipe.side, 2, share))
+    fit(np.ones(len(numbers), bool))
+    fold_by_number = dict(zip(numbers, folds.tolist(), strict=True))
+    return lambda scorer: CrossFitted((*scorers, scorer), fold_by_number)
+
+
+def fold_of(group: str) -> int:
+    """The fold, 0 to 4, of the faces of a group; another byte of the hash than `scoring.halves` takes."""
+    digest = hashlib.sha256(group.encode("utf-8", "surrogateescape")).digest()
+    return digest[1] % _FOLDS
+
+
+def fit_last_layers(
+    features: NDArray[np.float32],
+    scores: NDArray[np.float64],
+    labels: NDArray[np.bool_],
+    sources: NDArray[np.str_],
+    penalty: float,
+) -> LastLayers:
+    """Weighted ridge-penalised logistic regression by Newton's method, from the trained scores.
+
+    Both labels weigh the same, within a label every source by the square root of its size, and every view of a face alike.
+    The penalty is half of `penalty` times the sum of the squared changes, each for a feature of standard deviation 1.
+
+    Args:
+        features: float32 (views, n, d), of the same faces.
+        scores: of the trained networks, (views, n).
+        labels: whether each face is fake, bool (n,).
+        sources: of the faces, (n,).
+        penalty: above 0.
+    """
+    count, dimension = len(features), features.shape[2]
+    weights = np.empty(labels.size)
+    for label in (False, True):
+        weights[labels == label] = source_weights(sources[labels == label])
+    w, y = np.tile(weights / count / 2, count), np.tile(labels, count)
+    flat = features.reshape(-1, dimension).astype(np.float64)
+    middle, spread = flat.mean(0), flat.std(0)
+    spread = spread + _LEAST_SPREAD * spread.mean() + np.finfo(np.float64).tiny
+    design = np.column_stack([(flat - middle) / spread, scores.ravel(), np.ones(len(flat))])
+    ridge = np.append(np.full(dimension, penalty), [0.0, 0.0])
+    parameters = np.append(np.zeros(dimension), [1.0, 0.0])
+
+    def loss(parameters: NDArray[np.float64]) -> float:
+        margins = design @ parameters
+        return float(w @ (np.logaddexp(0, margins) - y * margins) + 0.5 * ridge @ parameters**2)
+
+    for _ in range(50):
+        stated = 1 / (1 + np.exp(-np.clip(design @ parameters, -50, 50)))
+        gradient = design.T @ (w * (stated - y)) + ridge * parameters
+        curvature = (design * (w * stated * (1 - stated))[:, None]).T @ design + np.diag(ridge + 1e-9)
+        step = np.linalg.solve(curvature, gradient)
+        while loss(parameters - step) > loss(parameters) and np.abs(step).max() >= 1e-7:
+            step = step / 2
+        parameters = parameters - step
+        if np.abs(step).max() < 1e-7:
+            break
+    change = parameters[:dimension] / spread
+    return LastLayers(float(parameters[-2]), change, float(parameters[-1] - middle @ change))
+
+
+def _features(
+    networks: Sequence[keras.Model], share: float
+) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+    """From crops uint8 (n, side, side, 3) to what a score is linear in, float32 (n, d).
+
+    The mean over all places of what the last layers see, of the crop and of its mirror image, times the weight of each.
+    """
+    import keras
+
+    models = []
+    for network in networks:
+        seen = network.get_layer("evidence").input
+        models.append(keras.Model(network.input, keras.layers.GlobalAveragePooling2D()(seen)))
+
+    def measured(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        shown = crops.astype(np.float32)
+        both = [
+            (1 - share) * np.asarray(models[0].predict_on_batch(shown)),
+            share * np.asarray(models[-1].predict_on_batch(shown[:, :, ::-1])),
+        ]
+        return np.asarray(both[0] + both[1] if len(models) == 1 else np.concatenate(both, axis=1), np.float32)
+
+    return measured
+
+
+def _weights(networks: Sequence[keras.Model]) -> NDArray[np.float64]:
+    """Of all features, (d,)."""
+    kernels = [network.get_layer("evidence").get_weights()[0].ravel() for network in networks]
+    return np.concatenate(kernels).astype(np.float64)
+
+
+def _bias(networks: Sequence[keras.Model], share: float) -> float:
+    biases = [float(network.get_layer("bias").get_weights()[1][0]) for network in networks]
+    return (1 - share) * biases[0] + share * biases[-1]
+
+
+def _change(networks: Sequence[keras.Model], found: LastLayers) -> None:
+    first = 0
+    for network in networks:
+        evidence, last = network.get_layer("evidence"), network.get_layer("bias")
+        (kernel,), (scale, bias) = evidence.get_weights(), last.get_weights()
+        own = found.change[first : first + kernel.size].reshape(kernel.shape)
+        evidence.set_weights([np.asarray(found.scale * kernel + own, np.float32)])
+        last.set_weights([scale, np.asarray(found.scale * bias + found.bias, np.float32)])
+        first += kernel.size

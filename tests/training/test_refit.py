@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from facefake.classifier import Scores, run_keras
+from facefake.training import refit as module
+from facefake.training.metrics import area_under_curve
+from facefake.training.recipe import Recipe
+from facefake.training.refit import fit_last_layers, fitted_to, fold_of, refit
+from facefake.training.scoring import CrossFitted, measure
+from facefake.training.views import view
+
+SIDE = 32
+RECIPE = Recipe(side=SIDE, refit=0.01)
+
+
+def stated(found, features, scores):
+    return found.scale * scores + features @ found.change + found.bias
+
+
+def test_a_feature_that_tells_faces_that_were_held_out_is_found():
+    rng = np.random.default_rng(0)
+    labels = np.arange(400) % 2 == 1
+    features = rng.normal(0, (5.0, 0.01, 1.0), (2, 400, 3)).astype(np.float32)
+    features[:, :, 1] += 0.04 * labels
+    scores = rng.normal(0, 1, (2, 400))  # of a network that knows nothing of them
+    found = fit_last_layers(features, scores, labels, np.full(400, "one"), 1e-3)
+    better = stated(found, features, scores)
+    assert area_under_curve(better[0][~labels], better[0][labels]) > 0.9
+    assert abs(found.change[1] * 0.01) > 20 * max(abs(found.change[0] * 5), abs(found.change[2]))
+
+
+def test_a_great_penalty_leaves_the_order_as_it_was():
+    rng = np.random.default_rng(0)
+    labels = np.arange(100) % 2 == 1
+    features = rng.normal(size=(1, 100, 5)).astype(np.float32) + labels[:, None]
+    scores = rng.normal(size=(1, 100)) + labels
+    found = fit_last_layers(features, scores, labels, np.full(100, "one"), 1e6)
+    assert found.scale > 0
+    assert np.abs(features @ found.change + found.bias).std() < 1e-3
+
+
+def test_labels_and_sources_weigh_as_described():
+    # Nothing tells anything, so the bias alone states how much weight each label has.
+    features, scores = np.zeros((1, 110, 2), np.float32), np.zeros((1, 110))
+    labels = np.arange(110) >= 100
+    assert abs(fit_last_layers(features, scores, labels, np.full(110, "one"), 1.0).bias) < 1e-6
+    # Of the real faces 81 of one source and 9 of another, with a feature of their own.
+    features[0, :9, 0] = 1
+    sources = np.array(["small"] * 9 + ["large"] * 81 + ["fakes"] * 20)
+    labels = np.arange(110) >= 90
+    features[0, 90:100, 0] = 1
+    found = fit_last_layers(features, scores, labels, sources, 1e-9)
+    odds = stated(found, features, scores)[0]
+    assert 1 / (1 + np.exp(-odds[0])) == pytest.approx(
+        0.5 / (0.5 + 0.25), abs=1e-3
+    )  # 3 of 12 real, 10 of 20 fakes
+
+
+def test_a_group_has_one_fold_and_calibration_all_of_them():
+    calibrated = [str(n) for n in range(400) if half_of(str(n)) == 0]
+    assert {fold_of(group) for group in calibrated} == {0, 1, 2, 3, 4}
+    assert fold_of("\udcff") == fold_of("\udcff")
+
+
+def half_of(group: str) -> int:
+    """As `scoring.halves` takes it."""
+    return hashlib.sha256(group.encode()).digest()[0] % 2
+
+
+def tiny(seed: int, filters: int = 8):
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input((SIDE, SIDE, 3))
+    x = keras.layers.Conv2D(filters, 8, 8, activation="relu", name="features")(
+        keras.layers.Rescaling(1 / 128, -1)(inputs)
+    )
+    x = keras.layers.SpatialDropout2D(0.5, name="dropout")(x)
+    maps = keras.layers.Conv2D(1, 1, use_bias=False, name="evidence")(x)
+    mean = keras.layers.GlobalAveragePooling2D()(maps)
+    logit = keras.layers.Dense(1, kernel_initializer="ones", bias_initializer="ones", name="bias")(mean)
+    outputs = {
+        "logit": keras.layers.Reshape((), name="logit")(logit),
+        "map": keras.layers.Reshape((4, 4), name="map")(maps),
+    }
+    return keras.Model(inputs, outputs)
+
+
+def blotches_of(store_of, count: int, fake):
+    """Crops of coloured blotches, two alike in a group, of which nothing tells whether they are called fake."""
+    rng = np.random.default_rng(1)
+    crops = []
+    for number in range(count):
+        if number % 2 == 0:
+            coarse = rng.integers(0, 256, (4, 4, 3), np.uint8)
+        label = "fake" if fake(number) else "real"
+        fields = {"label": label, "group": f"g{number // 2}", "split": "val"}
+        crops.append((fields, np.kron(coarse, np.ones((10, 10, 1), np.uint8)), None))
+    return store_of(crops)
+
+
+@pytest.fixture
+def unconverted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The networks of the folds are not converted for LiteRT, which takes its time."""
+    monkeypatch.setattr(module, "convert", lambda network: b"")
+    monkeypatch.setattr(module, "LiteRTNetworks", lambda *rest: None)
+
+
+def clean_of(store, numbers: Sequence[int]):
+    return np.stack([view(store.pixels(n), SIDE, RECIPE.margin) for n in numbers])
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_networks_score_as_before_but_for_their_last_layers(store_of, unconverted, count):
+    store = blotches_of(store_of, 40, lambda n: n % 2)
+    networks = [tiny(seed) for seed in range(count)]
+    before = [each.get_weights() for each in networks]
+    seen = []
+    cross_fitted = refit(
+        networks, store, range(40), replace(RECIPE, mirror_share=0.25), lambda *done: seen.append(done)
+    )
+    assert seen == [(n, 5) for n in range(1, 6)]
+    for each, weights in zip(networks, before, strict=True):
+        changed = [not np.array_equal(*pair) for pair in zip(each.get_weights(), weights, strict=True)]
+        # kernel and bias of the features, the evidence, scale and bias of the score
+        assert changed == [False, False, True, False, True]
+        found = run_keras(each, clean_of(store, range(4)))
+        assert np.allclose(
+            found.logits, found.maps.mean((1, 2)) + each.get_layer("bias").get_weights()[1], atol=1e-4
+        )
+
+    class Final:
+        def predict(self, crops):
+            return Scores(np.full(len(crops), 7, np.float32), np.empty((len(crops), 1, 1), np.float32))
+
+    scorer = cross_fitted(Final())
+    assert [scorer.place_of(n) for n in range(40)] == [fold_of(f"g{n // 2}") for n in range(40)]
+    assert scorer.place_of(40) == 5
+    assert scorer.scorers[5].predict(clean_of(store, [0])).logits == [7]
+
+
+def test_the_networks_end_with_what_the_regression_found(store_of, unconverted):
+    """Two networks whose scores mean nothing, and pictures of which the fakes are darker."""
+    rng = np.random.default_rng(0)
+    store = store_of(
+        [
+            (
+                {"label": ("real", "fake")[n % 2], "split": "val"},
+                rng.integers(0, 255 - 60 * (n % 2), (40, 40, 3), np.uint8),
+                None,
+            )
+            for n in range(60)
+        ]
+    )
+    networks = [tiny(seed) for seed in (3, 4)]
+    crops = clean_of(store, range(60))
+
+    def scored():
+        return (
+            0.75 * run_keras(networks[0], crops).logits
+            + 0.25 * run_keras(networks[1], crops[:, :, ::-1]).logits
+        )
+
+    refit(networks, store, range(40), replace(RECIPE, mirror_share=0.25))
+    labels = np.arange(60) % 2 == 1
+    unseen_logits = scored()[40:]
+    assert area_under_curve(unseen_logits[~labels[40:]], unseen_logits[labels[40:]]) > 0.95
+    fake, real = unseen_logits[labels[40:]].mean(), unseen_logits[~labels[40:]].mean()
+    assert abs(fake + real) < 0.3 * (fake - real)  # even odds in the middle
+
+
+def test_no_face_is_scored_by_last_layers_that_were_fitted_to_its_group(store_of):
+    """Labels that nothing tells can be learned by heart, and not foreseen."""
+    store = blotches_of(store_of, 80, lambda n: n // 2 % 2)
+    networks = [tiny(0, filters=200)]
+    cross_fitted = refit(networks, store, range(80), replace(RECIPE, refit=1e-6))
+
+    class Final:
+        def predict(self, crops):
+            return run_keras(networks[0], crops)
+
+    labels = np.arange(80) // 2 % 2 == 1
+
+    def auc(scorer):
+        logits = measure(scorer, store, range(80), SIDE, RECIPE.margin, lambda pixels: pixels).logits
+        return area_under_curve(logits[~labels], logits[labels])
+
+    assert auc(Final()) > 0.95
+    assert auc(cross_fitted(Final())) < 0.75
+
+
+def test_faces_keep_their_order_whoever_scores_them(store_of):
+    store = blotches_of(store_of, 7, lambda n: n % 2)
+
+    class Told:
+        def __init__(self, value):
+            self.value = value
+
+        def predict(self, crops):
+            return Scores(
+                np.full(len(crops), self.value, np.float32), np.empty((len(crops), 1, 1), np.float32)
+            )
+
+    scorer = CrossFitted((Told(0), Told(1), Told(9)), {0: 1, 2: 0, 5: 1})
+    numbers = [5, 3, 2, 0, 6]
+    found = measure(scorer, store, numbers, SIDE, 1.25, lambda pixels: pixels)
+    assert found.logits.tolist() == [1, 9, 0, 1, 9]
+    plain = measure(Told(0), store, numbers, SIDE, 1.25, lambda pixels: pixels)
+    assert np.array_equal(found.details, plain.details)
+
+
+def test_sources_that_must_stay_unseen_are_not_fitted_to(store_of):
+    sources = ["a", "held", "left", "a"]
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    store = store_of([({"source": source}, pixels, None) for source in sources])
+    recipe = Recipe(held_out=["held"], refit=1.0, refit_without=["left"])
+    assert fitted_to(store, [0, 1, 2, 3], recipe) == [0, 3]
+    assert fitted_to(store, [1, 3], recipe) == [3]
