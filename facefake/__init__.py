@@ -42,10 +42,10 @@ __all__ = [
 __version__ = "0.1.0"
 
 
-if not TYPE_CHECKING:  # or any name would pass for one of this module's
+if not TYPE_CHECKING:  # otherwise type checkers would accept any name as one of this module's
 
     def __getattr__(name: str) -> Any:
-        # Names are imported when they are first used, so that `import facefake` costs nothing.
+        # Names are imported on first use, so that `import facefake` costs nothing.
         if name not in _HOMES:
             raise AttributeError(f"module 'facefake' has no attribute {name!r}")
         return getattr(import_module(f"facefake.{_HOMES[name]}"), name)

@@ -1,4 +1,4 @@
-"""What an installation consists of: the versions of its parts, and what a model says of itself."""
+"""What an installation consists of: the versions of its parts, and what a model's bundle says about it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from facefake.wording import percent
 if TYPE_CHECKING:
     from facefake.bundle import Bundle
 
-# Named here, since an installed package does not tell its dependencies from those of its extras.
+# Named here, since the installed package's metadata also lists the tools of its extras for tests and linting.
 DEPENDENCIES = (
     "ai-edge-litert",
     "c2pa-python",
@@ -46,7 +46,7 @@ def versions() -> dict[str, str]:
 
 
 def describe(bundle: Bundle) -> dict[str, Any]:
-    """A bundle without its card, JSON-ready: its name, where it lies, its input, thresholds and weaknesses."""
+    """A bundle without its card, JSON-ready: its name, folder, input, thresholds and weaknesses."""
     calibration = asdict(bundle.calibration)
     among = calibration["neighbours"]
     groups = [
@@ -71,11 +71,11 @@ def describe(bundle: Bundle) -> dict[str, Any]:
 
 
 def weaknesses(card: Mapping[str, Any]) -> list[str]:
-    """Where a model fails by its own card's measurements, worst first, as sentences of which it is the subject.
+    """Where a model fails according to its card, worst first, as clauses without their subject, the model.
 
-    The sources of fakes of which it finds the least, and those of real faces of which it calls the most fake,
-    at the bundle's own threshold for one face alone, each at the quality at which it fares worst. Empty when
-    the card does not say.
+    The sources of fakes that it finds least often, and the sources of real faces that it most often calls fake, at
+    the bundle's own threshold for a single face, each at the quality where the model does worst. Empty if the card
+    does not say.
     """
     metrics = card.get("metrics")
     rows = metrics.get("sources") if isinstance(metrics, Mapping) else None

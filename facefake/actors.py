@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from facefake.video import VideoResult
 
 ATTEMPTS = 3
-"""How often a picture is begun that takes its actor or machine along each time."""
+"""How often a picture is attempted that takes down its actor or machine every time."""
 
 NOT_FOUND = "not found"
-"""The verdict of a row without a record, of a picture that is known and not there any more."""
+"""The verdict in the row, without a record, of a known picture that no longer exists."""
 
 _NAMELESS = "picture"
 _PIECE = 1 << 20  # bytes
@@ -72,10 +72,10 @@ class StoredAnalyst(Analyst):
         stream = _stream(job, LARGEST_FILE)
         if stream is None:
             return super()._clip(job)
-        # Without a name, so that nothing is left behind when this process is ended.
+        # Without a name, so that nothing is left behind when this process is killed.
         with tempfile.TemporaryFile() as copy, stream as file, _told_of(job.path):
             while piece := _piece_of(file):
-                if copy.tell() + len(piece) > LARGEST_FILE:  # a store's may have no end
+                if copy.tell() + len(piece) > LARGEST_FILE:  # a store's file may be endless
                     raise Refusal("too_large", f"at most {LARGEST_FILE:,} bytes", "more")
                 copy.write(piece)
             copy.flush()
@@ -85,7 +85,7 @@ class StoredAnalyst(Analyst):
 
 @contextmanager
 def _told_of(path: str) -> Iterator[None]:
-    """What is wrong with a stream, which has no name of its own, is told of the path that it came from."""
+    """Raises faults of a stream, which has no name of its own, as faults of the path that it came from."""
     try:
         yield
     except Refusal as refusal:
@@ -102,17 +102,17 @@ def _piece_of(file: Any) -> bytes:
 
 
 def in_worker(folder: str, *arguments: Any) -> StoredAnalyst:
-    """An analyst as `Analyst.in_worker` makes it, to which relative paths mean the same as to the scan's caller."""
+    """An analyst as `Analyst.in_worker` makes it, which resolves relative paths as the scan's caller does."""
     with suppress(OSError):  # a machine without that folder has none of these files either
         os.chdir(folder)
     return StoredAnalyst.in_worker(*arguments)
 
 
 class Attempts:
-    """Counts how often each picture was begun and not ended, wherever that was; one actor for all machines.
+    """Counts how often each picture was begun but not finished, on any machine; one actor serves them all.
 
-    An actor is at one picture at a time, and after its machine is lost it begins anew under its old name. So what it had
-    begun before is lost, while what others have begun may still be running: equal pictures are no sign of a crash.
+    An actor works on one picture at a time, and after its machine is lost it restarts under its old name. So what it
+    had begun before is lost, while what others have begun may still be running: equal pictures are no sign of a crash.
     """
 
     def __init__(self) -> None:
@@ -120,7 +120,7 @@ class Attempts:
         self._at: dict[str, bytes] = {}
 
     def begin(self, key: bytes, actor: str) -> int:
-        """How many attempts there were before this one that will not come to an end."""
+        """Count a new attempt at a picture, and return how many earlier ones will never finish."""
         begun = self._begun.setdefault(key, Counter())
         running = sum(self._at.get(other) == key for other in begun if other != actor)
         lost = begun.total() - running
@@ -129,7 +129,7 @@ class Attempts:
         return lost
 
     def end(self, key: bytes, actor: str) -> None:
-        """The actor's attempt has come to an end."""
+        """Note that the actor's attempt has finished."""
         del self._at[actor]
         del self._begun[key][actor]
         if not self._begun[key]:
@@ -137,16 +137,16 @@ class Attempts:
 
 
 class Analysts:
-    """A Ray actor: a worker process of its own, which is to it what it is to a scan on one machine.
+    """A Ray actor with a worker process of its own, of the kind that a scan on one machine uses.
 
     Args:
         start: makes the analyst in the worker process.
-        bounds: of one picture.
+        bounds: for one picture.
         settings: for the records of failures.
-        attempts: the actor of `Attempts`.
-        known: a reference to the `KnownFiles` that are left out; None for none.
-        folder: to which relative paths are relative.
-        columns: of the blocks that are looked at, among those that `__call__` knows; what others hold is not ours.
+        attempts: the handle of the `Attempts` actor.
+        known: a reference to the `KnownFiles` to leave out; None for none.
+        folder: the folder that relative paths are relative to.
+        columns: which columns of the blocks to read, of those that `__call__` knows; all others are the caller's own.
     """
 
     def __init__(
@@ -168,19 +168,19 @@ class Analysts:
         self._attempts = attempts
         self._known: KnownFiles | None = known and ray.get(known)
         self._waiting: deque[Job] = deque()
-        # Asks for a job only when it is asked for an answer.
+        # Takes a job only when it is asked for an answer.
         self._answers = run(iter(self._waiting.popleft, None), start, 1, bounds, patience)
 
     def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
-        """Rows of path, verdict and record, in the order of those of the block.
+        """Rows of path, verdict and record, in the block's order.
 
         Args:
             block: with the columns `path` (as text, or bytes of a file's name), `bytes`, `size` and `modified_ns`
-                (a file's state), and `record` (the JSON of what is no picture, handed through), each of which may
+                (a file's state), and `record` (the JSON of what is not a picture, passed through), each of which may
                 be missing or null.
 
         Raises:
-            FaceFakeError: the fault is the installation's.
+            FaceFakeError: the installation is at fault.
         """
         import pyarrow as pa
 
@@ -224,7 +224,7 @@ class Analysts:
         before = ray.get(self._attempts.begin.remote(key, self._name))
         if before >= ATTEMPTS:
             answer: Done | Failure = Failure(
-                "crashed", "an analysis", f"{before} that ended with their actor or machine"
+                "crashed", "an analysis", f"{before} attempts that took down their actor or machine"
             )
         else:
             self._waiting.append(job)
@@ -241,7 +241,7 @@ class Analysts:
 
 
 def _fault(name: object, data: object) -> str | None:
-    """What a row has in place of a path or bytes; None if it has one of them."""
+    """What a row has instead of a path or bytes; None if it has either."""
     if name is None and data is None:
         return "neither"
     if not isinstance(name, (str, bytes, NoneType)):
@@ -258,7 +258,7 @@ def _state(path: str, data: bytes | None, row: dict[str, Any], folder: str) -> F
 
 
 def _stream(job: Job, max_bytes: int) -> Any:
-    """The job's file as a context manager; None where its path is one that anybody opens."""
+    """The job's file as a context manager; None where it is an ordinary path."""
     if isinstance(job, StoredJob) and job.data is not None:
         return BytesIO(job.data)
     return opened(job.path, max_bytes) if is_uri(job.path) else None

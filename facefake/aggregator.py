@@ -31,27 +31,27 @@ if TYPE_CHECKING:
 
 LARGEST_OUTSIDE = 0.4
 """A face is cut off when more than this share of its crop lies outside the picture. A whole face that just
-fills its frame is judged: with a crop of 1.25 times its side, 1 − 1 / 1.25² = 36 % of that lies outside."""
+fills its frame is judged: with a crop of 1.25 times its side, 1 − 1 / 1.25² = 36 % of the crop lies outside."""
 
 LEAST_SPREAD = 0.5
-"""A picture's faces count as spread at least this share of what real faces of many pictures are. Without such a
-floor one of ten real faces stands out in 7 % of pictures, however alike they are; with it, where a picture's faces are
-half as spread as those of many pictures, in 0.2 %."""
+"""The least spread assumed of a picture's faces, as a share of that of real faces across many pictures. Without such a
+floor one of ten real faces stands out in 7 % of pictures, however alike they are; with it, in 0.2 % where a picture's
+faces are half as spread as those of many pictures."""
 
 LEAST_DOUBT = 0.5
-"""What is at least as probably fake as real is never called real, even where too many real faces look alike."""
+"""The fake probability from which nothing is called real, however many real faces look as fake."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known of one face before it is judged.
+    """What is known about one face before it is judged.
 
     Attributes:
         face: where it is.
         detail: of its crop.
         outside: share, 0 to 1, of its crop that lies outside the picture.
-        logit: the classifier's; None for a face that is not `usability`-fit and was never classified.
-        map: the classifier's evidence by place, float32 (h, w), whose mean plus the bundle's bias is the logit; None
+        logit: the classifier's; None for a face that fails `usability` and was never classified.
+        map: the classifier's evidence map, float32 (h, w), whose mean plus the bundle's bias is the logit; None
             where that is.
     """
 
@@ -63,7 +63,7 @@ class Evidence:
 
 
 class Chance(NamedTuple):
-    """What the score of a judged face means beside those of the others of its picture.
+    """What the score of a judged face means, given those of the other faces in its picture.
 
     Attributes:
         rate: its false-alarm rate, above 0 and at most 1.
@@ -111,27 +111,27 @@ def relative_scores(log_odds: Sequence[float], calibration: Calibration) -> list
     not moved by the outlier itself. `LEAST_SPREAD` bounds it below.
 
     Args:
-        log_odds: of the judged faces; not their logits, which say less of a soft face than of another one.
+        log_odds: of the judged faces; not their logits, which mean less on a soft face than on a sharp one.
 
     Returns:
-        One a face, positive where it looks more fake than most; None each with fewer than `FEWEST_COMPARED`.
+        One per face, positive where it looks more fake than most; all None with fewer than `FEWEST_COMPARED` faces.
     """
     if len(log_odds) < FEWEST_COMPARED:
         return [None] * len(log_odds)
     values = np.asarray(log_odds, np.float64)
     distances = values - np.median(values)
     low, high = np.interp([0.25, 0.75], calibration.real_probabilities, calibration.real_scores)
-    # Quartiles of a normal distribution are 1.349 deviations apart.
+    # The quartiles of a normal distribution are 1.349 standard deviations apart.
     floor = LEAST_SPREAD * float(high - low) / calibration.temperature / 1.349
     spread = max(1.4826 * float(np.median(np.abs(distances))), floor)
     return [float(distance / spread) if spread > 0 else 0.0 for distance in distances]
 
 
 def chances(logits: Sequence[float], details: Sequence[Detail], calibration: Calibration) -> list[Chance]:
-    """What the judged faces of a picture are compared with, and what comes of it.
+    """The false-alarm rates and log-odds of the judged faces of a picture.
 
-    From `FEWEST_COMPARED` faces on that is real faces among neighbours, by `among_neighbours`, else lone ones; faces
-    that lack detail are compared with such.
+    From `FEWEST_COMPARED` faces on, if the calibration has `neighbours`, they are compared with real faces among others,
+    by `among_neighbours`, otherwise with lone real faces; those that lack detail with real ones that lack it, too.
 
     Args:
         logits: of the faces.
@@ -157,10 +157,10 @@ def chances(logits: Sequence[float], details: Sequence[Detail], calibration: Cal
 def judge(faces: Sequence[Evidence], calibration: Calibration) -> Judgement:
     """Verdicts for every face and for the picture that they are in.
 
-    A face is fake when its false-alarm rate, as `chances` has it, is at most the calibration's alarm_rate once it is
-    `adjusted` for the other judged faces. So a picture is fake exactly when one of its faces is, and real faces in it
-    raise an alarm no more often than that, whatever their number. What is not fake is uncertain up to the calibration's
-    uncertain_rate, and also where its fake_probability is `LEAST_DOUBT` or more; else it is real.
+    A face is fake when its false-alarm rate from `chances`, once `adjusted` for the other judged faces, is at most the
+    calibration's alarm_rate. So a picture is fake exactly when one of its faces is, and a picture of real faces raises
+    an alarm no more often than at that rate, however many there are. What is not fake is uncertain up to the
+    calibration's uncertain_rate, and also where its fake_probability is `LEAST_DOUBT` or more; otherwise it is real.
 
     Args:
         faces: from left to right.
@@ -173,7 +173,7 @@ def judge(faces: Sequence[Evidence], calibration: Calibration) -> Judgement:
     logits = [None if reason else evidence.logit for evidence, reason in zip(faces, reasons, strict=True)]
     judged = [logit for logit in logits if logit is not None]
     if len(judged) < reasons.count(None):
-        raise ValueError(f"expected {reasons.count(None)} logits, one a usable face, got {len(judged)}")
+        raise ValueError(f"expected {reasons.count(None)} logits, one per usable face, got {len(judged)}")
     details = [face.detail for face, logit in zip(faces, logits, strict=True) if logit is not None]
     found = chances(judged, details, calibration)
     rates = adjusted([each.rate for each in found])
@@ -200,10 +200,10 @@ def judge(faces: Sequence[Evidence], calibration: Calibration) -> Judgement:
 def verdicts(
     logits: Sequence[float], details: Sequence[Detail], calibration: Calibration
 ) -> tuple[list[Verdict], Verdict]:
-    """The verdicts that `judge` gives the faces of a picture, all of which can be judged, and the picture; without reasons.
+    """The verdicts, without reasons, that `judge` gives the faces of a picture and the picture, if all can be judged.
 
     Args:
-        logits: of the faces, one at least.
+        logits: of the faces, at least one.
         details: their detail.
         calibration: has the scores of real faces and the thresholds.
 
@@ -270,7 +270,7 @@ def _judge_face(
 
 
 def verdict_of(rate: float, fake_probability: float, calibration: Calibration) -> Verdict:
-    """The verdict that a false-alarm rate and a probability make.
+    """The verdict that follows from a false-alarm rate and a fake probability.
 
     Args:
         rate: adjusted for how many chances of a false alarm there were.
@@ -291,7 +291,7 @@ def verdict_on(
     calibration: Calibration,
     told: Callable[[float], str] = percent,
 ) -> tuple[Verdict, str | None]:
-    """The same verdict, and its reason, as of `why_uncertain`, if it is "uncertain".
+    """The verdict of `verdict_of` and, if it is "uncertain", the reason from `why_uncertain`.
 
     Args:
         rate, fake_probability, calibration: as for `verdict_of`.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from facefake.tiles import Face
 
-_MOST_MIRRORED = 16  # sides of the part of the picture that is seen
+_MOST_MIRRORED = 16  # how far a mirrored crop may reach, in sides of the region that it is cut from
 
 
 def _square(face: Face, margin: float) -> tuple[float, float, float, float]:
@@ -28,7 +28,7 @@ def _square(face: Face, margin: float) -> tuple[float, float, float, float]:
 
 
 def crop_matrix(face: Face, side: int, margin: float) -> NDArray[np.float64]:
-    """The similarity that takes continuous picture coordinates (pixel centres at .5) to crop coordinates.
+    """The similarity transform from continuous picture coordinates (pixel centres at .5) to crop coordinates.
 
     Args:
         face: a detected face; its box and its two eyes are used.
@@ -59,10 +59,10 @@ def native_side(face: Face, margin: float) -> int:
 
 
 def resample(pixels: NDArray[np.uint8], matrix: NDArray[np.float64], side: int) -> NDArray[np.uint8]:
-    """A square cut out of a picture by a similarity, with an area filter where it shrinks.
+    """A square cut out of a picture by a similarity transform, with an area filter where it shrinks.
 
-    The area filter comes first, so that no detail is folded into false detail; beyond the picture's edge the
-    pixels are mirrored, or, where that would go on and on, the last one is repeated.
+    The area filter comes first, to prevent aliasing; beyond the picture's edge the pixels are mirrored or, if the
+    square reaches very far beyond it, the last one is repeated.
 
     Args:
         pixels: uint8 (height, width, 3), RGB.
@@ -79,7 +79,7 @@ def resample(pixels: NDArray[np.uint8], matrix: NDArray[np.float64], side: int) 
     scale = math.sqrt(abs(np.linalg.det(linear)))
     square = np.array([[0, 0], [side, 0], [side, side], [0, side]], np.float64)
     corners = (square - matrix[:, 2]) @ np.linalg.inv(linear).T
-    # The filters look a few pixels of the crop's scale beyond the square.
+    # The filters reach a few pixels, at the crop's scale, beyond the square.
     reach = math.ceil(3 / min(scale, 1.0))
     left, top = np.clip(np.floor(corners.min(0)) - reach, 0, [width, height]).astype(int)
     right, bottom = np.clip(np.ceil(corners.max(0)) + reach, 0, [width, height]).astype(int)
@@ -92,10 +92,10 @@ def resample(pixels: NDArray[np.uint8], matrix: NDArray[np.float64], side: int) 
         reduced = np.maximum(1, np.round(np.array([right - left, bottom - top]) * scale)).astype(int)
         matrix[:, :2] *= [right - left, bottom - top] / reduced
         source = np.asarray(cv2.resize(source, reduced.tolist(), interpolation=cv2.INTER_AREA), np.uint8)
-    # OpenCV 4 mirrors step by step, slowly where a square is far away or huge, and OpenCV 5 for ever in a single pixel.
+    # OpenCV 4 mirrors step by step, slowly if a square is far away or huge; OpenCV 5 never ends on a single pixel.
     mirror = mirrored < _MOST_MIRRORED and min(source.shape[:2]) > 1
     border = cv2.BORDER_REFLECT_101 if mirror else cv2.BORDER_REPLICATE
-    # OpenCV puts pixel centres at whole numbers.
+    # In OpenCV, pixel centres are at whole numbers.
     matrix[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
     crop = cv2.warpAffine(source, matrix, (side, side), flags=cv2.INTER_CUBIC, borderMode=border)
     return np.asarray(crop, np.uint8)
@@ -118,7 +118,7 @@ def outside_share(face: Face, width: int, height: int, margin: float) -> float:
 
 
 def _cut_off(polygon: NDArray[np.float64], inside: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What of a convex polygon (n, 2) lies where `inside` (n,), which is linear in the plane, is not negative.
+    """The part of a convex polygon (n, 2) where `inside`, a linear function given at its corners (n,), is not negative.
 
     Sutherland & Hodgman, "Reentrant Polygon Clipping", CACM 1974; OpenCV's own is wrong where corners meet edges.
     """

@@ -28,7 +28,7 @@ Record: TypeAlias = ImageResult | VideoResult | ErrorResult
 _Result = TypeVar("_Result", ImageResult, VideoResult)
 
 _OPENCV_NO_MEMORY = -4  # cv::Error::StsNoMem
-# A thread takes memory for its stack; MediaPipe and LiteRT say the other.
+# The first is for want of memory for a thread's stack; the second comes from MediaPipe and LiteRT.
 _NO_MEMORY = re.compile("can't start new thread|Failed to allocate tensors", re.IGNORECASE)
 
 
@@ -55,7 +55,7 @@ class Done:
 
     Attributes:
         record: without pixels.
-        copies: the annotated copy, or the sheets of a video's people, or for each why it could not be written.
+        copies: the annotated copy, or the contact sheets of a video's people; for any that could not be written, why.
     """
 
     record: Record
@@ -68,7 +68,7 @@ class Analyst:
     Args:
         detector: the arguments of `FakeImageDetector`.
         annotate: where annotated copies go.
-        sampling: which frames of a video are looked at; None for the usual ones.
+        sampling: which frames of a video are looked at; None for the default.
 
     Raises:
         ModelError, TypeError, ValueError: as `FakeImageDetector` does.
@@ -91,17 +91,17 @@ class Analyst:
         sampling: Sampling | None,
         settings: Settings,
     ) -> Self:
-        """One with all models loaded, so that no picture's time is spent on that.
+        """An analyst with all models loaded, so that loading them takes none of a picture's time.
 
         Raises:
-            ModelError: the settings are not those of the scan: somebody has changed the bundle meanwhile.
+            ModelError: the settings are not those of the scan: the bundle has been changed since.
         """
         import cv2
 
-        cv2.setNumThreads(detector["threads"])  # or each worker would use all cores
+        cv2.setNumThreads(detector["threads"])  # otherwise each worker would use all cores
         with _memory_errors():
             analyst = cls(detector, annotate, sampling)
-            analyst._detector.analyze(np.zeros((1, 1, 3), np.uint8))  # which no limits forbid
+            analyst._detector.analyze(np.zeros((1, 1, 3), np.uint8))  # which any limits allow
         if analyst._detector.settings != settings:
             raise ModelError(
                 f"expected the bundle that the scan began with, {settings.bundle}, got "
@@ -113,8 +113,8 @@ class Analyst:
         """Analyse a picture.
 
         Raises:
-            MemoryError: there was too little; native code may be left in any state.
-            FaceFakeError: the fault is the installation's.
+            MemoryError: memory ran out; native code may be left in any state.
+            FaceFakeError: the installation is at fault.
         """
         try:
             with _memory_errors():
@@ -126,13 +126,13 @@ class Analyst:
         except ImageError as error:
             if isinstance(error.__cause__, MemoryError):
                 raise MemoryError(error.got) from error
-            # A file that went meanwhile, as a disk does, may come back as it was: it is none that was judged.
+            # A file that has vanished, as with an unplugged disk, may come back unchanged: it does not count as judged.
             file = None if error.kind == "not_found" else job.file
             return Done(ErrorResult(job.path, error.kind, str(error), file))
         except (FaceFakeError, MemoryError):
             raise
         except Exception as error:
-            # Nobody knows all that libraries raise on what strangers send, and one picture is not the scan.
+            # Nobody knows all that libraries raise on strangers' files, and one picture must not end the scan.
             return Done(failed(job, "internal", "an analysis", f"{type(error).__name__}: {error}"))
 
     def _source(self, job: Job) -> Source:
@@ -152,10 +152,10 @@ class Analyst:
 
 
 def _checked(record: _Result, job: Job) -> _Result:
-    """The record with its file's state, unless a file that held it could not be read any more.
+    """The record with its file's state.
 
     Raises:
-        ImageError: it is too large.
+        ImageError: it is longer than a line of records may be.
     """
     record = replace(record, file=job.file)
     size = len(line_of(record.to_dict()))
@@ -171,7 +171,7 @@ def _checked(record: _Result, job: Job) -> _Result:
 
 @contextmanager
 def _memory_errors() -> Iterator[None]:
-    """Calls what libraries raise for want of memory by that name."""
+    """Raises what libraries raise when memory runs out as `MemoryError`."""
     try:
         yield
     except Exception as error:

@@ -38,16 +38,16 @@ class _Style(NamedTuple):
 
 
 class _Atom(NamedTuple):
-    """What is never broken over two rows: a word, or a verdict's frame and its meaning."""
+    """What is never split across two rows: a word, or a verdict's frame and its meaning."""
 
     text: str
     verdict: Verdict | None = None
 
 
-_COLOUR_BAR = _Atom("")  # in the key, the colours of evidence
+_COLOUR_BAR = _Atom("")  # the evidence colours in the key
 
-# Colours that colour-blind people tell apart (Okabe & Ito 2008, "Color Universal Design"), and that differ in
-# luminance so that a grey print does too; the pattern of the line says the same once more (see `_runs`).
+# Colours that colour-blind people can tell apart (Okabe & Ito 2008, "Color Universal Design"), and that differ in
+# luminance so that they survive a greyscale print; the line pattern says the same once more (see `_runs`).
 STYLES: dict[Verdict, _Style] = {
     "fake": _Style((213, 94, 0), "fake"),
     "uncertain": _Style((240, 228, 66), "fake? = uncertain"),
@@ -57,7 +57,7 @@ STYLES: dict[Verdict, _Style] = {
 _INK = (0, 0, 0)
 _PAPER = (255, 255, 255)
 _BAND = (24, 24, 24)
-_NARROWEST = 160  # pixels: what the longest words and labels take in the smallest letters that can be read
+_NARROWEST = 160  # pixels: what the longest words and labels need in the smallest legible letters
 _KEY = "% = how likely that is"
 _OUTLIER_KEY = f"{OUTLIER_SIGN} = stands out from the others"
 
@@ -71,12 +71,12 @@ def annotate(picture: Picture, result: ImageResult, evidence: bool = False) -> I
     Args:
         picture: the pixels that the result is about.
         result: what was found in them.
-        evidence: whether the judged faces show their evidence, as of `facefake.evidence`, and the key its colours.
+        evidence: whether to show each judged face's evidence, see `facefake.evidence`, and its colours in the key.
 
     Returns:
-        A new RGB image, higher than the picture by the band and as wide, but for a picture that is too narrow for
-        letters, with the picture at its top left, pixel for pixel.
-        Of the original's metadata it has the colour profile alone, as ``info["icc_profile"]``.
+        A new RGB image with the picture at its top left, pixel for pixel: taller by the band, and wider only if the
+        picture is too narrow for text. Of the original's metadata it keeps only the colour profile, as
+        ``info["icc_profile"]``.
     """
     height, width = picture.height, max(picture.width, _NARROWEST)
     scale = Scale.of(picture.width, height)
@@ -104,7 +104,7 @@ def _draw_frame(draw: ImageDraw.ImageDraw, frame: Rectangle, verdict: Verdict, l
         strokes += [(left + start, y, left + end, y + line) for y in (top, bottom - line)]
     for start, end in _runs(verdict, bottom - top, line):
         strokes += [(x, top + start, x + line, top + end) for x in (left, right - line)]
-    # A dark rim sets every stroke off from a bright picture, as the bright stroke is from a dark one.
+    # A dark rim sets every stroke off from a bright picture; from a dark one the bright stroke itself stands out.
     rim = max(1, line // 3)
     for spread, colour in ((rim, _INK), (0, STYLES[verdict].colour)):
         for x0, y0, x1, y1 in strokes:
@@ -112,13 +112,13 @@ def _draw_frame(draw: ImageDraw.ImageDraw, frame: Rectangle, verdict: Verdict, l
 
 
 def _runs(verdict: Verdict, length: int, line: int) -> list[tuple[int, int]]:
-    """The drawn parts of one side of a frame, both corners among them: all, the two ends, dashes or dots."""
+    """The drawn parts of one side of a frame, both corners included: all of it, the two ends, dashes or dots."""
     if verdict == "fake":
         return [(0, length)]
     if verdict == "real":
         arm = max(2 * line, length // 4)
         return [(0, min(arm, length)), (max(0, length - arm), length)]
-    # At least one dash between the corners, or it would be brackets.
+    # At least one dash between the corners, or they would look like brackets.
     dash, gap, fewest = (
         (min(4 * line, max(1, length // 5)), 3 * line, 2) if verdict == "uncertain" else (line, 2 * line, 1)
     )
@@ -147,7 +147,7 @@ def _band(result: ImageResult, width: int, scale: Scale, evidence: bool) -> Imag
     keys = [key, _atoms(_OUTLIER_KEY) if outliers else [], legend if evidence else []]
     margin = 2 * padding(scale.large)
     room = width - 2 * margin
-    # Few lines in large letters, else more in small ones, in which every word has room.
+    # Large letters if every word fits and two rows are enough, else small ones.
     small = scale.small
     roomy = max(_width(atom, scale.large) for atom in summary) <= room
     large = scale.large if roomy and len(_rows(summary, scale.large, room)) <= 2 else small
@@ -166,7 +166,7 @@ def _band(result: ImageResult, width: int, scale: Scale, evidence: bool) -> Imag
 
 
 def _atoms(sentence: str) -> list[_Atom]:
-    """Its words; a number stays with its per cent sign, and a sign with the first word of its meaning."""
+    """A sentence's words; a number stays with its per cent sign, and a sign with the first word of its meaning."""
     return [_Atom(text) for text in re.split(r"(?<! =) (?!%|= )", sentence)]
 
 
@@ -191,7 +191,7 @@ def _width(atom: _Atom, size: int) -> int:
 
 
 def _draw_atom(draw: ImageDraw.ImageDraw, atom: _Atom, at: tuple[int, int], size: int) -> None:
-    """Write an atom into a row that is two letters high, a verdict's with a frame in its style before it."""
+    """Draw an atom in a row two letters high; a verdict's meaning follows a frame in its style."""
     x, top = at
     if atom is _COLOUR_BAR:
         shades = colours(np.linspace(-FULL_SCALE, FULL_SCALE, _width(atom, size), dtype=np.float32)[None])

@@ -1,9 +1,9 @@
-"""MediaPipe's full-range face-detection network, run bare by LiteRT: what looks at every tile of a picture.
+"""MediaPipe's full-range face-detection network, run directly by LiteRT on every tile of a picture.
 
-Bazarevsky et al., "BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs", 2019 (arXiv:1907.05047). What
-surrounds it is as in MediaPipe's own graph: anchors, scores, the weighted mean of overlapping findings, boxes in whole
-pixels. So it finds what MediaPipe finds, but leaves a face that the picture's edge cuts where it is, and does not hand
-each tile from thread to thread.
+Bazarevsky et al., "BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs", 2019 (arXiv:1907.05047). The
+processing around it is that of MediaPipe's own graph: anchors, scores, the weighted mean of overlapping detections,
+boxes in whole pixels. So it finds what MediaPipe finds, but does not shift a face that the picture's edge cuts, and
+does not pass each tile from thread to thread.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ FULL_RANGE_SIDE = 192
 """Side, in pixels, of the square pictures that the network sees."""
 
 LOWEST_SCORE = 0.3
-"""Findings with a lower score are not reported."""
+"""Detections with a lower score are not reported."""
 
-_PLACES = 48  # a side: the grid of anchors, one at each place
-_SAME = 0.3  # intersection over union from which two findings are of one face
+_PLACES = 48  # anchors along each side of their grid
+_SAME = 0.3  # intersection over union above which two detections are of one face
 _POINTS = 8  # centre, size and six keypoints
 
 
@@ -84,7 +84,7 @@ class _Network:
 
 
 def _suppressed(points: NDArray[np.float64], scores: NDArray[np.float64]) -> list[Face]:
-    """One finding of each face: the mean of all that overlap with its best one, by their scores.
+    """One detection per face: the mean, weighted by score, of all that overlap its best one.
 
     Args:
         points: (n, 8, 2): two corners of a box, then keypoints.
@@ -95,7 +95,7 @@ def _suppressed(points: NDArray[np.float64], scores: NDArray[np.float64]) -> lis
     boxes = points[:, :2].reshape(-1, 4)
     while len(order):
         same = overlaps(boxes[order[0]], boxes[order])[0] > _SAME
-        same[0] = True  # also where it has no size
+        same[0] = True  # even if it has no area
         box_and_keypoints = np.average(points[order[same]], axis=0, weights=scores[order[same]])
         (left, top), (right, bottom), *keypoints = box_and_keypoints.tolist()
         score = float(scores[order[0]])
@@ -105,9 +105,10 @@ def _suppressed(points: NDArray[np.float64], scores: NDArray[np.float64]) -> lis
 
 
 def _in_whole_pixels(face: Face) -> Face:
-    """With the box that MediaPipe gives: a finer one moves crops, and the calibration is of these.
+    """The face with its box in whole pixels, as MediaPipe gives it: the calibration was made with crops from those.
 
-    But for one that begins beyond the picture: MediaPipe moves that into it, off its face.
+    One exception: a box that begins outside the picture stays where it is. MediaPipe would move it into the picture,
+    off its face.
     """
     left, top, right, bottom = (edge * FULL_RANGE_SIDE for edge in face.box)
     x, y = int(left), int(top)

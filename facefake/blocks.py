@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from facefake.settings import Settings
 
 ROWS = 32
-"""How many pictures at most are handed out, and lost with a machine, together."""
+"""The most pictures that are handed out together, and lost together with a machine."""
 
 COLUMNS = ("path", "size", "modified_ns", "record")
-"""Of the blocks: a file's path and state, or the JSON of the record of what is no picture."""
+"""The blocks' columns: a file's path and state, or the JSON record of what is not a picture."""
 
-_BLOCKS = 4  # for each core at least, so that all have work to the end
+_BLOCKS = 4  # per core at least, so that all have work to the end
 
 
 def blocks_of(
@@ -35,13 +35,13 @@ def blocks_of(
     cores: int,
     looked_into: Callable[[str], object] = lambda path: None,
 ) -> Iterator[pa.Table]:
-    """A row for each picture, and for what is none, in blocks that `actors.Analysts` take.
+    """A row for each picture, and for what turns out not to be one, in blocks for `actors.Analysts`.
 
     Args:
         pictures: files, folders and patterns, as `find_pictures` takes them, or URIs, as `find_stored` does.
-        settings: for the records of what is none.
-        cores: of the cluster. The first blocks are small, so that the work of a small scan is shared out too.
-        looked_into: is told each folder and pattern that stands for a picture.
+        settings: for the records of what is not a picture.
+        cores: of the cluster. The first blocks are small, so that even a small scan is shared out.
+        looked_into: called with each folder and pattern that holds a picture.
 
     Yields:
         At least one block.

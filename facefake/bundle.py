@@ -22,18 +22,18 @@ from facefake.errors import ModelError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FORMAT = 2  # 1 measured the limits of sharpness in another way
+FORMAT = 2  # format 1 measured sharpness in another way
 DESCRIPTION = "bundle.json"
 LITERT_FILE, KERAS_FILE = "model.tflite", "model.keras"
-# Of the network that sees a crop's mirror image, where that is another one.
+# For the network that sees a crop's mirror image, where that is a second one.
 MIRROR_LITERT_FILE, MIRROR_KERAS_FILE = "mirror.tflite", "mirror.keras"
-ONE_NETWORK_SHARE = 0.5  # of the mirror image's score, where one network scores it and the crop
+ONE_NETWORK_SHARE = 0.5  # weight of the mirror image's score where one network scores it and the crop
 _ONE_NETWORK = {LITERT_FILE, KERAS_FILE}
 _TWO_NETWORKS = _ONE_NETWORK | {MIRROR_LITERT_FILE, MIRROR_KERAS_FILE}
 LEAST_SIDE, LARGEST_SIDE = 32, 1024  # pixels of a network's input
 _LARGEST = {DESCRIPTION: 32 << 20, **dict.fromkeys(_TWO_NETWORKS, 1 << 30)}  # bytes
-_DEEPEST = 20  # levels of lists and objects in a description; what writes it out again may be recursive
-_MOST_DIGITS = 19  # of a whole number, as 64 bits have
+_DEEPEST = 20  # levels of lists and objects in a description; code that writes it out again may recurse
+_MOST_DIGITS = 19  # of a whole number, enough for 64 bits
 _READ_ONLY = os.O_RDONLY
 for _flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):  # not every system has all of them
     _READ_ONLY |= getattr(os, _flag, 0)
@@ -48,7 +48,7 @@ class SelfTest:
     Attributes:
         patterns: uint8 (n, 32, 32, 3), RGB; `inputs` enlarges them.
         logits: float64 (n,).
-        tolerance: largest difference of a logit, above 0, that is no sign of damage.
+        tolerance: largest deviation of a logit, above 0, that is no sign of damage.
     """
 
     patterns: NDArray[np.uint8]
@@ -89,13 +89,13 @@ class Bundle:
         name, version: of the model.
         side: side of the network's input, pixels.
         margin: side of a crop as a multiple of the face box's longer side.
-        mirror_share: weight of the second network's score, which is of a crop's mirror image, 0 to 1; a half where one
+        mirror_share: weight, 0 to 1, of the second network's score, that of a crop's mirror image; 0.5 where one
             network scores both.
         bias: the weighted mean of the heads' biases, so that logit = mean(map) + bias.
         calibration: from logits to probabilities, rates and verdicts.
         sha256: of the network files, by file name.
         description_sha256: of the description as it was read.
-        self_test: what a load checks.
+        self_test: checked when the networks are loaded.
         card: everything else: data, metrics, training settings.
     """
 
@@ -119,7 +119,7 @@ class Bundle:
 
     @property
     def litert_files(self) -> tuple[str, ...]:
-        """The network that sees a crop, and the one that sees its mirror image where that is another, for LiteRT."""
+        """LiteRT files: the network that sees a crop, then the one that sees its mirror image, if there are two."""
         return tuple(name for name in (LITERT_FILE, MIRROR_LITERT_FILE) if name in self.sha256)
 
     @property
@@ -132,8 +132,8 @@ def read_bundle(folder: Path) -> Bundle:
     """Read and check a bundle's description.
 
     Raises:
-        ModelError: the file is missing, no regular file of that folder, too large, no JSON, not what was written,
-            or a field is missing or out of range.
+        ModelError: the file is missing, not a regular file in that folder, too large, not JSON, or not as it was
+            written; or a field is missing or out of range.
     """
     path = folder / DESCRIPTION
     try:
@@ -157,23 +157,23 @@ def read_bundle(folder: Path) -> Bundle:
 
 
 def description_digest(values: Mapping[str, Any]) -> str:
-    """The sha256 of a description, JSON-ready, but for its field ``digest``; spacing and order do not matter.
+    """The SHA-256 of a JSON-ready description without its field ``digest``; spacing and order do not matter.
 
-    It tells damage, and edits that nobody tested. It does not tell who wrote the bundle.
+    It reveals damage and untested edits. It does not show who wrote the bundle.
     """
     rest = json.loads(json.dumps({name: value for name, value in values.items() if name != "digest"}))
     return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def checked_file(bundle: Bundle, name: str) -> bytes:
-    """The content of a network file of a bundle after its sha256 was checked.
+    """The content of one of a bundle's network files, with its SHA-256 checked.
 
     Args:
         bundle: as `read_bundle` gives it.
         name: one of its `litert_files` or `keras_files`.
 
     Raises:
-        ModelError: the file is missing, no regular file of the bundle's folder, too large, or not the one that the
+        ModelError: the file is missing, not a regular file in the bundle's folder, too large, or not the one that the
             description names.
     """
     path = bundle.folder / name
@@ -192,7 +192,7 @@ def checked_file(bundle: Bundle, name: str) -> bytes:
 
 
 def _content(folder: Path, name: str) -> bytes:
-    """A file in a bundle's own folder: a link could lead anywhere, and a FIFO or a device might never end."""
+    """A regular file in a bundle's own folder: a link could lead anywhere, and a FIFO or a device might never end."""
     path, largest = folder / name, _LARGEST[name]
 
     def check(status: os.stat_result) -> None:
@@ -206,12 +206,12 @@ def _content(folder: Path, name: str) -> bytes:
     with open(os.open(path, _READ_ONLY), "rb") as file:
         status = os.fstat(file.fileno())
         check(status)  # since the name may have been given to another file meanwhile
-        # And no more: Python takes the memory for all that it is asked to read.
+        # And no more: Python allocates as much memory as it is asked to read.
         return file.read(status.st_size)
 
 
 def _parsed(content: bytes) -> Any:
-    """JSON, strictly: each name once in an object, finite numbers of a bearable length, few levels."""
+    """Strict JSON: each name once in an object, finite numbers of limited length, limited nesting."""
 
     def number(text: str) -> float:
         if not math.isfinite(value := float(text)):
@@ -246,7 +246,7 @@ def _parsed(content: bytes) -> Any:
 
 
 class _Fields:
-    """Typed access to a description; what is wrong is a `ModelError` that names the field."""
+    """Typed access to a description; any fault is a `ModelError` that names the field."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._values = values
@@ -271,7 +271,7 @@ class _Fields:
 def _described(folder: Path, fields: _Fields, description_sha256: str) -> Bundle:
     if fields.take("format", int) != FORMAT:
         raise ModelError(
-            f"expected bundle format {FORMAT}, got {fields.take('format', int)}: train the model anew with this version"
+            f"expected bundle format {FORMAT}, got {fields.take('format', int)}: retrain the model with this version"
         )
     name, version = fields.take("name", str), fields.take("version", str)
     for text in (name, version):

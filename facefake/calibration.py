@@ -1,4 +1,4 @@
-"""What a bundle knows of how faces score that training never saw: what `rates` makes rates and probabilities of."""
+"""How faces that training never saw score: what `rates` needs to turn scores into rates and probabilities."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from facefake.detail import Detail
 from facefake.errors import ModelError
 
 Lack = Literal["soft", "grainless"]
-"""What a face is called for lack of detail."""
+"""What a face that lacks detail is called."""
 
 _LACKS: tuple[Lack, ...] = get_args(Lack)
 
@@ -26,7 +26,7 @@ class GeneralisedPareto:
 
     Excesses over a high threshold follow this law whatever the distribution (Balkema & de Haan 1974, Pickands
     1975; Coles 2001, "An Introduction to Statistical Modeling of Extreme Values", chapter 4). A shape of 0
-    stands for the limit, the exponential; a negative one has an end, beyond which the survival is 0.
+    stands for the limit, the exponential; with a negative shape the tail ends, and the survival beyond that is 0.
 
     Attributes:
         threshold: logit above which the law holds.
@@ -59,7 +59,7 @@ class GeneralisedPareto:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RealScores:
-    """How high real faces score that training never saw.
+    """The scores of real faces that training never saw.
 
     Attributes:
         real_scores: their logits, ascending; some quantiles of them are enough.
@@ -84,7 +84,7 @@ class RealScores:
         _expect("real_scores", len(scores) > 0, "at least one score", len(scores))
         _expect("real_scores", _ascending(scores), "ascending", "one below the one before it")
         as_many = len(probabilities) == len(scores)
-        _expect("real_probabilities", as_many, f"{len(scores)}, one a score", len(probabilities))
+        _expect("real_probabilities", as_many, f"{len(scores)}, one per score", len(probabilities))
         in_range = _ascending((0.0, *probabilities, 1.0))
         _expect(
             "real_probabilities", in_range, "ascending from 0 to 1", (probabilities[0], probabilities[-1])
@@ -93,7 +93,7 @@ class RealScores:
         _expect("real_count", whole, "a whole number from 1", self.real_count)
 
     def arguments(self) -> dict[str, Any]:
-        """The attributes by name, to make one of these that has more of them."""
+        """The attributes by name, to construct a subclass, which has more of them."""
         return {item.name: getattr(self, item.name) for item in fields(RealScores)}
 
 
@@ -109,7 +109,7 @@ class FaceScores(RealScores):
     temperature: float
     bias: float
 
-    _WHERE: ClassVar[str] = ""  # what precedes their names where one is wrong
+    _WHERE: ClassVar[str] = ""  # precedes the attributes' names in errors
 
     def __post_init__(self) -> None:
         RealScores.__post_init__(self)
@@ -119,16 +119,16 @@ class FaceScores(RealScores):
         _expect(self._WHERE + "temperature", self.temperature > 0, "above 0", self.temperature)
 
     def arguments(self) -> dict[str, Any]:
-        """The attributes by name, to make one of these that has more of them."""
+        """The attributes by name, to construct a subclass, which has more of them."""
         return {item.name: getattr(self, item.name) for item in fields(FaceScores)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LackingFaces(FaceScores):
-    """How faces score that lack detail of some kind.
+    """The scores of faces that lack one kind of detail.
 
     Attributes:
-        below: a face with less of that detail, sharpness or grain, is one of them.
+        below: a face with less of that detail, sharpness or grain, than this is one of them.
     """
 
     below: float
@@ -140,25 +140,25 @@ class LackingFaces(FaceScores):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SoftFaces(LackingFaces):
-    """How faces score that are soft, their sharpness below a limit: out of focus, but not too blurred to be judged."""
+    """The scores of soft faces, whose sharpness is below a limit: out of focus, but not too blurred to be judged."""
 
     _WHERE: ClassVar[str] = "soft."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrainlessFaces(LackingFaces):
-    """How faces score that are sharp, but with less grain than a limit, as denoising and beauty filters leave them."""
+    """The scores of faces that are sharp but have less grain than a limit, as after denoising or a beauty filter."""
 
     _WHERE: ClassVar[str] = "grainless."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AmongNeighbours(FaceScores):
-    """How faces score in pictures with several, by `neighbours.among_neighbours`; those that lack no detail.
+    """The scores, by `neighbours.among_neighbours`, of faces in pictures with several; of those that lack no detail.
 
     Attributes:
         ordinary: log-odds, as that function takes them.
-        soft, grainless: the same of those faces, or None where the calibration has none for lone ones.
+        soft, grainless: the same for such faces, or None if the calibration has none for lone ones.
     """
 
     ordinary: float
@@ -176,7 +176,7 @@ class AmongNeighbours(FaceScores):
             _expect(f"neighbours.{name}", is_group, "FaceScores or None", value)
 
     def of(self, lack: Lack | None) -> FaceScores:
-        """What tells of faces that lack this."""
+        """The scores of the faces with this lack."""
         return (getattr(self, lack) if lack else None) or self
 
 
@@ -184,17 +184,17 @@ class AmongNeighbours(FaceScores):
 class Calibration(FaceScores):
     """What turns a logit into numbers that can be defended; measured on faces that training never saw.
 
-    Its temperature, its bias and the real faces' scores that it has as `RealScores` are for logits of faces that lack no
-    detail and have few neighbours or none.
+    Its own temperature, bias and real scores are for the logits of faces that lack no detail and have few neighbours or
+    none.
 
     Attributes:
         alarm_rate: a picture is fake when its adjusted false-alarm rate is at most this.
         uncertain_rate: it is uncertain when the rate is at most this, and real above it.
         min_face: the smallest side of a face's box, in pixels, that is judged.
         min_sharpness: the smallest sharpness that is judged.
-        soft: the same of soft faces, or None: then no face counts as soft.
-        grainless: the same of faces without grain that are not soft, or None: then none counts as one.
-        neighbours: the same of faces in pictures with several, or None: then all are judged as if they were alone.
+        soft: the same for soft faces, or None: then no face counts as soft.
+        grainless: the same for faces without grain that are not soft, or None: then no face counts as grainless.
+        neighbours: the same for faces in pictures with several, or None: then all are judged as if they were alone.
     """
 
     alarm_rate: float
@@ -229,14 +229,14 @@ class Calibration(FaceScores):
         if among is not None:
             for name in _LACKS:
                 both = (getattr(self, name) is None) == (getattr(among, name) is None)
-                _expect(f"neighbours.{name}", both, f"there exactly where {name} is", getattr(among, name))
+                _expect(f"neighbours.{name}", both, f"present exactly where {name} is", getattr(among, name))
 
     def lack(self, detail: Detail) -> Lack | None:
-        """What a face with this detail counts as for lack of it."""
+        """What a face with this detail lacks, if anything."""
         return lack_of(detail, self.soft, self.grainless)
 
     def of(self, detail: Detail) -> FaceScores:
-        """What tells of lone faces with this detail: `soft`, `grainless` or this."""
+        """The scores of lone faces with this detail: `soft`, `grainless` or the calibration's own."""
         lack = self.lack(detail)
         return (getattr(self, lack) if lack else None) or self
 
@@ -247,7 +247,7 @@ class Calibration(FaceScores):
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Calibration:
-        """A calibration from what `to_dict` wrote; an older one lacks `grainless`, `neighbours`, or `soft`.
+        """A calibration from what `to_dict` wrote; an older one may lack `grainless`, `neighbours` or `soft`.
 
         Raises:
             ModelError: a field is missing, unknown, of another type, not finite, unsorted or out of range.
@@ -272,7 +272,7 @@ class Calibration(FaceScores):
 
 
 def lack_of(detail: Detail, soft: SoftFaces | None, grainless: GrainlessFaces | None) -> Lack | None:
-    """What a face with this detail counts as for lack of it, where these groups are told from others."""
+    """What a face with this detail lacks, if anything; a group that is None is not told from the rest."""
     if soft is not None and detail.sharpness < soft.below:
         return "soft"
     if grainless is not None and detail.grain < grainless.below:
@@ -309,7 +309,7 @@ def _expect_fields(cls: type, values: object, name: str) -> dict[str, Any]:
 
 
 def _listed(values: Any) -> Any:
-    """The same with lists in the place of tuples, as JSON has them."""
+    """The same with lists in place of tuples, as JSON has them."""
     if isinstance(values, dict):
         return {name: _listed(value) for name, value in values.items()}
     return list(values) if isinstance(values, tuple) else values

@@ -30,11 +30,11 @@ _MOST_VALUES = 1 << 30  # in all tensors of a LiteRT network; VGG16 has a third 
 
 
 class Scores(NamedTuple):
-    """What a network says of n crops; `Classifier.predict` means it over each crop and its mirror image.
+    """A network's output for n crops; `Classifier.predict` averages it over each crop and its mirror image.
 
     Attributes:
         logits: float32 (n,), positive for fake, not calibrated.
-        maps: float32 (n, h, w), the evidence by place; ``logits = maps.mean((1, 2)) + bundle.bias``.
+        maps: float32 (n, h, w), the evidence maps; ``logits = maps.mean((1, 2)) + bundle.bias``.
     """
 
     logits: NDArray[np.float32]
@@ -84,7 +84,7 @@ class Classifier:
             crops: uint8 (n, side, side, 3), RGB, aligned with the bundle's side and margin.
 
         Raises:
-            ValueError: the array has another type or shape, or this was closed.
+            ValueError: the array has another type or shape, or the classifier was closed.
             ModelError: a score is not a finite number.
         """
         side = self.bundle.side
@@ -119,13 +119,13 @@ class LiteRTNetworks:
 
     Args:
         contents: name, for errors → LiteRT file, from ``crops`` float32 (1, side, side, 3) to ``logit`` and ``map``:
-            the network that sees a crop, then the one that sees its mirror image, unless it is the same.
+            the network that sees a crop, then the one that sees its mirror image, if that is another.
         side: of the input, pixels.
         threads: how many crops to run at once, at least 1.
         mirror_share: see `Bundle`.
 
     Raises:
-        ModelError: a content is no such network, or the maps of two have different shapes.
+        ModelError: a content is not such a network, or the maps of two have different shapes.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class LiteRTNetworks:
         self._mirror_share = mirror_share
         self._networks = [_Shared(content, side, threads, name) for name, content in contents.items()]
         _check_maps({network.name: network.map_shape for network in self._networks})
-        # Never the caller's thread: what a signal handler raises there must not cost the pool an interpreter.
+        # Never in the caller's thread: what a signal handler raises there must not cost the pool an interpreter.
         self._executor = ThreadPoolExecutor(threads, "facefake-classifier")
 
     def predict(self, crops: NDArray[np.uint8]) -> Scores:
@@ -182,16 +182,16 @@ def _open(content: bytes, side: int, name: str) -> _Interpreter:
             interpreter = _Interpreter(content)
             outputs = interpreter(np.zeros(shape, np.float32))
     except (ValueError, RuntimeError, KeyError, TypeError, MemoryError) as error:
-        raise ModelError(f"{name}: expected a network from crops {shape}, got: {error}") from error
+        raise ModelError(f"{name}: expected a network that takes crops {shape}, got: {error}") from error
     if set(outputs) != {"logit", "map"} or outputs["logit"].size != 1 or outputs["map"].ndim != 3:
         shapes = {key: value.shape for key, value in outputs.items()}
-        raise ModelError(f"{name}: expected a network to one logit and a map (1, h, w), got {shapes}")
+        raise ModelError(f"{name}: expected a network with one logit and a map (1, h, w), got {shapes}")
     interpreter.map_shape = outputs["map"].shape[1:]
     return interpreter
 
 
 class _Interpreter:
-    """One of LiteRT's interpreters, of one thread."""
+    """A LiteRT interpreter with a single thread."""
 
     map_shape: tuple[int, ...]
 
@@ -200,9 +200,9 @@ class _Interpreter:
 
         self._interpreter = Interpreter(model_content=content, num_threads=1)
         _check_sizes(self._interpreter)  # as the file states them
-        self._interpreter.allocate_tensors()  # takes no memory before it is written to
-        _check_sizes(self._interpreter)  # as they are
-        # Only for the names: to call it costs a tenth of a network's time.
+        self._interpreter.allocate_tensors()  # takes up no memory until it is written to
+        _check_sizes(self._interpreter)  # as they really are
+        # Only for the names: running the network through it would take a tenth longer.
         signature = self._interpreter.get_signature_runner()
         self._input: int = signature.get_input_details()["crops"]["index"]
         self._outputs: dict[str, int] = {
@@ -220,13 +220,13 @@ def both_ways(
     crops: NDArray[np.uint8],
     mirror_share: float,
 ) -> Scores:
-    """The mean scores of crops and of their mirror images: less chance in each.
+    """The mean scores of crops and their mirror images, which are less noisy than those of either alone.
 
     Args:
-        run: from crops and as many mirror images to what one network says of the former, and the same or another
-            one of the latter.
+        run: from crops and as many mirror images to one network's scores of the former, and the scores that the same
+            or another network gives the latter.
         crops: uint8 (n, side, side, 3), RGB.
-        mirror_share: weight of the latter in the mean.
+        mirror_share: weight of the mirror images in the mean.
     """
     if not len(crops):
         return Scores(np.empty(0, np.float32), np.empty((0, 0, 0), np.float32))
@@ -239,9 +239,9 @@ def both_ways(
 
 
 def _check_maps(shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Complain of maps (h, w), by name of the network, that cannot be averaged."""
+    """Refuse maps (h, w), by name of the network, that cannot be averaged."""
     if len(set(shapes.values())) > 1:
-        raise ModelError(f"expected networks to maps of one shape, got {shapes}")
+        raise ModelError(f"expected networks with maps of one shape, got {shapes}")
 
 
 def _check_sizes(interpreter: Any) -> None:
@@ -253,8 +253,8 @@ def _check_sizes(interpreter: Any) -> None:
 class _Keras:
     def __init__(self, bundle: Bundle) -> None:
         contents = {str(bundle.folder / name): checked_file(bundle, name) for name in bundle.keras_files}
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow reads it when it is imported
-        with quiet():  # and chats then, whatever its log level
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow reads it on import
+        with quiet():  # and is chatty then, whatever its log level
             import keras  # noqa: F401
         self._models = {name: load_keras(content, name) for name, content in contents.items()}
         self._mirror_share = bundle.mirror_share
@@ -274,13 +274,13 @@ class _Keras:
 
 
 def run_keras(model: keras.Model, crops: NDArray[np.uint8]) -> Scores:
-    """What a Keras network says of crops, uint8 (n, side, side, 3), RGB, as they are."""
+    """A Keras network's scores of crops, uint8 (n, side, side, 3), RGB, not mirrored."""
     outputs = model.predict(crops.astype(np.float32), batch_size=32, verbose=0)
     return Scores(np.asarray(outputs["logit"], np.float32), np.asarray(outputs["map"], np.float32))
 
 
 def _map_shape(model: keras.Model, side: int, name: str) -> tuple[int, ...]:
-    """The shape (h, w) of a network's map, after a look at its input and its outputs."""
+    """The shape (h, w) of a network's map, after a check of its input and outputs."""
     shape, outputs = getattr(model, "input_shape", None), getattr(model, "output", None)
     shapes: Any = (
         {key: tuple(x.shape) for key, x in outputs.items()} if isinstance(outputs, dict) else outputs

@@ -1,4 +1,4 @@
-"""The command line. Results go to standard output, all else to standard error; only what commands are made of prints."""
+"""The command line. Results go to standard output, all else to standard error; only the commands' own modules print."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from facefake.settings import LONGEST_TIMEOUT, MAX_FACES, MOST_WORKER_MEMORY, TI
 from facefake.streams import NoReader, lasting
 from facefake.training.commands import evaluate, train
 
-_READER_GONE = 128 + signal.SIGPIPE  # as the shell tells of commands that the signal ends, without a word
+_READER_GONE = 128 + signal.SIGPIPE  # as shells report a command that the signal ended, without a word
 _NOWHERE_TO_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE)
 
-# What `info` tells people of the calibration; the rest is for programs.
+# What `info` shows people of the calibration; the rest is for programs.
 _LIMITS = ("real_count", "alarm_rate", "uncertain_rate", "min_face", "min_sharpness")
 
 
 class _NotDone(click.ClickException):
-    exit_code = 2  # as for wrong use; 1 is for a scan that has results, but not of all pictures
+    exit_code = 2  # as for wrong use; 1 is for a scan that has results, but not for all pictures
 
 
 class _Commands(click.Group):
@@ -38,12 +38,12 @@ class _Commands(click.Group):
                 try:
                     return super().main(*args, **options)
                 except SystemExit as end:
-                    if end.code != _NotDone.exit_code:  # then what there was to tell has been told
+                    if end.code != _NotDone.exit_code:  # with that one, the error has already been reported
                         sys.stdout.flush()
                     raise
             except NoReader:
                 sys.exit(_READER_GONE)
-            except OutputError as error:  # of what is printed before a command is invoked
+            except OutputError as error:  # from what is printed before a command is invoked
                 click.echo(f"Error: {error}", err=True)
                 sys.exit(_NotDone.exit_code)
 
@@ -52,7 +52,7 @@ class _Commands(click.Group):
             from facefake.terminal import printable
 
             ctx.fail(
-                f"expected a command, got a file or folder: facefake scan {printable(shlex.quote(args[0]))}"
+                f"expected a command, got a file or folder: try facefake scan {printable(shlex.quote(args[0]))}"
             )
         return super().resolve_command(ctx, args)
 
@@ -67,7 +67,7 @@ class _Commands(click.Group):
             raise click.exceptions.Exit(130) from None
         except NoReader:
             raise click.exceptions.Exit(_READER_GONE) from None
-        except click.UsageError as error:  # which may quote the name of a stranger's file
+        except click.UsageError as error:  # may quote the name of a stranger's file
             raise click.UsageError(printable(error.format_message()), error.ctx) from error
         except FaceFakeError as error:
             raise _NotDone(printable(" ".join(str(error).splitlines()))) from error
@@ -110,53 +110,53 @@ def main() -> None:
 @click.option(
     "--evidence",
     is_flag=True,
-    help="With --annotate, lay colours over each face of a picture: what in it speaks for a fake, and what against. "
+    help="With --annotate, colour each face of a picture by what points to a fake and what points against it. "
     "Copies that --resume finds stay as they are.",
 )
 @JSON
 @click.option(
     "--jsonl", type=OUTPUT, metavar="FILE", help="Write a line of JSON for each picture as it is done."
 )
-@click.option("--csv", type=OUTPUT, metavar="FILE", help="Write a table for spreadsheets, one row a face.")
+@click.option("--csv", type=OUTPUT, metavar="FILE", help="Write a table for spreadsheets, one row per face.")
 @click.option(
     "--engine",
     type=click.Choice(("local", "ray")),
     default="local",
     show_default=True,
-    help="What shares out the work: this machine's processes, or Ray on many machines (pip install "
+    help="What distributes the work: processes on this machine, or Ray on many machines (pip install "
     "'facefake[ray]'), which also takes URIs such as s3://bucket/photos/ and needs --jsonl or --output.",
 )
 @click.option(
     "--address",
     metavar="HOST:PORT",
-    help="With --engine ray, the cluster, or auto for the one that this machine is in.  "
+    help="With --engine ray, the cluster, or auto for the one that this machine belongs to.  "
     "[default: RAY_ADDRESS, or this machine alone]",
 )
 @click.option(
     "--output",
     metavar="DIR",
-    help="With --engine ray, write Parquet files with one row a picture, to a folder or its URI.",
+    help="With --engine ray, write Parquet files with one row per picture to a folder, given by path or URI.",
 )
 @click.option(
     "--resume",
     is_flag=True,
-    help="Go on with the file of --jsonl or the folder of --output: leave out the pictures that it has a record "
-    "of, failures too, unless their size or time of change is another now. What was judged and cannot be found now "
-    "keeps its record.",
+    help="Continue the file of --jsonl or the folder of --output: skip the pictures that it has a record of, "
+    "failures included, unless their size or modification time has changed. Pictures that were judged and can no "
+    "longer be found keep their records.",
 )
 @click.option("--retry-failures", is_flag=True, help="With --resume, try again the pictures that failed.")
 @click.option(
     "--min-face",
     type=Finite(8, 30_000),
     metavar="PX",
-    help="Smallest face to look for, in pixels. Those that the model cannot judge are listed as such. "
-    "Half as large takes four times as long.  [default: what the model can judge, usually 48]",
+    help="Smallest face to look for, in pixels. Faces that the model cannot judge are listed as not judged. "
+    "Half the size takes four times as long.  [default: what the model can judge, usually 48]",
 )
 @click.option(
     "--alarm",
     type=Finite(0, 1, min_open=True, max_open=True),
     metavar="RATE",
-    help="Largest share of pictures without a fake that may be called fake.  "
+    help="Largest share of pictures without a fake face that may be called fake.  "
     "[default: the model's, usually 0.01: one in a hundred]",
 )
 @MODEL
@@ -171,7 +171,7 @@ def main() -> None:
     "--workers",
     type=click.IntRange(0),
     metavar="N",
-    help="Processes that analyse pictures, one core each. 0: in this process, without limits of time and memory.  "
+    help="Processes that analyse pictures, one core each. 0: in this process, without limits on time or memory.  "
     "[default: all cores]",
 )
 @click.option(
@@ -180,7 +180,7 @@ def main() -> None:
     default=TIMEOUT,
     show_default=True,
     metavar="SECONDS",
-    help="Give a picture up that takes longer, or a video that takes ten times as long.",
+    help="Give up on a picture that takes longer than this, or a video that takes ten times as long.",
 )
 @click.option(
     "--worker-memory",
@@ -188,7 +188,7 @@ def main() -> None:
     default=WORKER_MEMORY >> 20,
     show_default=True,
     metavar="MIB",
-    help="Give a picture up that needs more memory, the models' half a GiB included.",
+    help="Give up on a picture that needs more memory than this, including half a GiB for the models.",
 )
 @click.option(
     "--max-faces",
@@ -196,7 +196,7 @@ def main() -> None:
     default=MAX_FACES,
     show_default=True,
     metavar="N",
-    help="Judge the N largest faces of a picture.",
+    help="Judge at most the N largest faces of a picture.",
 )
 @click.option(
     "--max-megabytes",
@@ -208,8 +208,8 @@ def main() -> None:
     "--max-megapixels",
     type=Finite(0, 1_000_000, min_open=True),
     metavar="N",
-    help="Refuse larger pictures, and videos of larger frames. No side may have more than 30,000 pixels, whatever N "
-    "is.  [default: 150]",
+    help="Refuse larger pictures, and videos with larger frames. No side may exceed 30,000 pixels, whatever N is.  "
+    "[default: 150]",
 )
 @click.option(
     "--frames-per-second",
@@ -217,7 +217,7 @@ def main() -> None:
     default=2.0,
     show_default=True,
     metavar="N",
-    help="Look at so many frames of a video a second.",
+    help="Look at this many frames per second of a video.",
 )
 @click.option(
     "--max-frames",
@@ -225,45 +225,46 @@ def main() -> None:
     default=300,
     show_default=True,
     metavar="N",
-    help="Look at so many frames of a video at most, evenly from all of it.",
+    help="Look at no more than this many frames of a video, spread evenly over it.",
 )
-@click.option("-0", "--null", is_flag=True, help="Paths on standard input end with NUL, not with a line.")
+@click.option("-0", "--null", is_flag=True, help="Paths on standard input end with NUL, not a newline.")
 @click.option("--fail-on-fake", is_flag=True, help="Exit with status 3 when a picture is called fake.")
-@click.option("--force", is_flag=True, help="Write over files that are there already.")
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
 def scan(**options: Any) -> None:
     """Judge every face in pictures and folders of pictures.
 
     A folder stands for all pictures in it and below, a quoted pattern such as
     'in/**/*.jpg' for what it matches, and - for the paths on standard input.
-    A name that begins with a dash is given as ./-name.
+    A name that begins with a dash is written ./-name.
 
     Videos (.mp4 .mov .m4v .webm .mkv .avi) are judged person by person, from
-    frames of all the clip; --annotate gives each person, or the 40 who look
-    fakest, a contact sheet. The model was trained on still pictures: what it
-    says of video is less sure, and its false-alarm rates were not measured
-    there.
+    frames throughout the clip; --annotate makes a contact sheet of each person,
+    or of the 40 who look fakest. The model was trained on still pictures: what
+    it says about video is less reliable, and its false-alarm rates were not
+    measured there.
 
     \b
     Before you rely on it:
     - A verdict is statistics, not proof. "fake" means that few real pictures
       look like that (--alarm), "uncertain" that too many do, "real" that no
       face looks fake, not that the picture is authentic. A fake probability
-      is right where a face is as likely to be fake as not beforehand.
+      assumes that fake and real are equally likely beforehand.
     - Real pictures are called fake at the alarm rate, and more often if they
-      are unlike those it was measured on. Fakes of unknown make are missed.
-    - Small, blurred and cut-off faces are not judged. What the model is known
-      to fail on: facefake info, and models/README.md.
+      are unlike those it was measured on. Fakes of unknown kinds are missed.
+    - Small, blurred and cut-off faces are not judged. For what the model is
+      known to fail on, see facefake info and models/README.md.
 
     A face's false-alarm rate is the share of real faces that look at least as
-    fake, of those with as little fine detail where it has little; with three
-    other faces or more it allows for how real those look. A picture's allows
-    for how many faces it has. --jsonl and --csv write files instead of tables
-    on the screen, in which pictures stand in the order in which they are done.
+    fake; if it has little fine detail, of real faces with as little. With three
+    or more other faces in the picture, it allows for how real those look. A
+    picture's rate allows for its number of faces. --jsonl and --csv write
+    files instead of tables on the screen; in these, pictures are in the order
+    in which they were finished.
 
-    Exit status: 0 done, 1 some pictures failed and the results of all others
-    are there, 2 wrong use, or the scan could not be begun or finished,
-    3 a fake was found and --fail-on-fake is given, whether or not pictures
-    failed. It speaks of this run, not of the records that --resume found.
+    Exit status: 0 done; 1 some pictures failed, all others have results;
+    2 wrong usage, or the scan could not be started or finished; 3 a fake was
+    found and --fail-on-fake was given, whether or not pictures failed. The
+    status is that of this run, not of the records that --resume found.
     """
     from facefake.scan_command import Scan
 
@@ -280,16 +281,16 @@ def scan(**options: Any) -> None:
     "--html",
     type=OUTPUT,
     metavar="FILE",
-    help="Write one page to look through the faces, with small pictures.",
+    help="Write a page for browsing the faces, with small pictures.",
 )
-@click.option("--csv", type=OUTPUT, metavar="FILE", help="Write a table for spreadsheets, one row a face.")
-@click.option("--force", is_flag=True, help="Write over files that are there already.")
+@click.option("--csv", type=OUTPUT, metavar="FILE", help="Write a table for spreadsheets, one row per face.")
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
 def report(records: Path, html: Path | None, csv: Path | None, force: bool) -> None:
-    """Make a page or a table out of a scan's records.
+    """Make a page or a table from a scan's records.
 
     RESULTS.jsonl is what facefake scan --jsonl wrote; the scan may still be
-    running. The page is one file that needs no network.
-    It takes its thumbnails from the pictures, which should be where they were.
+    running. The page is one file that needs no network. Its thumbnails are made
+    from the pictures, which should still be where they were.
     """
     from facefake import terminal
     from facefake.html_report import write_html
@@ -299,12 +300,12 @@ def report(records: Path, html: Path | None, csv: Path | None, force: bool) -> N
     from facefake.scan_command import same_file
 
     if not (html or csv):
-        raise click.UsageError("expected --html or --csv, got nothing to make")
+        raise click.UsageError("expected --html or --csv, got neither")
     if html and csv and same_file(html, csv):
         raise click.UsageError(f"expected two files, got {html} for both --html and --csv")
     for file in filter(None, (html, csv)):
         if same_file(file, records):
-            raise click.UsageError(f"expected another file than the records' to write to, got {file}")
+            raise click.UsageError(f"expected an output file other than the records, got {file}")
         check_whole_file(file, force, through=True)
     err = terminal.console(stderr=True)
 
@@ -322,13 +323,13 @@ def report(records: Path, html: Path | None, csv: Path | None, force: bool) -> N
 @MODEL
 @JSON
 def info(model: Path | None, as_json: bool) -> None:
-    """Show versions and the model's limits, and test it."""
+    """Show versions and the model's limits, and run its self-test."""
     from facefake import terminal
     from facefake.about import describe, versions
     from facefake.classifier import Classifier
 
     out = terminal.console()
-    if not as_json:  # before the model is loaded: they help to find out why it cannot be
+    if not as_json:  # before the model is loaded: if that fails, they help to find out why
         out.print(terminal.table(["Software", "Version"], versions().items()), "")
     bundle = Classifier(model).bundle  # raises ModelError when the self-test fails
     known = {**describe(bundle), "self_test": "passed"}
@@ -340,12 +341,12 @@ def info(model: Path | None, as_json: bool) -> None:
     limits = {name: known["calibration"][name] for name in _LIMITS}
     out.print(terminal.table(["Model", ""], terminal.details({**known, "calibration": limits})), "")
     if weaknesses:
-        headers = ["Where it fails: on faces that it had not seen, it"]
+        headers = ["Where it fails: on faces that it never saw, it"]
         out.print(terminal.table(headers, [[line] for line in weaknesses]))
         out.print(
-            "Clean: as they are; web: at most 768 pixels, JPEG quality 60; hard: at most 512 pixels, quality 40.\n"
+            "Clean: unchanged; web: at most 768 pixels, JPEG quality 60; hard: at most 512 pixels, quality 40.\n"
         )
-    out.print("More is in models/README.md; --json prints all that the bundle says of itself.")
+    out.print("models/README.md says more; --json prints all that the bundle says about itself.")
 
 
 main.add_command(train)

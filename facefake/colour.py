@@ -12,7 +12,7 @@ from PIL import Image, ImageCms, TiffImagePlugin
 from facefake.formats import open_reader
 from facefake.refusal import Refusal, faults
 
-_STRIP = 64  # rows at once, so that little memory is taken besides the pictures
+_STRIP = 64  # rows at a time, to need little memory besides the pictures
 
 
 def colour_and_alpha(image: Image.Image, notes: list[str]) -> tuple[Image.Image, Image.Image | None]:
@@ -30,7 +30,7 @@ def colour_and_alpha(image: Image.Image, notes: list[str]) -> tuple[Image.Image,
 
 
 def restore_transparency(image: Image.Image, data: bytes) -> None:
-    """Gives a PNG the transparency that its key says where Pillow has scaled the pixels and left the key as it was.
+    """Restores the transparency of a PNG's colour key where Pillow has scaled the pixels but not the key.
 
     Args:
         image: as Pillow's reader has loaded it; it gets an alpha channel, or the key on the scale of its pixels.
@@ -39,9 +39,9 @@ def restore_transparency(image: Image.Image, data: bytes) -> None:
     key, depth = image.info.get("transparency"), data[24]
     if image.mode == "L" and isinstance(key, int) and depth in (2, 4):
         full = (1 << depth) - 1
-        image.info["transparency"] = (key & full) * 255 // full  # of a key only the bits of a sample count
+        image.info["transparency"] = (key & full) * 255 // full  # only a sample's bits of the key count
     elif image.mode == "RGB" and isinstance(key, tuple) and depth == 16:
-        # Of 16 bits Pillow keeps the upper 8; taken for the other order of bytes, it keeps the lower.
+        # Of 16 bits Pillow keeps the upper 8; told that the byte order is the other one, it keeps the lower.
         lower = open_reader(data, "PNG")
         lower.tile = [tile._replace(args="RGB;16L") for tile in lower.tile]
         lower.load()
@@ -59,7 +59,7 @@ def _from_deep_grey(image: Image.Image, notes: list[str]) -> tuple[Image.Image, 
     samples = np.asarray(image)
     full = 65535
     if image.mode.startswith("I;16"):
-        # Pillow leaves 12 bits of a TIFF as they are, and white at 0.
+        # In a TIFF, Pillow neither scales 12-bit samples nor inverts those whose white is 0.
         tags = getattr(image, "tag_v2", {})
         bits = tags.get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0]
         full = (1 << bits) - 1 if 8 < bits < 16 else full
@@ -80,7 +80,7 @@ def _from_deep_grey(image: Image.Image, notes: list[str]) -> tuple[Image.Image, 
 
 
 def to_srgb(base: Image.Image, info: dict[Any, Any], notes: list[str]) -> tuple[Image.Image, bool]:
-    """The picture as RGB, and whether an embedded profile said how. Without one, RGB and grey count as sRGB."""
+    """The picture as sRGB, and whether an embedded profile was used. Without one, RGB and grey count as sRGB."""
     if info.get("icc_profile") and base.mode != "LAB":
         try:
             with faults("corrupt", "a well-formed ICC profile of the picture's kind"):
@@ -95,7 +95,10 @@ def to_srgb(base: Image.Image, info: dict[Any, Any], notes: list[str]) -> tuple[
 
 
 def _is_identity(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
-    """Most embedded profiles are sRGB under one name or another, and a whole photo costs far more than a probe."""
+    """Whether a transform changes next to nothing: most embedded profiles are sRGB under one name or another.
+
+    Transforming a whole photo costs far more than this probe.
+    """
     if mode != "RGB":
         return False
     levels = np.linspace(0, 255, 9).astype(np.uint8)
@@ -106,6 +109,6 @@ def _is_identity(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
 
 @lru_cache(maxsize=1)
 def srgb_profile() -> bytes:
-    """The ICC profile of sRGB, the same bytes at all times."""
+    """The ICC profile of sRGB, always the same bytes."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     return profile[:24] + bytes(12) + profile[36:]  # without the time of its creation

@@ -1,6 +1,6 @@
 """What a video file looks like from outside: which container it is, and whether its parts follow each other to its end.
 
-FFmpeg goes on behind whatever is missing or damaged and does not tell of it.
+FFmpeg skips whatever is missing or damaged without saying so.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ _MATROSKA = re.compile(rb"\x1a\x45\xdf\xa3")  # and WebM
 _AVI = re.compile(rb"RIFF.{4}AVI ", re.DOTALL)
 _KINDS = (_COUNTING, _MATROSKA, _AVI)
 _CHUNK = re.compile(rb"[ -~]{4}.{4}", re.DOTALL)  # of an AVI file: its name and size
-# Matroska's elements (RFC 9559): its segment, clusters, and all else that stands in either or before them; then the
-# first byte of the size.
+# Matroska's elements (RFC 9559): its segment, clusters, and whatever may be in either or before them; then the first
+# byte of the size.
 _ELEMENT = re.compile(
     rb"(?:(?P<segment>\x18\x53\x80\x67)|(?P<cluster>\x1f\x43\xb6\x75)|\x1a\x45\xdf\xa3|\x11\x4d\x9b\x74"
     rb"|\x15\x49\xa9\x66|\x16\x54\xae\x6b|\x1c\x53\xbb\x6b|\x12\x54\xc3\x67|\x19\x41\xa4\x69|\x10\x43\xa7\x70"
@@ -25,9 +25,9 @@ _ELEMENT = re.compile(
     re.DOTALL,
 )
 _CLUSTER = b"\x1f\x43\xb6\x75"
-_HEAD = 12  # bytes: the longest that any of these begins with
+_HEAD = 12  # bytes: the most that any of these begins with
 _PIECE = 1 << 20  # bytes
-_MOST_ELEMENTS = 4 * 12 * 3600 * 60  # as many as in half a day of 60 frames a second with sound and texts
+_MOST_ELEMENTS = 4 * 12 * 3600 * 60  # as many as in 12 hours at 60 frames a second, with sound and subtitles
 
 
 def is_container(head: bytes) -> bool:
@@ -36,7 +36,7 @@ def is_container(head: bytes) -> bool:
 
 
 def counts_frames(file: int) -> bool:
-    """Whether an open file is of a kind, MP4 or QuickTime, that says how many frames come.
+    """Whether an open file is of a kind, MP4 or QuickTime, that states its number of frames.
 
     Args:
         file: its descriptor.
@@ -45,7 +45,7 @@ def counts_frames(file: int) -> bool:
 
 
 def outline(file: int) -> Outline:
-    """How the elements of a Matroska file follow each other; "unknown" of other files.
+    """Whether the elements of a Matroska file follow each other to its end; "unknown" for other files.
 
     Args:
         file: its descriptor.
@@ -64,7 +64,7 @@ def outline(file: int) -> Outline:
         start, width = element.start("size"), 9 - element["size"][0].bit_length()  # in bytes
         size = int.from_bytes(head[start : start + width].ljust(width)) - (1 << 7 * width)
         at += start + width
-        known = size < (1 << 7 * width) - 1  # all ones stand for a size that is not
+        known = size < (1 << 7 * width) - 1  # all ones stand for an unknown size
         if element["segment"] and known:
             end = at + size
         elif not element["segment"] and not element["cluster"]:
@@ -73,10 +73,10 @@ def outline(file: int) -> Outline:
 
 
 def has_hole(file: int) -> bool:
-    """Whether the chunks of an AVI file do not follow each other to its end; False of other files.
+    """Whether the chunks of an AVI file do not follow each other to its end; False for other files.
 
-    Its frames have no times, but are counted. A search that lands in the hole gives the first frame behind it, under
-    whatever time was sought; in order, what is missing is seen at the end.
+    Its frames have no timestamps, but are counted. A seek into the hole gives the first frame after it, as if that were
+    at the time sought; read in order, the loss only shows at the end.
 
     Args:
         file: its descriptor.

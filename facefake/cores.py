@@ -8,20 +8,20 @@ from contextlib import suppress
 from facefake.settings import whole_number
 
 MOST_THREADS = 8
-"""That one picture gets by itself: each has interpreters of its own, and more gain little."""
+"""The most that one picture gets by default: each has interpreters of its own, and more gain little."""
 
 
 def threads_of_one(threads: int | None) -> int:
-    """How many threads one picture gets: as many as are asked for, or with None one a core, at most `MOST_THREADS`.
+    """How many threads one picture gets: as many as asked for; with None, one per core, at most `MOST_THREADS`.
 
     Raises:
-        TypeError, ValueError: the number is none, or below 1.
+        TypeError, ValueError: `threads` is not a whole number, or below 1.
     """
     return min(MOST_THREADS, usable_cores()) if threads is None else whole_number("threads", threads)
 
 
 def usable_cores() -> int:
-    """How many cores this process may use: those that it may run on, and no more than its cgroup pays for."""
+    """How many cores this process may use: those that it may run on, and no more than its cgroup's quota."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with suppress(OSError, ValueError):
         with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:

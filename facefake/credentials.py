@@ -1,9 +1,9 @@
-"""C2PA content credentials: a signed statement in the file on how its picture came about.
+"""C2PA content credentials: a signed statement in the file about how its picture came about.
 
-Reading and checking them is the work of c2pa-python (the Content Authenticity Initiative's own library), which is
-optional. Whether there are any is seen without it. Nothing is ever fetched from the network, neither manifests nor
-the revocation of certificates, and there is no list of trusted signers: a signature shows that nothing was changed
-since somebody signed it who calls himself so.
+They are read and checked by c2pa-python (the Content Authenticity Initiative's own library), which is optional.
+Without it, only their presence is noticed. Nothing is ever fetched from the network, neither manifests nor the
+revocation of certificates, and there is no list of trusted signers: a signature shows that nothing was changed since
+somebody signed under that name.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _MOST_MANIFESTS = 50
 _MOST_ACTIONS = 100
 _MOST_LISTED = 20
 _UNTRUSTED = "signingCredential.untrusted"
-# How the codes end of what is right, which older ingredients list beside what is wrong.
+# How the codes of passed checks end, which older ingredients list beside the failed ones.
 _PASSED = (".validated", ".match", ".trusted", ".accessible", ".insideValidity", ".notRevoked")
-# The actions whose source type is that of the picture; that of others, such as an edit, is of what they added.
+# The actions whose source type is that of the picture; that of others, such as an edit, is that of what they added.
 _WHOLE = ("c2pa.created", "c2pa.opened")
-# What a part makes of the picture that it is in. A part that a camera took makes no photograph of it.
+# What the origin of a part says about the whole picture. A part that a camera took does not make it a photograph.
 _OF_A_PART: dict[TraceKind, TraceKind] = {
     "generated": "partly_generated",
     "partly_generated": "partly_generated",
@@ -51,18 +51,18 @@ class ContentCredentials:
     """The content credentials of a file.
 
     Attributes:
-        state: "valid" when the signature is intact and the file is as it was signed; "trusted" when also a list of
-            trusted signers holds the signer's issuer; "invalid" when the file or the credentials were changed, or
-            were not good from the start, as under an expired certificate; "unchecked" when they could not be
-            checked; "remote" when the file only names where they lie.
-        signer: who signed, by the certificate's word; None when that is unknown.
+        state: "valid" when the signature is intact and the file is as it was signed; "trusted" when, in addition, the
+            signer's issuer is on a list of trusted signers; "invalid" when the file or the credentials were changed,
+            or were never valid, as under an expired certificate; "unchecked" when they could not be checked; "remote"
+            when the file only says where they are.
+        signer: who signed, according to the certificate; None when that is unknown.
         issuer: the organisation in the signer's certificate.
         time: when a timestamp authority saw the signature, ISO 8601; None without a timestamp.
         generator: the program that made the claim.
         actions: what was done to the picture, such as "c2pa.created", at most 20.
         problems: the codes of what is wrong, such as "assertion.dataHash.mismatch", or why it could not be
             checked; at most 20.
-        traces: what the credentials say of the origin, whatever their state; at most 20, the gravest.
+        traces: what the credentials say about the origin, whatever their state; at most 20, the gravest.
     """
 
     state: CredentialState
@@ -89,7 +89,7 @@ class ContentCredentials:
 
 
 def read_credentials(data: bytes) -> ContentCredentials | None:
-    """Check the content credentials that a file holds; None when it holds none.
+    """Read and check a file's content credentials; None when it holds none.
 
     Args:
         data: the bytes of a file of any format.
@@ -117,7 +117,7 @@ def read_credentials(data: bytes) -> ContentCredentials | None:
 
 
 def _understood(report: dict[str, Any]) -> ContentCredentials:
-    """The library's report on a file, as far as it has the expected shape."""
+    """The credentials in the library's report on a file, as far as that has the expected shape."""
     manifests = _mapping(report.get("manifests"))
     active = _mapping(manifests.get(str(report.get("active_manifest"))))
     signature = _mapping(active.get("signature_info"))
@@ -142,10 +142,10 @@ def _understood(report: dict[str, Any]) -> ContentCredentials:
 
 
 def _statements(manifests: dict[str, Any], active: str) -> Iterator[Trace]:
-    # What is said of a picture's parent is said of it as well; what is said of a component, of a part of it only.
-    # What else went in, such as the picture that a model was prompted with, says nothing; nor do credentials that did
-    # not fit it when it went in, or everybody could have those of another picture told of his own by signing it.
-    # Parents come first: what is both a parent and a component is one picture's whole.
+    # What is said of a picture's parent also holds for it; what is said of a component, only for a part of it. Other
+    # ingredients, such as the picture that a model was prompted with, say nothing about it. Nor do credentials that did
+    # not match the ingredient when it went in, or anybody could pass off another picture's as his own by signing.
+    # Parents come first: what is both a parent and a component counts as the whole.
     waiting, seen = deque([(active, True)]), set[str]()
     while waiting and len(seen) < _MOST_MANIFESTS:
         label, whole = waiting.pop()
@@ -182,7 +182,7 @@ def _statements(manifests: dict[str, Any], active: str) -> Iterator[Trace]:
 
 
 def _problems(report: dict[str, Any]) -> tuple[str, ...]:
-    """The codes of what is wrong, by the report on a file or on an ingredient, but that nobody vouches for it."""
+    """The codes of what is wrong in the report on a file or an ingredient, except that its signer is not trusted."""
     results = _mapping(_mapping(report.get("validation_results")).get("activeManifest"))
     statuses = _items(results.get("failure", report.get("validation_status")))
     codes = filter(None, (_text(_mapping(status).get("code")) for status in statuses))
@@ -202,7 +202,7 @@ def _actions(manifest: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _gravest(items: list[_Item], kinds: list[TraceKind], most: int) -> list[_Item]:
-    """So many at most, and those of the gravest kinds, in the order in which they come."""
+    """At most so many items, those of the gravest kinds, in their given order."""
     ranked = sorted(range(len(items)), key=lambda number: GRAVITY[kinds[number]])
     return [items[number] for number in sorted(ranked[:most])]
 

@@ -16,33 +16,33 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LONGEST = 12 * 3600
-"""Seconds of a video at most."""
+"""The most seconds that a video may last."""
 
 _OPTIONS = {
     "OPENCV_FFMPEG_CAPTURE_OPTIONS": "protocol_whitelist;file|format_whitelist;mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi",
-    "OPENCV_FFMPEG_LOGLEVEL": "-8",  # what is wrong with a file is said here, not on standard error
+    "OPENCV_FFMPEG_LOGLEVEL": "-8",  # faults of a file are reported as errors, not on standard error
 }
-_MOST_GRABS = LONGEST * 60  # frames: as many as there are in so many seconds
-_ASPECTS = (0.25, 4.0)  # widths of a pixel by its height that are believed
-_LATE = 1.0  # second by which a leap may lead too far
+_MOST_GRABS = LONGEST * 60  # frames: as many as 60 a second make
+_ASPECTS = (0.25, 4.0)  # credible ratios of a pixel's width to its height
+_LATE = 1.0  # second by which a leap may go too far
 _opening = lock_awaited_by_forks()
 
 
 class Decoder:
     """The frames of a video, in order.
 
-    OpenCV scales every frame to the size of the first and does not tell of it.
+    OpenCV silently scales every frame to the size of the first.
 
     Args:
-        descriptor: of the file, open for reading; it stays the caller's.
+        descriptor: of the file, open for reading; it remains the caller's.
 
     Attributes:
-        opened: whether FFmpeg makes anything of the file; if not, the rest says nothing.
+        opened: whether FFmpeg can open the file; if not, the other attributes mean nothing.
         rate: frames a second, as the file says.
         count: frames, as the file says; 0 or less, or absurdly many, where it does not know.
-        width, height: of a frame, upright, in pixels, and as it is shown: where a pixel is no square, as on many discs
-            and in many broadcasts, frames are made wider or higher.
-        time: seconds at which the frame stands that was grabbed last; −1 / `rate` before the first.
+        width, height: of a frame, upright, in pixels, and as it is displayed: where pixels are not square, as on many
+            discs and in many broadcasts, frames are made wider or taller.
+        time: of the frame that was grabbed last, in seconds; −1 / `rate` before the first.
 
     Raises:
         MissingLibraryError: a system library is not installed.
@@ -54,7 +54,7 @@ class Decoder:
         with naming_missing_libraries():
             import cv2
 
-        # By its descriptor: the file that was checked, whatever has its name by now, and no name is an address.
+        # By its descriptor: it is the file that was checked, whatever has its name by now, and no name acts as a URL.
         self._name = f"/proc/self/fd/{descriptor}"
         self._capture = _capture(self._name)
         self.opened = bool(self._capture.isOpened())
@@ -76,20 +76,20 @@ class Decoder:
         return True
 
     def leap(self, wanted: float) -> bool:
-        """Grab a frame shortly before a time or at it, without those between.
+        """Seek to a time and grab a frame near it, without those in between.
 
         Args:
             wanted: in seconds, later than `time`.
 
         Returns:
-            Whether leaping can be relied on. If not, the video is at its beginning, before the first frame. If so, it may
+            Whether seeking can be relied on. If not, the video is at its beginning, before the first frame. If so, it may
             still be where it was.
         """
         landed = self._landed(wanted)
         if self.time < landed < wanted + max(_LATE, 1 / self.rate):
             self.time = landed
             return True
-        # OpenCV does not look where it lands: it counts frames as if they lay evenly. Or there is a gap in the file.
+        # OpenCV does not check where it lands: it counts frames as if evenly spaced. Or there is a gap in the file.
         before = self.time
         self.rewind()
         landed = self._landed(before)
@@ -100,7 +100,7 @@ class Decoder:
         return False
 
     def rewind(self) -> None:
-        """Back to the beginning, by opening the file once more: not every video can be wound back."""
+        """Go back to the beginning by opening the file once more: not every video can be rewound."""
         import cv2
 
         self._capture.release()
@@ -129,14 +129,14 @@ class Decoder:
         self._grabs = 0
 
     def _landed(self, wanted: float) -> float:
-        """The position of the frame that comes after a search for a time; 0 where none does."""
+        """Seek to a time and grab the next frame: its time in seconds; 0 where there is none."""
         import cv2
 
         self._capture.set(cv2.CAP_PROP_POS_MSEC, 1000 * wanted)
         return self._grabbed() or 0.0
 
     def _grabbed(self) -> float | None:
-        """Grab a frame: the seconds at which it stands, as the file says, 0 where it says nothing; None without one."""
+        """Grab a frame: its time in seconds, as the file says, 0 where it says nothing; None if there is no frame."""
         import cv2
 
         self._grabs += 1
@@ -145,7 +145,7 @@ class Decoder:
         return float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
 
     def _pixel_aspect(self) -> float:
-        """How wide a pixel of the upright frames is shown by its height; 1 where that is hardly seen, or absurd."""
+        """A displayed pixel's width over its height, in upright frames; 1 if the difference is hardly visible or absurd."""
         import cv2
 
         across, down = (self._capture.get(kind) for kind in (cv2.CAP_PROP_SAR_NUM, cv2.CAP_PROP_SAR_DEN))
@@ -161,7 +161,7 @@ def _capture(path: str) -> Any:
     with _opening:  # the environment is the whole process's
         before = {name: os.environ.get(name) for name in _OPTIONS}
         level = cv2.utils.logging.setLogLevel(0)
-        # Past os.environ: another thread that copies it would meet with a KeyError where a name goes meanwhile.
+        # Bypassing os.environ: another thread that copies it would get a KeyError if a name vanished meanwhile.
         for name, value in _OPTIONS.items():
             os.putenv(name, value)
         try:

@@ -1,4 +1,4 @@
-"""Finds every face in a picture, whatever its size: a pyramid of tiles, then a second look at what shows."""
+"""Finds every face in a picture, whatever its size: a pyramid of tiles, then a second look at each candidate."""
 
 from __future__ import annotations
 
@@ -23,43 +23,41 @@ __all__ = ["Face", "FaceDetector"]
 
 # Each of these was chosen on the pictures of tests/benchmarks/detection.py; run it after a change.
 _SMALLEST_SHARE = 0.1  # of a tile's side: the smallest face that the full-range model sees well
-_COARSEST_TILE = 0.8  # of the picture's longer side: a larger one shows what the whole picture shows
+_COARSEST_TILE = 0.8  # of the picture's longer side: a larger one shows no more than the whole picture
 _FLAT = 3.0  # grey levels: a tile of less contrast holds no face; the flattest of 246 faces in groups has 14
 _PADDED = 1.5  # sides of the picture: the short-range model needs room around a face that fills the frame
 _CANDIDATE = 0.5  # score at first sight that earns a second look
 _SECOND_LOOK = 2.0  # side of the view of a second look, in sides of the candidate
-_UPRIGHT = 0.8  # score of a second look: of 496 upright candidates a tenth has less, of 341 upside down all
+_UPRIGHT = 0.8  # score of a second look: a tenth of 496 upright candidates has less, all of 341 inverted ones
 _BELIEVED = 0.68  # score after the second look
 _DOUBTFUL = 0.5  # score that is enough for a large face, or in a crowd
 _SURE = 0.8  # score of the faces that make up a crowd
 _CROWD = 3  # how many there must be, of half to double the candidate's size
 _LARGE = 0.25  # of the picture's longer side
-_SPARE = 50  # candidates beyond twice the wanted faces: sizes at first sight are rough, and some are none
+_SPARE = 50  # candidates beyond twice the wanted faces: sizes at first sight are rough, some are not faces
 
 
 class FaceDetector:
-    """Finds faces from `min_face` pixels up, turned by up to 45 degrees, filling the frame, or in a crowd.
+    """Finds faces of `min_face` pixels and more, rotated by up to 45 degrees, filling the frame, or in a crowd.
 
-    Most large ones are found however they are turned. Often missed: small ones that lie on their side or stand on
-    their heads, and any of which much lies beyond the picture's edge.
+    Most large ones are found at any rotation. Often missed: small ones lying on their side or upside down, and any
+    that lie largely beyond the picture's edge.
 
-    Tiles of the picture go through MediaPipe's full-range network, but for those that show nothing, as of a plain
-    backdrop: the smallest tiles are those in which a face of `min_face` pixels is large enough to be seen, and
-    each next layer has tiles twice as large, up to the whole picture. LiteRT runs it bare, since most tiles hold
-    nothing and MediaPipe's own graph costs half as much again. MediaPipe's short-range face detector sees the
-    whole picture with a margin, for faces that fill it, and looks again at each candidate, enlarged and upright:
-    hands, knees and buttons are thrown out, and faces are measured more finely. What does not look upright then is
-    looked at the other way round. In a crowd a doubtful candidate is believed sooner, if it is as large as the faces
-    around it.
+    Tiles of the picture, except blank ones such as a plain backdrop, go through MediaPipe's full-range network: in the
+    smallest tiles a face of `min_face` pixels is just large enough to be seen, and each further layer has tiles twice
+    as large, up to the whole picture. LiteRT runs it directly, since most tiles hold nothing and MediaPipe's own graph
+    costs half as much again. MediaPipe's short-range face detector sees the whole picture with a margin, for faces that
+    fill it, and looks again at each candidate, enlarged and upright: hands, knees and buttons are rejected, and faces
+    are measured more precisely. A candidate that does not look upright then is also looked at upside down. In a crowd a
+    doubtful candidate is accepted more readily, if it is about as large as the other faces.
 
     The same picture gives the same faces, however many threads there are. Safe to use from several threads at
     once, but not in a process forked from the one that made it. The models are opened when first needed.
 
     Args:
-        min_face: the smallest face to report, in pixels of its longer side, at least 8. Half of it costs four
+        min_face: the smallest face to report, in pixels of its longer side, at least 8. Halving it costs four
             times as much.
-        threads: how many cores' worth of tiles are looked at at once; None for as many as this process may use,
-            at most 8.
+        threads: how many cores to keep busy with tiles; None for as many as this process may use, at most 8.
 
     Raises:
         TypeError, ValueError: an argument is not as described.
@@ -70,10 +68,10 @@ class FaceDetector:
         self._process = os.getpid()
         self.min_face = checked_min_face(min_face)
         self._network = BlazeFace(threads)
-        # MediaPipe hands each look from thread to thread: with one more for every core, none of them waits.
+        # MediaPipe passes each look from thread to thread: with two looks per core, no core waits.
         at_once = 2 * threads if threads > 1 else 1
         self._mediapipe = MediaPipeFaces(SHORT_RANGE, at_once)
-        # Never the caller's thread: what a signal handler raises there must not end a look that is being taken.
+        # Never in the caller's thread: what a signal handler raises there must not interrupt a look.
         self._first = ThreadPoolExecutor(threads, "facefake-first-look")
         self._second = ThreadPoolExecutor(at_once, "facefake-second-look")
 
@@ -99,7 +97,8 @@ class FaceDetector:
             pixels: uint8 (height, width, 3), RGB, upright.
 
         Raises:
-            TypeError, ValueError: `pixels` is not as described, or this was closed, or made before this process was forked.
+            TypeError, ValueError: `pixels` is not as described, or the detector was closed, or made before this process
+                was forked.
             MissingLibraryError: a system library that MediaPipe needs is not installed.
             ModelError: a model file is missing.
         """
@@ -108,7 +107,7 @@ class FaceDetector:
     def detect_largest(self, pixels: NDArray[np.uint8], most: int | None) -> tuple[list[Face], bool]:
         """The largest faces in a picture, sorted as by `detect`, and whether there may be more.
 
-        The time that is taken by each face is spent on at most twice as many candidates, and some more.
+        The second look, whose time grows with each face, is limited to twice as many candidates and some more.
 
         Args:
             pixels: as for `detect`.
@@ -120,7 +119,7 @@ class FaceDetector:
         _check(pixels)
         if not self._mediapipe.close.alive:
             raise ValueError("expected an open face detector, got one that was closed")
-        if os.getpid() != self._process:  # its threads did not come along: no look would ever end
+        if os.getpid() != self._process:  # its threads do not survive a fork: no look would ever end
             raise ValueError(
                 "expected a face detector that this process made, got one from before it was forked"
             )
@@ -149,7 +148,7 @@ class FaceDetector:
             return list(map(view.place, self._network.find(pyramid.render(view, FULL_RANGE_SIDE))))
 
         def counts(view: View, face: Face) -> bool:
-            # Of a tile nearly as large as the picture only what the whole picture shows too small.
+            # From a tile nearly as large as the picture, only what the whole picture shows too small counts.
             nearly_whole = coarse <= view.side < longest
             if nearly_whole and face.side >= longest * _SMALLEST_SHARE / _COARSEST_TILE:
                 return False
@@ -167,30 +166,30 @@ class FaceDetector:
         return list(map(view.place, self._mediapipe.find(pyramid.render(view, SHORT_RANGE_SIDE))))
 
     def _second_look(self, pyramid: Pyramid, candidates: Sequence[Face]) -> list[Face]:
-        """The candidates with a score from both looks at them, measured on the second one."""
+        """The candidates scored by both looks and measured by the second."""
         return list(self._second.map(lambda face: self._look_again(pyramid, face), candidates))
 
     def _look_again(self, pyramid: Pyramid, face: Face) -> Face:
         view = View.around(face, _SECOND_LOOK)
         again, iou = _same(face, self._measure(pyramid, view))
         if iou <= 0.3 or again.score < _UPRIGHT:
-            # At first sight a head that stands on its top passes for an upright one whose chin is its forehead.
+            # At first sight an upside-down head passes for an upright one, with its forehead for a chin.
             turned, common = _same(face, self._measure(pyramid, replace(view, roll=view.roll + 180)))
             if common > 0.3 and turned.score >= _UPRIGHT:
                 return replace(turned, score=(face.score + turned.score) / 2)
         score = (face.score + (again.score if iou > 0.3 else 0.0)) / 2
-        # A look that slid to another size, or to two faces at once, tells that one is there, not where.
+        # A look that settled on another size, or on two faces at once, shows that there is a face, but not where.
         return replace(again if iou > 0.5 else face, score=score)
 
 
 def _same(face: Face, found: Sequence[Face]) -> tuple[Face, float]:
-    """Which of the faces that were found is the same, and both boxes' intersection over union; 0 where none is."""
+    """The face found that overlaps this one most, and the intersection over union of their boxes; 0 if none does."""
     ious = [(other, overlap(face.box, other.box)[0]) for other in found]
     return max(ious, key=lambda pair: pair[1], default=(face, 0.0))
 
 
 def _believe(seen: Sequence[Face], longest: int) -> list[Face]:
-    """The faces among what was seen in a picture with that longer side."""
+    """The candidates that count as faces, in a picture with this longer side."""
     sure = [face.side for face in seen if face.score >= _SURE]
 
     def believed(face: Face) -> bool:

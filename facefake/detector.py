@@ -31,15 +31,15 @@ if TYPE_CHECKING:
     from facefake.calibration import Calibration
     from facefake.images import Picture
 
-_NO_SUSPICION = 0.5  # a false-alarm rate: what every other real picture reaches makes none uncertain
+_NO_SUSPICION = 0.5  # false-alarm rate above which nothing is suspicious: half of real pictures look as fake
 
 
 class FakeImageDetector:
     """Finds every face in a picture and says which look fake, how surely, and what that makes of the picture.
 
     Safe to use from several threads at once; not in a process forked from the one that made it. Its models are opened
-    by and by, with the first faces: what a process that another thread starts at such a moment writes to standard
-    error is lost.
+    one by one as the first faces need them: whatever a process that another thread starts at such a moment writes to
+    standard error is lost.
 
     Args:
         model: folder of a model bundle, as ``facefake train`` writes it; None for the one that comes with facefake.
@@ -48,10 +48,10 @@ class FakeImageDetector:
         alarm_rate: largest false-alarm rate, between 0 and 1, at which a picture is called fake; None for the
             bundle's.
         runtime: "litert" or "keras".
-        limits: what a picture may measure.
-        max_faces: how many faces of a picture are judged at most, the largest first; a warning tells of more.
-        threads: how many threads look for faces and judge them, all pictures of a moment together; None for one per CPU
-            core, at most 8.
+        limits: how large a file and a picture may be.
+        max_faces: the most faces of a picture that are judged, the largest first; a warning says if there are more.
+        threads: how many threads look for faces and judge them, for all pictures analysed at the same time; None for one
+            per CPU core, at most 8.
 
     Attributes:
         settings: how it judges, as its results say.

@@ -1,7 +1,7 @@
 """Many pictures on many machines: a scan as `facefake.scan` does it, on Ray Data (needs ``facefake[ray]``).
 
-The same worker processes do the work, within the same bounds, so a picture's record is the same here and there. Ray
-Data hands blocks of pictures to actors, begins anew what is lost with a machine, and takes the records home.
+The same worker processes do the work, within the same bounds, so a picture's record is the same either way. Ray Data
+hands blocks of pictures to actors, repeats what is lost with a machine, and brings the records home.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ class Options(TypedDict, total=False):
     Attributes:
         model, min_face, alarm_rate, runtime, limits, max_faces, sampling, timeout, worker_memory: as for
             `facefake.scan`.
-        workers: how many actors, of a core each; as many as the cluster has room for where it is not given.
-        address: of the cluster, as `ray.init` takes it, where Ray is not connected with one yet. Where it is not
-            given, that of the environment variable RAY_ADDRESS or, without one, a new cluster of this machine alone.
+        workers: how many actors, with one core each; by default as many as the cluster has room for.
+        address: of the cluster, as `ray.init` takes it, if Ray is not connected to one yet. The default is the
+            environment variable RAY_ADDRESS or, without it, a new cluster of this machine alone.
     """
 
     model: AnyPath | None
@@ -74,23 +74,24 @@ class Options(TypedDict, total=False):
 
 
 def records(pictures: Pictures, **options: Unpack[Options]) -> ray.data.Dataset:
-    """A dataset of the pictures' records, which are made when somebody asks for them.
+    """A dataset of the pictures' records, which are made on demand.
 
     Args:
         pictures: files, folders and patterns as `facefake.scan` takes them, which every machine must reach by the
             same path; or their URIs, in any store that pyarrow or fsspec can open, such as ``s3://bucket/photos/``
             and ``gs://bucket/**/*.jpg``. Or a dataset with a column `path`, of paths or URIs of files, or `bytes`,
-            of the contents of files, or both, where the path is but a name; other columns do not matter. A dataset's
-            blocks should be of few rows (`repartition`): each is analysed by one actor, and again if that is lost.
+            of the contents of files, or both, in which case the path is only a name; other columns are ignored. A
+            dataset's blocks should have few rows (`repartition`): each is analysed by one actor, and again if that is
+            lost.
         options: see `Options`.
 
     Returns:
-        One row a picture, with its `path` and `verdict` ("error" if it could not be analysed) and, as JSON, its
+        One row per picture, with its `path` and `verdict` ("error" if it could not be analysed) and, as JSON, its
         `record`.
 
     Raises:
-        FaceFakeError: `MissingLibraryError` where Ray is not installed, `ModelError`, or there is no such cluster.
-        TypeError: there is no such option, or it is of another kind.
+        FaceFakeError: `MissingLibraryError` if Ray is not installed, `ModelError`, or there is no such cluster.
+        TypeError: an option is unknown or of the wrong type.
         ValueError: an argument is out of range.
     """
     return _Job(options).start(pictures).dataset
@@ -108,39 +109,36 @@ def scan(
     progress: Callable[[int, int | None], None] = lambda done, total: None,
     **options: Unpack[Options],
 ) -> Counter[str]:
-    """Write the records of pictures, one for each, whatever becomes of the machines meanwhile.
+    """Write the records of pictures, one for each, even if machines are lost meanwhile.
 
-    A picture whose machine is lost is analysed again on another. One that takes its actor or machine along three
+    A picture whose machine is lost is analysed again on another. One that takes down its actor or machine three
     times is recorded as "crashed".
 
     Args:
         pictures: as for `records`. Rows with bytes are the same picture if they have the same name and content.
         output: a file that ends with .jsonl, as ``facefake scan --jsonl`` writes it; or a folder or its URI for
             Parquet files, see `RecordFolder`.
-        force: write over what is there already.
-        resume: go on with what is there already: leave out the pictures that it has a record of, failures too,
-            unless their size or time of change is another now, and those that it has judged and that are not there
-            any more.
+        force: overwrite what is there already.
+        resume: continue what is there already: leave out the pictures that it has a record of, failures included,
+            unless their size or modification time has changed, and those that it has judged and that no longer exist.
         retry_failures: with `resume`, try pictures that failed again.
-        recorded: is told each new record, as JSON values.
-        left_out: is told the path of each picture that is left out, and whether there is a file.
-        progress: is told how many pictures are done, those left out among them, and how many there are, or None
-            where that is not known.
+        recorded: called with each new record, as JSON values.
+        left_out: called with the path of each picture that is left out, and whether the file exists.
+        progress: called with how many pictures are done, including those left out, and how many there are, or None
+            if that is not known.
         options: see `Options`.
 
     Returns:
-        How many new records have which verdict.
+        How many new records have each verdict.
 
     Raises:
         FaceFakeError: as `records` and `facefake.scan` do; `OutputError` where the records cannot be written.
-        TypeError: there is no such option, or it is of another kind.
+        TypeError: an option is unknown or of the wrong type.
         ValueError: an argument is out of range, `force` and `resume` are both given, or a dataset without paths is to be
             resumed.
     """
     if force and resume:
-        raise ValueError(
-            "expected force or resume, got both: what is to be gone on with would be written over"
-        )
+        raise ValueError("expected force or resume, got both: what is to be resumed would be overwritten")
     job = _Job(options)
     verdicts: Counter[str] = Counter()
     with ExitStack() as stack:
@@ -168,7 +166,7 @@ def scan(
         stack.push(into)
         run = job.start(pictures, into.known if resume else None)
         rows = run.rows()
-        first = list(islice(rows, 1))  # where the scan cannot begin, there is none, and old records stay
+        first = list(islice(rows, 1))  # if the scan cannot begin, this raises, and old records stay
         into.begin()
         for done, (path, verdict, text) in enumerate(chain(first, rows), 1):
             if text is None:
@@ -194,7 +192,7 @@ class _Read:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """Records that are made when somebody asks for them, and of how many pictures, where that is known."""
+    """Records that are made on demand, and the number of pictures, if that is known."""
 
     dataset: ray.data.Dataset
     count: int | None
@@ -209,7 +207,7 @@ class _Run:
 
 
 class _Job:
-    """The analysis that the options ask for, on the cluster that they ask for."""
+    """The analysis that the options ask for, on the cluster that they name."""
 
     def __init__(self, options: Options) -> None:
         if unknown := options.keys() - Options.__annotations__.keys():
@@ -241,7 +239,7 @@ class _Job:
         self._start = partial(in_worker, os.getcwd(), detector, None, options.get("sampling"), self.settings)
 
     def start(self, pictures: Pictures, known: KnownFiles | None = None) -> _Run:
-        """Lay out the work; known files, where there are any to leave out, become rows without a record."""
+        """Set up the work; known files, if there are any to leave out, become rows without a record."""
         import ray
         import ray.data
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -268,7 +266,7 @@ class _Job:
             given, useful, looked_at = ray.data.from_arrow(blocks), min(cores, len(blocks)), COLUMNS
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         attempts = ray.remote(num_cpus=0, scheduling_strategy=here)(Attempts).remote()
-        # Ray Data begins a lost actor, and what it was at, anew without end; Attempts sees to an end.
+        # Ray Data restarts a lost actor, and what it was working on, without limit; Attempts sets one.
         dataset = given.map_batches(
             Analysts,
             fn_constructor_args=(
@@ -309,10 +307,10 @@ def _connect(address: str | None) -> None:
         return
     try:
         if address and (found := re.fullmatch(r"([^/]+):(\d+)", address)):
-            # Ray itself tries for minutes.
-            host = found[1].strip("[]")  # as IPv6 is spelled before a port
+            # Ray itself would try for minutes.
+            host = found[1].strip("[]")  # around an IPv6 address before a port
             socket.create_connection((host, int(found[2])), _LONGEST_CONNECT).close()
-        with quiet():  # it tells of the variable above
+        with quiet():  # it prints a notice about the variable above
             # With no address at all Ray would join any cluster that somebody has started on this machine.
             ray.init(
                 address or os.environ.get("RAY_ADDRESS") or "local",
@@ -321,7 +319,8 @@ def _connect(address: str | None) -> None:
                 logging_level="ERROR",
             )
     except (OSError, OverflowError, RuntimeError, ValueError) as error:
-        raise FaceFakeError(f"expected a Ray cluster at {address or 'hand'}, got: {error}") from error
+        at = f" at {address}" if address else ""
+        raise FaceFakeError(f"expected a Ray cluster{at}, got: {error}") from error
     for handler in logging.getLogger("ray.data").handlers:
         if isinstance(handler, logging.StreamHandler):
             handler.setLevel(logging.CRITICAL)
@@ -329,7 +328,7 @@ def _connect(address: str | None) -> None:
 
 @contextmanager
 def _own_errors() -> Iterator[None]:
-    """Raises what facefake raised on some machine as it would be raised here, without Ray's wrapping."""
+    """Raises what facefake raised on any machine as if it were raised here, without Ray's wrapping."""
     from ray.exceptions import RayError, RayTaskError
 
     try:
@@ -339,11 +338,11 @@ def _own_errors() -> Iterator[None]:
         while inner is not None and type(inner) not in _OWN:
             inner = getattr(inner, "cause", None) or inner.__cause__
         if inner is None:
-            if isinstance(error, RayTaskError):  # of what the caller's dataset does before
+            if isinstance(error, RayTaskError):  # from an earlier step of the caller's dataset
                 raise
             told = str(error).strip().splitlines()
             raise FaceFakeError(
-                f"expected the Ray cluster to last, got: {told[0] if told else type(error).__name__}"
+                f"expected the Ray cluster to keep running, got: {told[0] if told else type(error).__name__}"
             ) from error
-        # Ray has added what it advises.
+        # Without the advice that Ray has added.
         raise type(inner)(str(inner).partition("Failed to apply UDF")[0].rstrip()) from error

@@ -49,7 +49,7 @@ class OutputError(FaceFakeError):
 
 
 class RecordError(FaceFakeError):
-    """A file that should hold the records of a scan and holds something else."""
+    """A file that should hold the records of a scan but holds something else."""
 
 
 class MissingLibraryError(FaceFakeError):

@@ -1,4 +1,4 @@
-"""Evidence maps as pictures: which places of a face speak for a fake, as colours over the face."""
+"""Evidence maps as pictures: which parts of a face point to a fake, as colours laid over the face."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from facefake.results import FaceResult
 
 FULL_SCALE = 6.0
-"""The logit at which the colours end, on both sides of 0. It is the same for every face, so that one colour means one
-thing in all pictures."""
+"""The logit, on either side of 0, at which the colour scale ends. It is the same for every face, so that a colour means
+the same in all pictures."""
 
 OPACITY = 0.7  # of the colours of strong evidence, 0 to 1
 OPAQUE_FROM = 3.0  # logits, on both sides of 0; below it the colours fade with the evidence
-# Pixels a side that a map is enlarged to before it is warped: a warp's own steps are 1/32 of a pixel.
+# The side, in pixels, that a map is enlarged to before it is warped: OpenCV warps in steps of 1/32 of a pixel.
 _FINE = 96
 _SOFT_EDGE = 0.08  # of the side
 
@@ -57,8 +57,8 @@ def enlarged(evidence: NDArray[np.float32], side: int) -> NDArray[np.float32]:
 def laid_over(pixels: NDArray[np.uint8], faces: Iterable[FaceResult], margin: float) -> NDArray[np.uint8]:
     """A copy of a picture with the evidence on every judged face drawn over it.
 
-    Each map lies where the crop that it is of was cut out: turned with the face, around its box. It is the more
-    translucent the less it says, and what is below a colour is grey, so that the colour is all evidence.
+    Each map lies where its crop was cut out: rotated with the face, around its box. The weaker the evidence, the more
+    transparent it is, and the picture below it is grey, so that all colour is evidence.
 
     Args:
         pixels: uint8 (height, width, 3), RGB.
@@ -83,7 +83,7 @@ def laid_over(pixels: NDArray[np.uint8], faces: Iterable[FaceResult], margin: fl
         right, bottom = np.clip(np.ceil(corners.max(0)), 0, [width, height]).astype(int)
         if right <= left or bottom <= top:
             continue
-        # From the coordinates of the part of the picture, which begins at (left, top), to those of the enlarged map.
+        # From coordinates in the part of the picture that begins at (left, top) to those of the enlarged map.
         matrix = crop_matrix(where, _FINE, margin)
         matrix[:, 2] += matrix[:, :2] @ [left + 0.5, top + 0.5] - 0.5
         extent = (int(right - left), int(bottom - top))

@@ -1,4 +1,4 @@
-"""The formats of pictures that are read, and Pillow's reader of each."""
+"""The picture formats that are read, and Pillow's reader for each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from facefake.native import hush_libtiff
 from facefake.refusal import Refusal
 
 # Reader classes, not Image.open: no plugin that somebody else registered sees a stranger's file, and the
-# reader's own complaint reaches the user. An MPO file is read as the JPEG that it begins with.
+# reader's own error reaches the user. An MPO file is read as the JPEG that it begins with.
 _READERS = {
     "JPEG": (rb"\xff\xd8\xff", "PIL.JpegImagePlugin", "JpegImageFile"),
     "PNG": (rb"\x89PNG\r\n\x1a\n", "PIL.PngImagePlugin", "PngImageFile"),
@@ -31,7 +31,7 @@ FORMATS = tuple(_READERS)
 
 
 def _most_parts(data: bytes) -> int:
-    """Parts in which a PNG or GIF may be read: each costs time, and Pillow keeps many. GIF's are of up to 255 bytes."""
+    """The most parts to read a PNG or GIF in: each takes time, and Pillow keeps many. A GIF's have up to 255 bytes."""
     return 100_000 + len(data) // 64
 
 
@@ -40,7 +40,7 @@ def _too_many_parts(data: bytes) -> Refusal:
 
 
 class _Parts(io.BytesIO):
-    """A file that is not read in too many parts."""
+    """A file that refuses to be read in too many parts."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
@@ -54,16 +54,16 @@ class _Parts(io.BytesIO):
 
 
 def file_format_of(data: bytes) -> str | None:
-    """The name of the format, as in `Picture.format`, that a file begins like; None for one that is not read."""
+    """The name, as in `Picture.format`, of the format that a file begins like; None for one that is not read."""
     return next((f for f, reader in _READERS.items() if re.match(reader[0], data, re.DOTALL)), None)
 
 
 def open_reader(data: bytes, file_format: str) -> ImageFile.ImageFile:
-    """Pillow's reader of a file of that format, which has looked at its headers only.
+    """Pillow's reader for a file of that format, which has read only its headers.
 
     Raises:
-        Refusal: no library for the format is installed, or the file consists of too many parts. That comes as well from
-            what the reader reads later.
+        Refusal: no library for the format is installed, or the file has too many parts. The latter may also be raised
+            when the reader reads on.
         Exception: nearly any, where the file is malformed; see `refusal.faults`.
     """
     _, module, name = _READERS[file_format]
@@ -80,15 +80,15 @@ def open_reader(data: bytes, file_format: str) -> ImageFile.ImageFile:
 
 
 def exif_of(image: Image.Image) -> Image.Exif:
-    """A picture's EXIF data, as the block of them says, which may be there without a tag.
+    """A picture's EXIF data, from its EXIF block alone, which may be there without tags.
 
     Raises:
-        SyntaxError: the block has tags, and none can be read.
+        SyntaxError: the block has tags, but none can be read.
         Exception: nearly any, where the block is malformed; see `refusal.faults`.
     """
     if hasattr(image, "tag_v2"):  # a TIFF's tags are EXIF's
         return image.getexif()
-    # Pillow takes the orientation that EXIF lacks from XMP, and its JPEG reader hides what is wrong with the block.
+    # Pillow takes an orientation that EXIF lacks from XMP, and its JPEG reader hides what is wrong with the block.
     bare = Image.Image()
     bare.info = {key: image.info[key] for key in ("exif", "Raw profile type exif") if key in image.info}
     exif = bare.getexif()
@@ -105,15 +105,15 @@ def without_chunks(data: bytes, kinds: Collection[bytes], most: int | None = Non
 
     Args:
         data: the file, which may be malformed.
-        kinds: of the chunks that go.
-        most: after how many chunks the rest goes, too; None for none.
+        kinds: of the chunks to leave out.
+        most: the number of chunks after which the rest is left out, too; None for no limit.
     """
     parts = islice(_chunks(data), most)
     return data[:8] + b"".join(data[start:end] for kind, start, end in parts if kind not in kinds)
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """The kind of each chunk of a PNG file to the last, and where it begins and ends."""
+    """The kind of each chunk of a PNG file, up to the last, and where it begins and ends."""
     at, kind = 8, b""
     while at < len(data) and kind != b"IEND":
         kind, end = data[at + 4 : at + 8], at + 12 + int.from_bytes(data[at : at + 4])
@@ -122,11 +122,11 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def gif_extensions(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The label of each extension of a GIF file, as far as they can be followed, and its sub-blocks as they stand, each
-    behind its length.
+    """The label of each extension of a GIF file, as far as they can be followed, and its raw sub-blocks, each preceded by
+    its length.
 
     Raises:
-        Refusal: the file consists of too many parts.
+        Refusal: the file has too many parts.
     """
     left = _most_parts(data)
     with suppress(IndexError):
@@ -150,5 +150,5 @@ def gif_extensions(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _colours(flags: int) -> int:
-    """The bytes of the table of colours that a GIF's flags announce."""
+    """The size, in bytes, of the colour table that a GIF's flags announce."""
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0

@@ -1,4 +1,4 @@
-"""Frames of a video, read strictly: in order, upright, evenly thinned, or one `ImageError`."""
+"""Frames of a video, read strictly: in order, upright, evenly sampled, or one `ImageError`."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from facefake.refusal import ErrorKind
 
 LARGEST_FILE = 1 << 36  # bytes
-_UNKNOWN = 1 << 30  # frames: what FFmpeg writes into an AVI file at first, and cannot mend in a stream
-_FASTEST = 1000  # frames a second: WebM counts milliseconds, and some writers say so
-_RATE_OF_COVERS = 90_000  # that FFmpeg gives the picture on the cover of a sound file
-_LEAP_FROM = 4.0  # seconds to the next wanted frame: nearer ones are reached sooner by decoding those between
+_UNKNOWN = 1 << 30  # frames: FFmpeg's placeholder in an AVI file, which it cannot correct in a stream
+_FASTEST = 1000  # frames a second: WebM counts milliseconds, and some writers state that as the rate
+_RATE_OF_COVERS = 90_000  # which FFmpeg reports for the cover picture of a sound file
+_LEAP_FROM = 4.0  # seconds to the next wanted frame: nearer ones are reached sooner by decoding up to them
 _LEAST_ROOM = 64 << 20  # bytes of memory: with less left FFmpeg may fail at anything
-_FRAMES_AT_ONCE = 4  # RGB, which is what twice as many take while they are decoded
-_NEAR_END = 30.0  # seconds of a clip that are gone through only to see whether it goes on
+_FRAMES_AT_ONCE = 4  # in RGB, as large as twice as many in the decoder
+_NEAR_END = 30.0  # seconds of a clip that are decoded only to see whether it goes on
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,12 @@ class Sampling:
     """Which frames of a video are looked at.
 
     Attributes:
-        frames_per_second: how many a second, where the clip is short enough.
-        max_frames: how many of a clip at most; those of a longer one lie further apart, evenly.
+        frames_per_second: how many a second, if the clip is short enough.
+        max_frames: how many of a clip at most; in a longer clip they are further apart, evenly.
 
     Raises:
-        TypeError, ValueError: one is no number above 0, or the former one of which there is no finite inverse.
+        TypeError, ValueError: one is not a number above 0, `max_frames` is not whole, or `frames_per_second` has no
+            finite inverse.
     """
 
     frames_per_second: float = 2.0
@@ -55,11 +56,11 @@ class Sampling:
             raise ValueError(
                 f"expected frames_per_second to be above 0, with a finite inverse, got {self.frames_per_second!r}"
             )
-        object.__setattr__(self, "frames_per_second", rate)  # NumPy's are no JSON
+        object.__setattr__(self, "frames_per_second", rate)  # NumPy's is not JSON-serialisable
         object.__setattr__(self, "max_frames", whole_number("max_frames", self.max_frames))
 
     def interval(self, duration: float) -> float:
-        """Seconds between the frames that are looked at in a clip of so many seconds."""
+        """Seconds between the frames that are looked at in a clip that lasts so many seconds."""
         return max(1 / self.frames_per_second, duration / self.max_frames)
 
 
@@ -77,10 +78,10 @@ class Frame:
 
 
 class VideoFile:
-    """A video, opened; to be closed, or used in a ``with`` statement.
+    """An open video; close it, or use it in a ``with`` statement.
 
-    OpenCV scales every frame to the size of the first and does not tell of it, so where a clip changes its size on the
-    way, as calls do, faces may come distorted.
+    OpenCV silently scales every frame to the size of the first, so where a clip changes its size on the way, as video
+    calls do, faces may be distorted.
 
     Args:
         path: of a file.
@@ -88,12 +89,12 @@ class VideoFile:
 
     Attributes:
         path: as text.
-        width, height: of its frames, upright, in pixels, and as they are shown: where a pixel is no square, as on many
-            discs and in many broadcasts, frames are made wider or higher.
+        width, height: of its frames, upright, in pixels, and as they are displayed: where pixels are not square, as on
+            many discs and in many broadcasts, frames are made wider or taller.
         rate: its frames a second, as the file says.
-        duration: its seconds, as the file says, or counted where it says nothing.
+        duration: its length in seconds, as the file says, or counted where it says nothing.
         ended: whether `frames` came to the last one.
-        overran: whether `frames` gave as many as it may, and the clip goes on after the duration that it tells.
+        overran: whether `frames` gave as many as it may while the clip goes on beyond its stated duration.
 
     Raises:
         ImageError: it cannot be read; its `kind` is one of `refusal.ERROR_KINDS`.
@@ -103,7 +104,7 @@ class VideoFile:
     def __init__(self, path: str | os.PathLike[str], limits: ImageLimits | None = None) -> None:
         self.path = os.fsdecode(path)
         self._file = -1
-        self._leaps = True  # until one leads astray
+        self._leaps = True  # until one goes wrong
         self.ended = self.overran = False
         self.width = self.height = 0
         try:
@@ -114,7 +115,7 @@ class VideoFile:
             raise
 
     def frames(self, sampling: Sampling) -> Iterator[Frame]:
-        """The wanted frames, in order. To be gone through once.
+        """The sampled frames, in order. Can be iterated over once.
 
         Raises:
             ImageError: the video ends before it should, or a frame cannot be decoded.
@@ -130,7 +131,7 @@ class VideoFile:
                 time = self._decoder.time
                 if time - last > 2 * max(interval, 1 / self.rate) and self._outline == "damaged":
                     got = f"none from {last:.1f} to {time:.1f} seconds of a damaged file"
-                    raise Refusal("corrupt", "frames all along", got)
+                    raise Refusal("corrupt", "frames throughout", got)
                 pixels = self._decoder.pixels()
                 if pixels is None:
                     self._refuse("corrupt", "frames that can be decoded", f"none at {time:.1f} seconds")
@@ -187,7 +188,7 @@ class VideoFile:
         check_size(self.width, self.height, limits)
         self.rate = self._decoder.rate
         if not 0 < self.rate <= _FASTEST:
-            cover = ", as of sound with a cover and no video" if self.rate == _RATE_OF_COVERS else ""
+            cover = ", as of a sound file with a cover and no video" if self.rate == _RATE_OF_COVERS else ""
             raise Refusal("corrupt", f"up to {_FASTEST} frames a second", f"{self.rate:g}{cover}")
         count = self._decoder.count
         self.duration = count / self.rate if 0 < count < _UNKNOWN else self._counted()
@@ -204,15 +205,15 @@ class VideoFile:
         while self._decoder.time < wanted - 0.5 / self.rate:
             if not self._decoder.step():
                 return False
-            # Not to where there should be nothing more: what is there all the same is decoded. And once: from where it
-            # lands too early, frames are decoded.
+            # Not to where there should be nothing more: whatever is there all the same is decoded. And only once: if it
+            # lands too early, frames are decoded from there.
             far = self._decoder.time + _LEAP_FROM < wanted < self.duration
             if far and not leapt and self._leaps and not self._has_hole:
                 leapt, self._leaps = True, self._decoder.leap(wanted)
         return True
 
     def _check_end(self) -> None:
-        """Refuse a clip that ends, after the frame that was grabbed last, before it should.
+        """Refuse a clip that ends too early, after the frame that was grabbed last.
 
         Raises:
             Refusal: it is cut off, or shows nothing.
@@ -220,7 +221,7 @@ class VideoFile:
         if self._decoder.time < 0:
             self._refuse("corrupt", "at least one frame", "none that can be decoded")
         end = self._decoder.time + 1 / self.rate
-        # Not to the second: the number of frames may be an estimate.
+        # With some tolerance: the number of frames may be an estimate.
         early = end < 0.9 * self.duration - max(1 / self.rate, min(1.0, 0.1 * self.duration))
         if early and not self._is_whole():
             self._refuse(
@@ -228,10 +229,10 @@ class VideoFile:
             )
 
     def _is_whole(self) -> bool:
-        """Whether an end that comes early is the file's own.
+        """Whether a file that ends early is complete all the same.
 
-        The last picture may be held for long: MP4 and QuickTime say how many frames come. In Matroska sound may go on
-        longer, or the times begin late: it is whole by its outline.
+        The last picture may be held for long: MP4 and QuickTime state their number of frames. In Matroska sound may go
+        on for longer, or the timestamps may begin late: its outline decides.
         """
         if not counts_frames(self._file):
             return self._outline == "whole"
@@ -240,7 +241,7 @@ class VideoFile:
         come = 0
         while come < promised and self._decoder.step():
             come += 1
-        # None are promised where the file was cut meanwhile, and cannot be opened any more.
+        # None are promised if the file was cut meanwhile and can no longer be opened.
         return 0 < promised <= come
 
     @cached_property
@@ -252,13 +253,13 @@ class VideoFile:
         return has_hole(self._file)
 
     def _reaches(self, end: float) -> bool:
-        """Whether there is a frame then or later. A fragmented file may tell the length of its first fragment only."""
+        """Whether there is a frame then or later. A fragmented file may state only the length of its first fragment."""
         while self._decoder.time < end and self._decoder.step():
             pass
         return self._decoder.time >= end
 
     def _counted(self) -> float:
-        """The seconds of a video that does not say how long it is, as those do not that were streamed."""
+        """The length in seconds of a video that does not state it, as after streaming."""
         while self._decoder.step():
             pass
         last = self._decoder.time
@@ -268,7 +269,7 @@ class VideoFile:
         return last + 1 / self.rate
 
     def _refuse(self, kind: ErrorKind, expected: str, got: str) -> NoReturn:
-        """Refuse the file; as too large where there is little memory left, for want of which FFmpeg gives nothing, too.
+        """Refuse the file; as too large if little memory is left, as FFmpeg gives nothing then, either.
 
         Raises:
             Refusal: always.

@@ -29,18 +29,18 @@ from facefake.saving import whole_file
 from facefake.thumbnails import SIDE
 
 MOST_FACES = 20_000
-"""So many faces can be looked through, the most suspicious ones; the others are counted only."""
+"""The most faces that the gallery holds, the most suspicious ones; the others are only counted."""
 
 MOST_THUMBNAILS = 5_000
-"""So many of them have thumbnails: of 3 kB at most, and a third more as base64, which is 20 MB."""
+"""The most of them that have thumbnails: of 3 kB at most, and a third more as base64, which is 20 MB."""
 
-_MOST_ROWS = 2_000  # of each table of what is not in the gallery
+_MOST_ROWS = 2_000  # in each table of what is not in the gallery
 _PICTURE_ROOM = 18 << 20  # bytes that all small pictures may take together, before base64
-_MOST_MODELS = 3  # are named
+_MOST_MODELS = 3  # that are named
 _MOST_THREADS = 4  # each holds a decoded picture
 _MARK = "<!-- records -->"
 
-# What any line of JSON may make of code that expects a record.
+# What code that expects a record may raise on an arbitrary line of JSON.
 _WRONG_FIELDS = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 
 
@@ -61,20 +61,20 @@ def write_html(
 ) -> None:
     """Make the report of a file of records.
 
-    Of the records of one path the last one counts. The pictures are read again, by their paths, for thumbnails of
-    the most suspicious faces; of a picture that is gone or was changed the record stays. All texts in the records count
-    as hostile: the report has a content security policy that allows nothing but its own script and style, and no text
-    becomes markup. It is written piece by piece, and has its name only when it is whole.
+    If a path has several records, the last one counts. The pictures are read again, by their paths, for thumbnails of
+    the most suspicious faces; a picture that is gone or was changed still has its record in the report. All texts in
+    the records count as hostile: the report has a content security policy that allows nothing but its own script and
+    style, and no text becomes markup. It is written piece by piece, and gets its name only once it is complete.
 
     Args:
         records: a file as `facefake.journal.JsonLines` writes it.
         target: the HTML file.
-        force: write over an existing file.
-        warn: is told when the last record is half-written, and left out.
+        force: overwrite an existing file.
+        warn: called with a message if the last record is half-written, and left out.
         progress: called with how many records are done, and how many there are.
 
     Raises:
-        RecordError: the records cannot be read, or a line is no record.
+        RecordError: the records cannot be read, or a line is not a record.
         OutputError: the report exists, or cannot be written.
     """
     with whole_file(target, force, through=True) as file:
@@ -95,7 +95,7 @@ def write_html(
 
 
 def _record_error(records: Path, number: int, error: Exception) -> RecordError:
-    got = f"none in {error}" if isinstance(error, KeyError) else error
+    got = f"none named {error}" if isinstance(error, KeyError) else error
     return RecordError(f"{records}, record {number}: expected the fields of a record, got: {got}")
 
 
@@ -117,7 +117,7 @@ def _page(records: Path, tally: Tally, shown: int) -> str:
         "base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'"
     )
     left_out = (
-        f"The {shown:,} most suspicious of {tally.faces.total():,} faces can be looked through; "
+        f"The {shown:,} most suspicious of {tally.faces.total():,} faces are shown here; "
         "the summary counts them all."
         if shown < tally.faces.total()
         else None

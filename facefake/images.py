@@ -1,8 +1,8 @@
 """Strict decoding: whatever arrives becomes one upright 8-bit sRGB picture, or one `ImageError`.
 
-Pillow decodes, because a lenient decoder returns half a photo as if it were whole. A file is read whole before
+Pillow decodes, because a lenient decoder returns half a photo as if it were whole. A file is read completely before
 it is decoded, so that it cannot change meanwhile, and its size is checked before its pixels are touched.
-What strictness cannot see: a JPEG that was cut and then given an end marker decodes with a grey rest.
+What strictness cannot detect: a JPEG that was cut short and then given an end marker decodes with the rest grey.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from facefake.reading import EncodedFile, ImageLimits, Source, check_size, image
 from facefake.refusal import Refusal, faults, pillow_muted
 from facefake.sources import ANNOTATED
 
-# A JPEG's marker of a segment or the end. In a scan 0xFF is followed by 0, a restart's number, or what comes after it.
+# A JPEG's markers of segments and the end. In a scan 0xFF is followed by 0 or a restart's number, else the scan is over.
 _JPEG_MARKER = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])")
 _MOST_SCANS = 100
 _TOO_LARGE = re.compile("Decompressed data too large|Too much memory used in text chunks")
 
 
 class _Bounded(NamedTuple):
-    """Chunks of a PNG of which Pillow reads so much and no more, and what is told where they are left out."""
+    """Chunks of a PNG that Pillow reads only up to some size, and the warning given when they are left out."""
 
     kinds: tuple[bytes, ...]
     note: str
@@ -48,9 +48,9 @@ class Picture:
     Attributes:
         pixels: (height, width, 3) uint8 sRGB, C-contiguous, read-only.
         path: the path that was given, undecodable bytes as surrogates; None when the source was not a path.
-        format: "JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF" or "HEIF"; of a PIL image, what it says.
+        format: "JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF" or "HEIF"; for a PIL image, what it says.
         icc_profile: the sRGB profile to embed in a copy, if a profile of the source was used; else None.
-        warnings: what was ignored or assumed, in people's words.
+        warnings: what was ignored or assumed, in words for people.
     """
 
     pixels: NDArray[np.uint8]
@@ -73,19 +73,18 @@ class Picture:
 def load_picture(source: Source, limits: ImageLimits = ImageLimits()) -> Picture:
     """Decode a picture, strictly.
 
-    EXIF orientation is applied once (HEIF and AVIF have boxes of their own for that, besides which EXIF does not
-    count: ISO/IEC 23008-12; in files XMP's never counts), an embedded colour profile is converted to sRGB,
-    transparency is laid on white, 16 bits become 8, and only the first of several frames or pages is read, with a
-    warning.
+    EXIF orientation is applied once (HEIF and AVIF have boxes of their own for that, which override EXIF: ISO/IEC
+    23008-12; XMP's orientation in a file never counts), an embedded colour profile is converted to sRGB, transparency
+    is laid on white, 16 bits become 8, and only the first of several frames or pages is read, with a warning.
 
     Args:
         source: a path; the bytes of a file; a binary file object, read from where it stands to its end and left
             open; what `read_source` gave; a PIL image, at its current frame; or a (height, width, 3) uint8 RGB
             array, which is copied.
-        limits: what is too large.
+        limits: how large a file and a picture may be.
 
     Raises:
-        ImageError: nothing else; its `kind` is one of `refusal.ERROR_KINDS`.
+        ImageError: the only error; its `kind` is one of `refusal.ERROR_KINDS`.
     """
     read = read_source(source, limits)
     path = read.path if isinstance(read, EncodedFile) else None
@@ -122,7 +121,7 @@ def _decode(data: bytes, path: str | None, limits: ImageLimits) -> Picture:
     if file_format is None:
         got = f"a file that begins with {data[:12]!r}"
         raise Refusal("unsupported", f"one of {', '.join(FORMATS)}", got)
-    # What Pillow bounds for its own sake is no fault of the picture. It does not say which of the two was too large.
+    # Pillow's own limits on these chunks are no fault of the picture. It does not say which of the two was too large.
     for left_out in ((), (_TEXTS,), (_PROFILE,)):
         try:
             return _decode_without(left_out, file_format, data, path, limits)
@@ -155,15 +154,15 @@ def _decode_as(
         if file_format == "TIFF":
             image.info.pop("xmp", None)  # or Pillow would turn it as XMP says where EXIF says nothing
         image.load()
-        if not image.info.get("icc_profile", True):  # how Pillow tells of one that it cannot read
+        if not image.info.get("icc_profile", True):  # how Pillow reports one that it cannot read
             notes.append("colour profile ignored: it cannot be read")
         if any(_text(image.info.get(key)).startswith(ANNOTATED) for key in ("comment", "Comment")):
             notes.append(
-                "an annotated copy, with frames and labels over its faces: judge its original instead"
+                "an annotated copy, with frames and labels over its faces: judge the original instead"
             )
         if file_format == "PNG":
             restore_transparency(image, data)
-            # Checksums and the end chunk, which loading does not look at.
+            # Checksums and the end chunk, which loading does not check.
             open_reader(data, file_format).verify()
         return _upright_srgb(image, path, file_format, notes)
 
@@ -177,7 +176,7 @@ def _check_scans(data: bytes) -> None:
     if data.count(b"\xff\xda") <= _MOST_SCANS:
         return
     scans = at = 0
-    # Segments have their length, and what looks like a marker within one is none.
+    # Segments state their length, and what looks like a marker within one is not.
     while (marker := _JPEG_MARKER.search(data, at)) and marker[1] != b"\xd9":
         scans += marker[1] == b"\xda"
         at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2])

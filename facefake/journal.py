@@ -1,4 +1,4 @@
-"""Files that grow record by record, survive any end of their process, and are gone on with."""
+"""Files that grow record by record, survive however their process ends, and can be resumed."""
 
 from __future__ import annotations
 
@@ -35,43 +35,41 @@ class Recorded(Protocol):
 
 
 class RecordFile:
-    """A file that grows at its end, by whole pieces, in the hands of one process.
+    """A file that grows at its end, by whole pieces, and belongs to one process at a time.
 
-    The lock is the system's on the file itself and goes with the process, however that ends. A piece that cannot be
-    written whole, as on a full disk, leaves nothing behind; nor does a ``with`` that ends in an error before anything
-    was written to a new file.
+    The lock is the system's, on the file itself, and is released when the process ends, however that happens. A piece
+    that cannot be written completely, as on a full disk, leaves nothing behind; nor does a ``with`` that ends in an
+    error before anything was written to a new file.
 
     Args:
         path: the file, which must not exist yet.
-        force: write over an existing file, from `begin` on.
-        resume: go on at the end of an existing file.
+        force: overwrite an existing file, from `begin` on.
+        resume: continue at the end of an existing file.
 
     Raises:
-        OutputError: the file exists, cannot be created or gone on with, or another process writes to it.
+        OutputError: the file exists, cannot be created or continued, or another process writes to it.
     """
 
     def __init__(self, path: str | os.PathLike[str], force: bool = False, resume: bool = False) -> None:
         self.path = path = Path(path)
         self._force = force
         self._is_new = not os.path.exists(path)
-        if resume and not (self._is_new or os.path.isfile(path)):  # to open or read a pipe may take for ever
-            raise OutputError(
-                f"{path}: expected a regular file to go on with, got a folder, a pipe or a device"
-            )
+        if resume and not (self._is_new or os.path.isfile(path)):  # a pipe may block for ever
+            raise OutputError(f"{path}: expected a regular file to resume, got a folder, a pipe or a device")
         try:
             self._fd = locked(path, 0 if force or resume else os.O_EXCL)
         except FileExistsError as error:
             raise OutputError(f"{path}: {TAKEN_RECORDS}") from error
         except BlockingIOError as error:
             raise OutputError(
-                f"{path}: expected to be the only one that writes to it, another process does"
+                f"{path}: expected to be the only process that writes to it, got another one that does"
             ) from error
         except (OSError, ValueError) as error:
             got = error.strerror if isinstance(error, OSError) else error
             raise OutputError(f"{path}: expected a file that can be created, got: {got}") from error
 
     def begin(self) -> None:
-        """Empty a file that is written over, once all that goes with it can be had; a ``with`` does so."""
+        """Empty a file that is to be overwritten, once everything else is ready; entering a ``with`` does so."""
         if self._force:
             self._cut(0)
 
@@ -92,7 +90,7 @@ class RecordFile:
             os.ftruncate(self._fd, size)
 
     def close(self) -> None:
-        """Free the file for others."""
+        """Release the file to others."""
         os.close(self._fd)
 
     def __enter__(self) -> Self:
@@ -110,32 +108,32 @@ class RecordFile:
         """Remove the file if there is nothing in it: it would be in the way of the next scan."""
         with suppress(OSError):
             status = os.fstat(self._fd)
-            # Another process may have put a file of its own in the place of this one.
+            # Another process may have put a file of its own in its place.
             if not status.st_size and os.path.samestat(status, os.stat(self.path)):
                 os.unlink(os.path.realpath(self.path))
 
 
 class JsonLines(RecordFile):
-    """A file with one record a line, each the JSON of its ``to_dict()``, in ASCII.
+    """A file with one record per line, each the JSON of its ``to_dict()``, in ASCII.
 
-    With `resume` an existing file is mended first: a half-written last line goes, and so do the records that have
-    a later one of the same path, of which an interrupted scan of changed pictures may leave some. Of a million
+    With `resume` an existing file is repaired first: a half-written last line goes, and so do records that a later one
+    of the same path has superseded, which an interrupted scan of changed pictures may leave behind. For a million
     records it keeps 32 MB in memory.
 
     Args:
         path: the file, which must not exist yet.
-        force: write over an existing file.
-        resume: go on with an existing file, if its records have these settings; None for a new file.
-        sampling: that videos' records must have for that; None for the usual one.
-        retry_failures: when resuming, do not know the files of which there are failures; a new record replaces theirs.
+        force: overwrite an existing file.
+        resume: continue an existing file, if its records have these settings; None for a new file.
+        sampling: what videos' records must have for that; None for the default.
+        retry_failures: when resuming, treat files that failed as unknown; a new record replaces the failure.
 
     Attributes:
-        known: the files that there were records of when this was opened, but for failures to try again.
+        known: the files that had records when this was opened, except failures to retry.
 
     Raises:
-        OutputError: the file exists, cannot be created or gone on with, or another process writes to it; or it holds
+        OutputError: the file exists, cannot be created or continued, or another process writes to it; or it holds
             records with other settings, or of videos with another sampling. `write` raises it when the disk is full.
-        RecordError: the file that should be gone on with holds something else.
+        RecordError: the file to be resumed holds something else.
     """
 
     def __init__(
@@ -166,7 +164,7 @@ class JsonLines(RecordFile):
         self._outdated = self._outdated or self.known.has_record(key)
 
     def close(self) -> None:
-        """Drop the records that were replaced by later ones or are resolved, and free the file for others."""
+        """Drop the records that later ones have superseded or that are resolved, and release the file to others."""
         try:
             if self._outdated or self.known.resolved:
                 self._tidy({}, False)
@@ -174,7 +172,7 @@ class JsonLines(RecordFile):
             super().close()
 
     def _tidy(self, expected: Mapping[str, Any], retry_failures: bool) -> None:
-        """Mend the file's end, index it, and rewrite it if it holds records that were replaced by later ones."""
+        """Repair the file's end, index it, and rewrite it if it holds superseded or resolved records."""
         index, size, line = RecordIndex(), 0, b"\n"
         for number, (line, record) in enumerate(read_lines(self.path), 1):
             if record is None:
@@ -218,16 +216,16 @@ class JsonLines(RecordFile):
 def read_latest(
     path: str | os.PathLike[str], warn: Callable[[str], object] = warnings.warn
 ) -> Callable[[], Iterator[dict[str, Any]]]:
-    """As `read_records`, without the records that have a later one of the same path.
+    """Like `read_records`, without the records that a later one of the same path has superseded.
 
-    A scan that is gone on with leaves such behind until it ends. Of a million records this takes 34 MB of memory.
+    A resumed scan leaves such records behind until it ends. For a million records this takes 34 MB of memory.
 
     Args:
-        path: the file, to which a scan may still be writing. It is read again and again, so it can be no pipe.
-        warn: is told when the last line is half-written, which is not yielded.
+        path: the file, to which a scan may still be writing. It is read several times, so it cannot be a pipe.
+        warn: called with a message if the last line is half-written; it is not yielded.
 
     Returns:
-        What gives the records, each time those that the file held at first.
+        A function that gives the records, each time those that the file held at first.
 
     Raises:
         RecordError: as `read_records` raises it, or the file cannot be read again, or is shorter then.
@@ -254,14 +252,14 @@ def read_latest(
 
 
 def conditions(settings: Settings, sampling: Sampling | None) -> dict[str, Any]:
-    """What records must have in common with those that are to join them, by field; None is the usual sampling."""
+    """What old records must have in common with new ones in the same place, by field; None is the default sampling."""
     from facefake.frames import Sampling
 
     return {"settings": asdict(settings), "sampling": asdict(sampling or Sampling())}
 
 
 def check_conditions(where: str, expected: Mapping[str, Any], record: Mapping[str, Any]) -> None:
-    """Refuse a record under other conditions; only a video's has a sampling.
+    """Refuse a record made under other conditions; only a video's has a sampling.
 
     Raises:
         OutputError: it was made with other settings, or with another sampling.
@@ -270,11 +268,11 @@ def check_conditions(where: str, expected: Mapping[str, Any], record: Mapping[st
         if (field in record or field != "sampling") and record.get(field) != value:
             raise OutputError(
                 f"{where}: expected a record made with {_told(value)}, got one made with {_told(record.get(field))}: "
-                "give the new records a place of their own"
+                "write the new records somewhere else"
             )
 
 
 def _told(settings: object) -> str:
     if not isinstance(settings, Mapping):
-        return "settings that are not told"
+        return "unknown settings"
     return ", ".join(f"{name} {value}" for name, value in settings.items())

@@ -1,7 +1,7 @@
-"""A `.keras` archive from a stranger: looked through before Keras builds anything out of it.
+"""Untrusted `.keras` archives, which are examined before Keras builds anything from them.
 
-Keras's own safe mode refuses code; this also refuses what Keras would take, but no network of faces needs: layers
-that read files, objects that this process happens to have registered, sizes that only a bomb has.
+Keras's own safe mode refuses code; this also refuses what Keras would accept but no face network needs: layers that
+read files, objects that this process happens to have registered, sizes that only a bomb has.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _CONFIGURATION, _WEIGHTS = "config.json", "model.weights.h5"
 _PARTS = frozenset((_CONFIGURATION, _WEIGHTS, "metadata.json"))
 _LARGEST_CONFIGURATION = 16 << 20  # bytes
 _DEEPEST = 60  # levels of a configuration; a network in a network in a network has 20
-_LARGEST_NUMBER = 8192  # filters, units, pixels: more than any network has that comes along or can be trained
+_LARGEST_NUMBER = 8192  # filters, units, pixels: more than any network here has, shipped or trained
 _NO_SIZES = frozenset(("seed", "shared_object_id"))
 _LARGEST_OUTPUT = 1 << 28  # values that one layer may give for one crop: 1 GiB
 _LONGEST_REASON = 300  # characters; Keras quotes whole configurations
 
-# What the networks of `training.network` consist of, and its like: it only computes. Keras has more that reads
-# files (StringLookup), runs code (Lambda, TFSMLayer, TorchModuleWrapper) or nests any of these (TimeDistributed).
+# What the networks of `training.network` consist of, and the like: layers that only compute. Keras has others that read
+# files (StringLookup), run code (Lambda, TFSMLayer, TorchModuleWrapper) or wrap any of these (TimeDistributed).
 _MODULES = ("keras.layers", "keras.initializers", "keras")
 _KINDS = frozenset(
     (
@@ -49,22 +49,22 @@ _OTHERS = frozenset(
 
 
 def load_keras(content: bytes, name: str) -> Any:
-    """A Keras model out of a .keras archive that holds the weights of built-in layers and nothing else.
+    """A Keras model from a .keras archive that holds the weights of built-in layers and nothing else.
 
     Args:
         content: the archive.
         name: what to call it in an error.
 
     Raises:
-        ModelError: it is no such archive, holds a layer that no network of facefake has (such as a Lambda), a
-            custom object or another file, is damaged, or asks for far more memory than it takes itself.
-        OutputError: the folder of temporary files cannot take a copy of it.
+        ModelError: it is not such an archive, holds a layer that no network of facefake has (such as a Lambda), a
+            custom object or another file, is damaged, or asks for far more memory than its own size.
+        OutputError: a copy of it cannot be written to the folder of temporary files.
     """
     import keras
 
     try:
         _check_archive(content)
-        with tempfile.TemporaryDirectory() as folder:  # Keras wants a name, and may unpack beside it
+        with tempfile.TemporaryDirectory() as folder:  # Keras wants a file name, and may unpack beside it
             copy = Path(folder, "model.keras")
             try:
                 copy.write_bytes(content)
@@ -116,7 +116,7 @@ def _check_configuration(configuration: Any) -> None:
             # "package>name": Keras would take what this process registered under that name.
             raise ValueError(f"the custom object {value[:80]}")
         elif key == "inbound_nodes" and isinstance(value, list) and len(value) > 1:
-            # Of such a layer Keras tells the outputs of its first use alone.
+            # For such a layer Keras reports only the outputs of its first use.
             raise ValueError("a layer that is used more than once")
         elif key not in _NO_SIZES and isinstance(value, (int, float)) and not abs(value) <= _LARGEST_NUMBER:
             raise ValueError(f"{str(key)[:80]} {str(value)[:40]}, above {_LARGEST_NUMBER:,}")
@@ -157,7 +157,7 @@ def _check_weights(content: bytes) -> None:
 def _check_outputs(model: Any, nested: bool = False) -> None:
     import keras
 
-    # A backbone takes pictures of any size, and whoever uses it says of which. Within a network nothing may be untold.
+    # A backbone takes pictures of any size, which its user chooses. Nested in a network, it may leave no size open.
     untold = not nested and any(None in tuple(each.shape)[1:] for each in model.inputs)
     for layer in model.layers:
         if hasattr(layer, "layers"):  # a network within the network

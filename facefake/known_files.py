@@ -1,4 +1,4 @@
-"""What records tell of files, kept small enough for millions of them, so that a scan that is gone on with knows them."""
+"""What records say about files, small enough for millions of them, so that a resumed scan knows which are done."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _NO_DIGESTS = np.empty(0, f"S{_DIGEST}")
 
 
 class KnownFiles:
-    """The files that there are records of, each in its state.
+    """The files that have records, each in its state.
 
     Args:
-        states: of `_state_digest`, sorted; 16 bytes a file.
-        judged: of `path_digest`, sorted, of those whose records are no failures.
-        failed: of `path_digest`, sorted, of those whose records are failures, to be tried again or not.
-        empty: of `path_digest`, sorted, of videos that show nobody.
+        states: the `_state_digest` of each, sorted; 16 bytes per file.
+        judged: the `path_digest` of those whose records are not failures, sorted.
+        failed: the `path_digest` of those whose records are failures, to be tried again or not, sorted.
+        empty: the `path_digest` of videos that show nobody, sorted.
 
     Attributes:
-        resolved: of `path_digest`, of folders and patterns whose failures are out of date.
+        resolved: the `path_digest` of folders and patterns whose failures are out of date.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class KnownFiles:
         return _among(self._judged, path_digest(valid_unicode(path)))
 
     def shows_nobody(self, path: str) -> bool:
-        """Whether the file at that path is a video without persons, so that there are no sheets of it."""
+        """Whether the file at that path is a video that shows nobody, so that there are no sheets of it."""
         return _among(self._empty, path_digest(valid_unicode(path)))
 
     def has_record(self, key: bytes) -> bool:
@@ -64,14 +64,14 @@ class KnownFiles:
         return _among(self._judged, key) or _among(self._failed, key)
 
     def looked_into(self, path: str) -> None:
-        """Note that a folder or pattern, of which there may be the failure that it has no picture, has one."""
+        """Note that a folder or pattern, which may have a failure for holding no picture, now holds one."""
         key = path_digest(valid_unicode(path))
         if _among(self._failed, key):
             self.resolved.append(key)
 
 
 class RecordIndex:
-    """By what the files of records are known again, in the order in which these are added: 34 bytes a record."""
+    """What the files of records are recognised by, in the order in which the records are added: 34 bytes per record."""
 
     def __init__(self) -> None:
         self._paths, self._states = bytearray(), bytearray()
@@ -86,7 +86,7 @@ class RecordIndex:
         """Add a record.
 
         Args:
-            path, file: as they are in it.
+            path, file: as in the record.
             failed: whether it is a failure.
             empty: whether it is of a video that shows nobody.
         """
@@ -96,7 +96,7 @@ class RecordIndex:
         self._empty.append(empty)
 
     def current(self, resolved: Sequence[bytes] = ()) -> NDArray[np.bool_]:
-        """Which records have no later one of the same path, and are no failures with one of these `path_digest`."""
+        """Which records have no later one of the same path and are not failures with one of these `path_digest`s."""
         paths = self._digests(self._paths)
         _, last = np.unique(paths[::-1], return_index=True)
         latest = np.isin(np.arange(len(paths)), len(paths) - 1 - last)
@@ -104,7 +104,7 @@ class RecordIndex:
         return latest & ~(np.frombuffer(self._failures, bool) & outdated)
 
     def known(self, keep: NDArray[np.bool_], retry_failures: bool) -> KnownFiles:
-        """The files of those records that are kept; with `retry_failures` no failure's is held to be done."""
+        """The files of the records that are kept; with `retry_failures`, those of failures do not count as done."""
         paths, states = self._digests(self._paths), self._digests(self._states)
         failed, empty = np.frombuffer(self._failures, bool), np.frombuffer(self._empty, bool)
         done = keep & ~failed if retry_failures else keep
@@ -117,9 +117,9 @@ class RecordIndex:
 
 
 def path_digest(path: str | None, file: Mapping[str, Any] | None = None) -> bytes:
-    """By what a picture is known again in whatever state; path and file are as in its record. None is like no other.
+    """What a picture is recognised by, whatever its state; path and file are as in its record. No path matches None.
 
-    Of what came as bytes the path is but a name, which others may share: the content is known again, not the path.
+    For a picture that came as bytes the path is only a name, which others may share: its content counts, too.
     """
     if path is None:
         return os.urandom(_DIGEST)
@@ -127,7 +127,7 @@ def path_digest(path: str | None, file: Mapping[str, Any] | None = None) -> byte
 
 
 def _state_digest(path: str | None, file: Mapping[str, Any] | None) -> bytes:
-    """By what a file is known again in the state that its record tells."""
+    """What a file is recognised by in the state that its record states."""
     return _digest(path, file["size"], file["modified_ns"], file.get("sha256")) if file else bytes(_DIGEST)
 
 

@@ -1,4 +1,4 @@
-"""What the labels of an annotated picture say, how big they are, and where they hide nobody's face."""
+"""What the labels of an annotated picture say, how big they are, and where they go so as not to hide a face."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from facefake.results import FaceResult
 
 Rectangle = tuple[int, int, int, int]
-"""Left, top, right, bottom in whole pixels; right and bottom are outside."""
+"""Left, top, right, bottom in whole pixels; right and bottom are exclusive."""
 
 OUTLIER_SIGN = "!"
-"""What follows the words on a face that stands out from the others of its picture."""
+"""What follows the words on a face that stands out from the others in its picture."""
 
 _URGENCY = ("fake", "uncertain", "real", "not_applicable")
-_STRIP = 4  # a picture whose sides differ by more is looked at part by part, not fitted to a screen
-_ROOMY = 12  # a label inside its face's own box may take one part in so many of it
+_STRIP = 4  # a picture whose sides differ by more is viewed part by part, not fitted to a screen
+_ROOMY = 12  # a label may lie inside its face's box if that is this many times larger
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Scale:
 
     @classmethod
     def of(cls, width: int, height: int) -> Scale:
-        """The sizes for a picture of so many pixels."""
+        """The sizes for a picture of this width and height in pixels."""
         longer = min(max(width, height), _STRIP * min(width, height))
         return cls(line=max(2, longer // 500), small=max(12, longer // 110), large=max(15, longer // 60))
 
@@ -90,9 +90,9 @@ def describe(face: FaceResult) -> str:
 def place_labels(faces: Sequence[FaceResult], width: int, height: int) -> list[Label]:
     """One label per face, in the faces' order.
 
-    Fake and uncertain faces choose first. Every other face gets its number, then the words too where there is
+    Fake and uncertain faces choose first. Every other face gets its number, then also the words where there is
     still room. A label lies beside its face, or in a corner of a large one; it covers another face or label
-    only where every such place is taken even for the number alone.
+    only if there is no free place even for the number alone.
 
     Args:
         faces: all faces of the picture.
@@ -104,7 +104,7 @@ def place_labels(faces: Sequence[FaceResult], width: int, height: int) -> list[L
     for index in order:
         words = placer.words(index) if faces[index].verdict in ("fake", "uncertain") else []
         placer.place(index, [*words, placer.number(index)])
-    # Others have moved since: a number that had to be squeezed in may find a place as well.
+    # Others have moved since: a number that had to be squeezed in may find a free place now.
     for index in order:
         placer.place(index, [*placer.words(index), placer.number(index)])
     return [placer.labels[index] for index in range(len(faces))]
@@ -119,7 +119,7 @@ class _Placer:
         # A detected face ends at the brow: of several free places, one that spares the others' hair is best.
         hair = [(left, top - (bottom - top) // 3, right, top) for left, top, right, bottom in self.frames]
         self._hair = np.array(hair, np.int64).reshape(-1, 4)
-        # By face, its frame and its label; that is empty until it has one.
+        # The frame and the label of each face; the label is empty until it has one.
         self._taken = np.zeros((2, len(faces), 4), np.int64)
         self._taken[0] = np.array(self.frames, np.int64).reshape(-1, 4)
 

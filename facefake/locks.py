@@ -1,4 +1,4 @@
-"""Files in the hands of one process. The lock is the system's, and goes with the process, however that ends."""
+"""Files that belong to one process at a time. The lock is the system's, released when the process ends in any way."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from facefake.errors import OutputError
 
 
 def locked(path: Path, flags: int = 0) -> int:
-    """Open a file to append to it, made if it is not there, and lock it if it is a regular one.
+    """Open a file for appending, create it if it is missing, and lock it if it is a regular file.
 
     Args:
         path: the file.
-        flags: more of them, for `os.open`.
+        flags: additional flags for `os.open`.
 
     Returns:
-        The file's descriptor; to close it is to give the lock back.
+        The file's descriptor; closing it releases the lock.
 
     Raises:
         BlockingIOError: another process has the lock.
@@ -33,7 +33,7 @@ def locked(path: Path, flags: int = 0) -> int:
             if not stat.S_ISREG(status.st_mode):
                 return fd
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Another process may have put a new file in the place of this one between the two calls.
+            # Another process may have put a new file in its place between the two calls.
             if os.path.samestat(status, os.stat(path)):
                 return fd
         except FileNotFoundError:
@@ -49,19 +49,18 @@ def alone_in(folder: Path, work: str) -> Iterator[None]:
     """While this lasts, no other process can do the same work in a folder.
 
     Args:
-        folder: it exists, and gets a file for the lock, which goes at the end.
+        folder: an existing folder; it gets a lock file, which is removed at the end.
         work: what is done, in a word.
 
     Raises:
-        OutputError: another process is at it, or the lock cannot be had.
+        OutputError: another process is doing it, or the lock cannot be taken.
     """
     path = folder / f".facefake-{work}.lock"
     try:
         fd = locked(path)
     except BlockingIOError as error:
         raise OutputError(
-            f"{folder}: expected to be the only process at {work} there, another one is, too: wait for it, or give another "
-            "folder"
+            f"{folder}: expected to be the only process {work} there, got another one: wait for it, or use another folder"
         ) from error
     except OSError as error:
         raise OutputError(f"{path}: expected a file that can be locked, got: {error.strerror}") from error

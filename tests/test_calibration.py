@@ -181,10 +181,10 @@ def test_to_dict_and_back_through_json(calibration: Calibration) -> None:
         # Where no face counts as soft there are none among neighbours either, and the other way round.
         (
             {"neighbours": {**NEIGHBOURS, "soft": SOFT_AMONG}},
-            "neighbours.soft to be there exactly where soft is",
+            "neighbours.soft to be present exactly where soft is",
         ),
-        ({"soft": SOFT, "neighbours": NEIGHBOURS}, "neighbours.soft to be there exactly where soft is"),
-        ({"grainless": SOFT, "neighbours": NEIGHBOURS}, "neighbours.grainless to be there exactly"),
+        ({"soft": SOFT, "neighbours": NEIGHBOURS}, "neighbours.soft to be present exactly where soft is"),
+        ({"grainless": SOFT, "neighbours": NEIGHBOURS}, "neighbours.grainless to be present exactly"),
         ({"neighbours": {**NEIGHBOURS, "grainless": 3}}, "neighbours.grainless"),
     ],
 )

@@ -277,7 +277,7 @@ def test_a_litert_network_with_other_outputs_is_refused():
     import tensorflow as tf
 
     content = _litert(lambda crops: {"sum": tf.reduce_sum(crops)})
-    with pytest.raises(ModelError, match="stranger: expected a network to one logit"):
+    with pytest.raises(ModelError, match="stranger: expected a network with one logit"):
         LiteRTNetworks({"stranger": content}, 32, 1)
 
 
@@ -293,7 +293,7 @@ def test_a_litert_network_with_other_outputs_is_refused():
 def test_a_litert_network_that_needs_more_than_arithmetic_is_refused(make, reason):
     content = make()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(ModelError, match=f"stranger: expected a network from crops.*{reason}"):
+    with pytest.raises(ModelError, match=f"stranger: expected a network that takes crops.*{reason}"):
         LiteRTNetworks({"stranger": content}, 32, 1)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
 

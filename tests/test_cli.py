@@ -174,7 +174,7 @@ def test_help_tells_people_what_to_distrust() -> None:
 def test_help_is_clear_at_first_reading() -> None:
     text = " ".join(run("scan", "--help").output.split())
     for phrase in (
-        "A name that begins with a dash is given as ./-name",
+        "A name that begins with a dash is written ./-name",
         "default: what the model can judge, usually 48",
         "usually 0.01: one in a hundred",
         "0: in this process, without limits",
@@ -227,7 +227,7 @@ def test_a_picture_in_a_commands_place_is_led_to_scan(pictures: Callable[..., Pa
     pictures("my real.png", "red\x1b[31m.png")
     result = run("my real.png", "--annotate", "out")
     assert result.exit_code == 2
-    assert "expected a command, got a file or folder: facefake scan 'my real.png'" in result.stderr
+    assert "expected a command, got a file or folder: try facefake scan 'my real.png'" in result.stderr
     assert "\x1b" not in run("red\x1b[31m.png").stderr
 
 
@@ -588,7 +588,7 @@ def test_no_results_go_before_all_files_can_be_written(
         refused = run(*scan, "--force")
         held.close()
         assert refused.exit_code == 2
-        assert refused.stderr.startswith(f"Error: {name}: expected to be the only one that writes to it")
+        assert refused.stderr.startswith(f"Error: {name}: expected to be the only process that writes to it")
         assert [Path(name).read_bytes() for name in ("r.jsonl", "r.csv")] == before
     assert run(*scan, "--force").exit_code == 0
 

@@ -565,7 +565,7 @@ def test_a_picture_that_ends_its_actor_is_given_up(
     assert kinds == {"a.jpg": "internal", "poison.jpg": "crashed", "z.jpg": "internal"}
     (crashed,) = (record for record in found if record["error"]["kind"] == "crashed")
     assert crashed["error"]["message"].endswith(
-        "expected an analysis, got 3 that ended with their actor or machine"
+        "expected an analysis, got 3 attempts that took down their actor or machine"
     )
     assert crashed["settings"] is not None
 
@@ -614,7 +614,7 @@ def test_a_cluster_is_looked_for_by_whatever_kind_of_address(
 def test_a_lost_cluster_is_one_clear_error_and_a_callers_own_fault_stays_its_own() -> None:
     exceptions = pytest.importorskip("ray.exceptions")
     with (
-        pytest.raises(FaceFakeError, match="expected the Ray cluster to last, got: "),
+        pytest.raises(FaceFakeError, match="expected the Ray cluster to keep running, got: "),
         distributed._own_errors(),
     ):
         raise exceptions.LocalRayletDiedError

@@ -238,7 +238,7 @@ def test_a_cover_beside_sound_is_called_one(clip: Clip, tmp_path: Path) -> None:
     for tracks, sound in ((data[at + 8 : end], False), (data[at + 8 : end].replace(b"vide", b"soun"), True)):
         path.write_bytes(data[:at] + box(b"moov", tracks, told) + data[end:])
         if sound:
-            assert refused(path).got == "90000, as of sound with a cover and no video"
+            assert refused(path).got == "90000, as of a sound file with a cover and no video"
         else:
             assert len(times(path)) == 6
 
@@ -385,7 +385,7 @@ def test_a_matroska_file_of_which_the_middle_is_damaged_is_refused(clip: Clip, t
     path = tmp_path / "hole.webm"
     path.write_bytes(whole[:third] + bytes(third) + whole[2 * third :])
     with pytest.raises(
-        ImageError, match=r"expected frames all along, got none from [\d.]+ to [\d.]+ seconds"
+        ImageError, match=r"expected frames throughout, got none from [\d.]+ to [\d.]+ seconds"
     ) as caught:
         times(path)
     assert caught.value.kind == "corrupt"

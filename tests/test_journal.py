@@ -191,7 +191,7 @@ def test_the_new_file_of_another_process_stays(tmp_path: Path) -> None:
 def test_two_writers_of_one_file_refuse_each_other(writer: Any, tmp_path: Path) -> None:
     with writer(tmp_path / "r") as file:
         file.write(RESULT)
-        with pytest.raises(OutputError, match="only one that writes to it, another process does"):
+        with pytest.raises(OutputError, match="only process that writes to it, got another one that does"):
             writer(tmp_path / "r", force=True)
     writer(tmp_path / "r", force=True).close()
 
@@ -426,7 +426,7 @@ def test_what_is_no_regular_file_is_not_gone_on_with_and_nothing_waits(tmp_path:
     os.mkfifo(tmp_path / "pipe")
     reading, writing = os.pipe()
     for place in (tmp_path / "pipe", f"/dev/fd/{writing}", os.devnull):
-        with pytest.raises(OutputError, match="expected a regular file to go on with, got a folder, a pipe"):
+        with pytest.raises(OutputError, match="expected a regular file to resume, got a folder, a pipe"):
             JsonLines(place, resume=SETTINGS)
     os.close(reading)
     os.close(writing)
@@ -436,7 +436,7 @@ def test_records_without_settings_are_not_gone_on_with(tmp_path: Path) -> None:
     values = RESULT.to_dict()
     del values["settings"]
     (tmp_path / "r").write_text(json.dumps(values) + "\n")
-    with pytest.raises(OutputError, match="got one made with settings that are not told"):
+    with pytest.raises(OutputError, match="got one made with unknown settings"):
         JsonLines(tmp_path / "r", resume=SETTINGS)
 
 

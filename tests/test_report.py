@@ -125,7 +125,7 @@ def test_a_table_made_from_records_is_the_one_that_grew_with_them(tmp_path: Path
 
 def test_a_table_that_a_scan_writes_is_not_replaced(tmp_path: Path) -> None:
     with CsvTable(tmp_path / "r.csv") as table:
-        with pytest.raises(OutputError, match="expected to be the only one that writes to it"):
+        with pytest.raises(OutputError, match="expected to be the only process that writes to it"):
             write_csv([EMPTY.to_dict()], tmp_path / "r.csv", force=True)
         table.write(RESULT)
     assert len(rows(tmp_path / "r.csv")) == 2

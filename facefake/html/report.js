@@ -1,7 +1,7 @@
 "use strict";
 (() => {
-  const PAGE = 60; // cards that are made at once
-  const FINE = 48; // pixels a side of a drawn evidence map
+  const PAGE = 60; // cards that are made at a time
+  const FINE = 48; // side of a drawn evidence map, in pixels
   const VERDICTS = {
     fake: ["▲", "fake"],
     uncertain: ["?", "uncertain"],
@@ -55,7 +55,7 @@
     return node && `data:image/webp;base64,${node.textContent}`;
   };
 
-  // Evidence: enlarged smoothly, then coloured; the less it says, the more translucent
+  // Evidence: enlarged smoothly, then coloured; the weaker, the more transparent
 
   const palette = Uint8Array.from(config.colours.match(/../g), (pair) => parseInt(pair, 16));
 
@@ -115,7 +115,7 @@
     const frame = made("span", { class: face.evidence ? "face judged" : "face", "data-verdict": face.verdict });
     const source = image(`face-${face.picture.line}-${face.index}`);
     if (source) frame.append(made("img", { src: source, alt, decoding: "async", width: config.side, height: config.side }));
-    else frame.append(made("span", { class: "gone" }, face.picture.gone || "no thumbnail: less suspicious than those that have one"));
+    else frame.append(made("span", { class: "gone" }, face.picture.gone || "no thumbnail: only more suspicious faces have one"));
     return frame;
   }
 
@@ -124,7 +124,7 @@
     frame.append(paint(made("canvas", { "aria-hidden": "true" }), face.evidence));
   }
 
-  // Evidence on all cards is painted where somebody looks: it takes a millisecond each.
+  // Evidence on all cards is painted only as they come into view: it takes a millisecond each.
   const painter = new IntersectionObserver((entries) => {
     for (const { target, isIntersecting } of entries) {
       if (!isIntersecting) continue;
@@ -155,7 +155,7 @@
       { type: "button", class: "card", "data-verdict": face.verdict, "aria-label": spoken(face), "aria-haspopup": "dialog", tabindex: place === current ? 0 : -1 },
       frame,
       made("span", { class: "top" }, badge(face.verdict), made("span", { class: "small" }, `${face.size} px`)),
-      // Named: beside "real" a bare 3 % would pass for how real the face is.
+      // Labelled: beside "real" a bare 3 % would be read as how real the face is.
       face.probability_text && made("span", { class: "small" }, "fake probability ", made("span", { class: "probability" }, face.probability_text)),
       made("span", { class: "small" }, face.rate_text ? `false-alarm rate ${face.rate_text}` : face.cause),
       face.relative === null ? null : made("span", { class: "small" }, `relative score ${face.relative.toFixed(1)}`),
@@ -208,7 +208,7 @@
     watch();
   }, { rootMargin: "1200px" });
   function watch() {
-    // It tells of changes only: to hear again of an end that is still near, it has to look afresh.
+    // It reports changes only: to be told again of an end that is still near, it has to start afresh.
     watcher.unobserve(at("sentinel"));
     watcher.observe(at("sentinel"));
   }
@@ -221,7 +221,7 @@
 
   // Sorting and filtering
 
-  // What has no number comes last, whichever way the others are sorted.
+  // Faces without a value come last, whichever way the others are sorted.
   const keys = {
     rate: [(face) => face.rate, 1],
     probability: [(face) => face.probability, -1],
@@ -239,7 +239,7 @@
     const name = at("name").value.trim().toLowerCase().normalize();
     const [low, high, most] = [number("low", null), number("high", null), number("most", null)];
     const [relative, size, reason] = [number("relative", null), number("size", 0), at("reason").value];
-    // A limit on a number leaves out the faces that have none.
+    // A limit on a value leaves out the faces that have none.
     const within = (value, from, to) =>
       (from === null && to === null) || (value !== null && value >= (from ?? -Infinity) && value <= (to ?? Infinity));
     order = faces.filter(
@@ -291,7 +291,7 @@
   const controls = at("controls");
   controls.hidden = !faces.length;
   controls.addEventListener("submit", (event) => event.preventDefault());
-  // A field that is left says so when the mouse goes down: cards that were replaced then would miss its coming up.
+  // A field fires this when the mouse goes down elsewhere: if it replaced the cards, the one pressed would miss its click.
   controls.addEventListener("change", (event) => event.target.tagName !== "INPUT" && arrange());
   let typed = 0;
   controls.addEventListener("input", (event) => {
@@ -417,7 +417,7 @@
       const over = crop(face, "The same face with its evidence map");
       over.classList.add("shown");
       addEvidence(over, face);
-      both.append(made("figure", {}, over, made("figcaption", {}, "evidence, place by place")));
+      both.append(made("figure", {}, over, made("figcaption", {}, "evidence map")));
     }
     const key = face.evidence ? at("legend").cloneNode(true) : null;
     if (key) {
@@ -431,7 +431,7 @@
     add("Size", `${picture.width} × ${picture.height} pixels`);
     add("Verdict", [badge(picture.verdict), " ", picture.summary]);
     add("Fake probability", picture.probability_text);
-    add("False-alarm rate", picture.rate_text && `${picture.rate_text}, with as many faces`);
+    add("False-alarm rate", picture.rate_text && `${picture.rate_text}, for pictures with as many faces`);
     add("Reason", picture.reason);
     add("Origin", picture.provenance);
     add("Notes", picture.warnings.join("; "));
@@ -469,7 +469,7 @@
     keepFocus(focused);
   }
 
-  // What had the focus may be gone or disabled now, and with it the place of who uses the keyboard.
+  // What had the focus may be gone or disabled now, and with it a keyboard user's place.
   function keepFocus(focused) {
     const now = document.activeElement;
     if (!detail.open || (detail.contains(now) && !now.disabled)) return;
@@ -512,16 +512,16 @@
   });
   let pressed = null;
   detail.addEventListener("pointerdown", (event) => (pressed = event.target));
-  // Beside it, and not where text was marked from one part to another.
+  // On the backdrop, unless a text selection that began inside ends there.
   detail.addEventListener("click", (event) => event.target === detail && pressed === detail && close());
   detail.addEventListener("cancel", (event) => {
     event.preventDefault();
     close();
   });
-  // Told a while later: a key may have been pressed since, or another face opened.
+  // This event comes late: a key may have been pressed since, or another face opened.
   detail.addEventListener("close", () => shown && !detail.open && close());
 
-  // What is not in the gallery: made when somebody looks
+  // What is not in the gallery: made when first opened
 
   function table(id, title, headers, records, cells) {
     const section = at(id);

@@ -191,9 +191,7 @@ def test_two_at_once_do_not_cut_into_one_folder(data, tmp_path, detections):
     half.touch()
     with (
         alone_in(tmp_path, "cutting"),
-        pytest.raises(
-            OutputError, match=r"expected to be the only process at cutting there, another one is, too"
-        ),
+        pytest.raises(OutputError, match=r"expected to be the only process cutting there, got another one"),
     ):
         make_crops(data, tmp_path)
     assert (detections, half.exists()) == ([], True)

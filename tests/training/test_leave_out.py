@@ -124,7 +124,7 @@ def test_two_at_once_are_not_at_the_same_run(toy, pretended, tmp_path):
     (folder,) = set(pretended)
     (folder / "result.json").unlink()
     with alone_in(folder, "training"):
-        with pytest.raises(OutputError, match="expected to be the only process at training there"):
+        with pytest.raises(OutputError, match="expected to be the only process training there"):
             run(tmp_path, "gans")
         run(tmp_path, "face-swaps")
     assert len(pretended) == 2

@@ -129,7 +129,7 @@ def test_two_at_once_do_not_write_over_one_another(toy_store, tmp_path):
     folder.mkdir()
     with (
         alone_in(folder, "reconstructing"),
-        pytest.raises(OutputError, match="expected to be the only process at reconstructing there"),
+        pytest.raises(OutputError, match="expected to be the only process reconstructing there"),
     ):
         make(toy_store, tmp_path)
     assert not list(folder.iterdir())

@@ -276,9 +276,7 @@ def test_a_folder_of_somebody_s_in_that_of_a_run_is_left_alone(data, tiny, tmp_p
 def test_two_at_once_do_not_train_in_one_folder(data, tiny, tmp_path):
     with (
         alone_in(tmp_path, "training"),
-        pytest.raises(
-            OutputError, match=r"expected to be the only process at training there, another one is, too"
-        ),
+        pytest.raises(OutputError, match=r"expected to be the only process training there, got another one"),
     ):
         run(data, tmp_path)
     assert not list(tmp_path.iterdir())
