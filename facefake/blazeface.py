@@ -1,4 +1,4 @@
-"""MediaPipe's full-range face-detection network, run directly by LiteRT on every tile of a picture.
+"""MediaPipe's full-range face-detection network, run directly by LiteRT on the tiles of a picture.
 
 Bazarevsky et al., "BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs", 2019 (arXiv:1907.05047). The
 processing around it is that of MediaPipe's own graph: anchors, scores, the weighted mean of overlapping detections,
