@@ -1,7 +1,7 @@
 """What forgers do to pixels: masks, changes of statistics, warps, colour transfer and blending.
 
 Crops are uint8 (n, n, 3) RGB, landmarks float32 (468, 2) in pixels of the crop, masks float32 (n, n) from 0 to 1, warp
-fields float32 (n, n, 2): where, relative to itself, each pixel is fetched from. All chance comes from the generator.
+fields float32 (n, n, 2): the offset from which each pixel is fetched. All randomness comes from the generator.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Hull = Sequence[int]
 
 
 class Brush(NamedTuple):
-    """One dab of a liquify tool: what lies within `radius` of `centre` is shifted and grown, the middle most."""
+    """One dab of a liquify tool: what lies within `radius` of `centre` is shifted and enlarged, most in the middle."""
 
     centre: NDArray[np.floating[Any]]
     radius: float
@@ -30,7 +30,7 @@ class Brush(NamedTuple):
 
 
 def check_face(crop: Pixels, landmarks: Points) -> None:
-    """Raise ValueError unless these are a crop of 32 pixels or more and its finite landmarks."""
+    """Raise ValueError unless this is a square crop of 32 pixels a side or more, with finite landmarks."""
     if crop.ndim != 3 or crop.shape[0] != crop.shape[1] or crop.shape[2] != 3 or crop.dtype != np.uint8:
         raise ValueError(f"expected a uint8 (n, n, 3) crop, got {crop.dtype} {crop.shape}")
     if len(crop) < 32:
@@ -66,7 +66,7 @@ def soft_mask(
         landmarks: of the face to be changed.
         hulls: groups of landmarks whose convex hulls are joined.
         within: uint8 (n, n), 255 where the mask may be, such as the face oval.
-        rng: the only source of chance.
+        rng: the only source of randomness.
         grow: how far the hulls are grown first, as a share of the face's size; for parts of a face.
     """
     import cv2
@@ -88,9 +88,9 @@ def soft_mask(
 
 
 def shift_statistics(pixels: Pixels, rng: np.random.Generator, extent: float = 1.0) -> Pixels:
-    """Another colour balance, contrast, sharpness or resolution, as another camera or a generator would give.
+    """A different colour balance, contrast, sharpness or resolution, as another camera or a generator would give.
 
-    At an extent of 1 colours shift by up to 20 levels a channel, at less by that share of it.
+    At an extent of 1, colours shift by up to 20 levels per channel; a smaller extent scales this down.
     """
     recolour = rng.random() < 0.85
     # Squared, since forgers match colours: most shifts are slight, few reach the full extent.
@@ -101,7 +101,7 @@ def shift_statistics(pixels: Pixels, rng: np.random.Generator, extent: float = 1
 
 
 def resample(pixels: Pixels, factor: float, rng: np.random.Generator) -> Pixels:
-    """Down by a factor and up again: what is left of a face that was generated small."""
+    """Scaled down by a factor and up again: what is left of a face that was generated small."""
     import cv2
 
     small = max(8, round(len(pixels) / factor))
@@ -112,7 +112,7 @@ def resample(pixels: Pixels, factor: float, rng: np.random.Generator) -> Pixels:
 
 
 def move(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Shift by up to 3 % across and 1.5 % down, scale by up to 5 %."""
+    """Shift by up to 3 % horizontally and 1.5 % vertically, and scale by up to 5 %."""
     import cv2
 
     side = len(pixels)
@@ -126,7 +126,7 @@ def move(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def liquify(side: int, brushes: Sequence[Brush]) -> tuple[NDArray[np.float32], Mask]:
-    """The warp field of some dabs, and the mask of what they touch; the field is exactly 0 where the mask is."""
+    """The warp field of these brushes, and the mask of what they touch; where the mask is 0, so is the field."""
     field = np.zeros((side, side, 2), np.float32)
     mask = np.zeros((side, side), np.float32)
     for centre, radius, shift, growth in brushes:
@@ -153,14 +153,14 @@ def warp(pixels: Pixels, field: NDArray[np.float32]) -> Pixels:
 
 
 def piecewise_field(side: int, points: Points, source_points: Points) -> NDArray[np.float32]:
-    """The field that lays source points onto a target's, affine on each Delaunay triangle; 0 outside their hull."""
+    """The field that maps source points onto a target's, affine on each Delaunay triangle; 0 outside their hull."""
     import cv2
 
     low, high = np.floor(points.min(0)).astype(int) - 2, np.ceil(points.max(0)).astype(int) + 3
     plane = cv2.Subdiv2D((int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1])))
     plane.insert([(float(x), float(y)) for x, y in points])
     corners = np.asarray(plane.getTriangleList(), np.float32).reshape(-1, 3, 2)
-    # The subdivision answers in coordinates; the nearest point gives back which one was meant.
+    # The subdivision returns coordinates, not indices: look up the nearest point.
     triangles = ((corners[:, :, None] - points) ** 2).sum(-1).argmin(-1)
     homogeneous = np.concatenate([points[triangles], np.ones((*triangles.shape, 1), np.float32)], axis=-1)
     whole = np.abs(np.linalg.det(homogeneous)) > 0.1
@@ -178,11 +178,11 @@ def piecewise_field(side: int, points: Points, source_points: Points) -> NDArray
 
 
 def affine_field(side: int, points: Points, source_points: Points, similarity: bool) -> NDArray[np.float32]:
-    """The field of the affine map, or of the similarity, that lays source points best onto a target's."""
+    """The field of the affine map, or of the similarity, that best maps source points onto a target's."""
     centre, source_centre = points.mean(0), source_points.mean(0)
     offsets, source_offsets = points - centre, source_points - source_centre
     if similarity:
-        # In complex numbers a similarity is one factor.
+        # In complex numbers, a similarity is multiplication by one factor.
         plane, source_plane = offsets @ (1, 1j), source_offsets @ (1, 1j)
         factor = (plane.conj() @ source_plane) / (plane.conj() @ plane).real
         matrix = np.array([[factor.real, factor.imag], [-factor.imag, factor.real]])
@@ -198,10 +198,10 @@ def affine_field(side: int, points: Points, source_points: Points, similarity: b
 def transfer_colour(
     source: Pixels, target: Pixels, region: Pixels, rng: np.random.Generator
 ) -> tuple[Pixels, str]:
-    """Give the source the target's colours, as seen in a region (uint8, not 0 inside; not empty), by one of three.
+    """Give the source the target's colours, measured in a region (uint8, not 0 inside; not empty), by a random method.
 
-    Mean and deviation in CIELAB (Reinhard et al., "Color Transfer between Images", 2001), the means alone, or a
-    histogram match of each channel.
+    The methods match mean and deviation in CIELAB (Reinhard et al., "Color Transfer between Images", 2001), the means
+    alone, or the histogram of each channel.
 
     Returns:
         The source recoloured, and the method's name.
@@ -234,7 +234,7 @@ def transfer_colour(
 
 
 def blend(target: Pixels, source: Pixels, mask: Mask) -> Pixels:
-    """The source where the mask is 1, the target where it is 0, in proportion between."""
+    """The source where the mask is 1, the target where it is 0, and a linear mix in between."""
     difference = source.astype(np.float32) - target
     return np.rint(target + difference * mask[..., None]).astype(np.uint8)
 
@@ -243,7 +243,7 @@ def poisson_clone(source: Pixels, target: Pixels, region: Pixels) -> Pixels:
     """The source's gradients with the target's colours along the edge of a region (uint8, not 0 inside; not empty)."""
     import cv2
 
-    # OpenCV shaves the mask that it is given, in place: an unwidened thin region would vanish.
+    # OpenCV erodes the mask that it is given, in place: unless dilated, a thin region would vanish.
     region = np.asarray(cv2.dilate(region, np.ones((5, 5), np.uint8)), np.uint8)
     left, top, width, height = cv2.boundingRect(region)
     centre = (left + width // 2, top + height // 2)

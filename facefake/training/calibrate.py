@@ -1,4 +1,4 @@
-"""From scores on faces that training never saw to the numbers that a bundle promises."""
+"""Turns scores of faces that training never saw into the numbers that a bundle promises."""
 
 from __future__ import annotations
 
@@ -38,24 +38,24 @@ if TYPE_CHECKING:
 ALARM_RATE = 0.01
 UNCERTAIN_RATE = 0.1
 FACE_SIDES = (16, 24, 32, 48, 64, 96, 128, 224)  # pixels
-LEAST_AUC = 0.75  # below this a face is better not judged
+LEAST_AUC = 0.75  # below this, faces are better left unjudged
 
 BLURS = (0.0, 1.0, 1.5, 2.0, 3.0, 4.0)  # σ in pixels of the stored crop
-SOFT_FROM = 2.0  # of these: at weaker ones real faces score as they do when sharp
-# Of the real faces at that blur so many are soft. With 0.95 a quarter of all fakes is, too, and a tenth fewer are found;
-# with less, faces between sharp and soft are called fake too often (models/EXPERIMENTS.md, 56).
+SOFT_FROM = 2.0  # one of these: at weaker ones, real faces score as they do when sharp
+# Share of the real faces at that blur that count as soft. With 0.95 a quarter of all fakes do, too, and a tenth fewer are
+# found; with less, faces between sharp and soft are called fake too often (models/EXPERIMENTS.md, 56).
 SOFT_SHARE = 0.85
-# Of the real faces that were denoised so many count as faces without grain; of others one in ten.
+# Share of denoised real faces that count as faces without grain; of other real faces, one in ten does.
 GRAINLESS_SHARE = 0.7
-SMALL_BLUR = 0.7  # σ in pixels of the smallest face that is judged: as much to it as 3 to one of 190 pixels
+SMALL_BLUR = 0.7  # σ in pixels of the smallest face that is judged, equivalent to 3 on one of 190 pixels
 PROBED_A_SOURCE = 60
 _LEAST_FACES = 20
 
 
 class _Limits(NamedTuple):
-    """Where judging ends: the side of a face's box in pixels, the sharpness, and the blur, σ in pixels, behind that.
+    """What is still judged: the least side of a face's box, the least sharpness and the strongest blur, σ; in pixels.
 
-    And `lacking`, the sharpness below which a face is soft, and the grain below which it counts as one without.
+    `lacking` holds the sharpness below which a face is soft, and the grain below which it counts as one without grain.
     """
 
     face_side: int
@@ -65,21 +65,21 @@ class _Limits(NamedTuple):
 
 
 class _Viewed(NamedTuple):
-    """What some faces score in one view, float32 (n,), and what each lacks, str (n,): "" where it is nothing."""
+    """The logits of some faces in one view, float32 (n,), and what each face lacks, str (n,): "" for nothing."""
 
     logits: NDArray[np.float32]
     lacks: NDArray[np.str_]
 
     def whole(self) -> _Viewed:
-        """The same as if no face lacked anything."""
+        """The same, treated as if no face lacked anything."""
         return self._replace(lacks=np.full(self.lacks.size, ""))
 
     def counted_logits(self) -> NDArray[np.float32]:
-        """The logits of those that lack nothing, NaN of the others."""
+        """The logits of the faces that lack nothing, NaN for the others."""
         return np.where(self.lacks == "", self.logits, np.float32(np.nan))
 
     def seen(self, scores: FaceScores, lacking: Mapping[Lack, FaceScores]) -> Seen:
-        """The faces among neighbours, those that lack detail by the fit of such faces."""
+        """What `fit_neighbours` takes; the odds of a face that lacks detail come from the fit for such faces."""
         logits = self.logits.astype(np.float64)
         odds = log_odds_of(logits, scores)
         for lack, own in lacking.items():
@@ -97,17 +97,17 @@ def calibrate(
 ) -> Calibration:
     """Measure a network on faces that it was not trained on.
 
-    Every face counts as it is and as the web and a harder path leave it. The false-alarm rates hold on each of these
-    alone, and on faces as small as are just judged; see `fit_real_scores`. Soft faces have rates of their own, which hold
-    on each blur from `SOFT_FROM` to the strongest that is judged, and on the smallest faces out of focus; so have faces
-    without grain, which hold on denoised and on smoothed ones. These views count whole, with the faces in them that fall
-    into another group: what is left of a view says too little. Of all other views the faces count that lack no detail, or
-    all where those are too few to say enough. A network that fails at `SOFT_FROM` has no soft faces: its rates hold on
-    each blur that is judged.
+    Every face is used on each tier: clean, web and hard. The false-alarm rates hold on each tier separately, and on the
+    smallest faces that are judged; see `fit_real_scores`. Soft faces have rates of their own, which hold at each blur
+    from `SOFT_FROM` to the strongest that is judged, and on the smallest faces out of focus; so do faces without grain,
+    whose rates hold on denoised and on smoothed faces. Those views are used whole, including faces that fall into another
+    group: the rest of a view would say too little. Of all other views, only faces that lack no detail are used, or all
+    faces where those are too few. A network that fails at `SOFT_FROM` has no soft faces: its rates hold at each blur that
+    is judged.
 
-    The same once more for faces among neighbours, for which faces of one source stand: each among such that look as it
-    does, and the small, blurred and soft ones also among clear ones. With fewer than 20 real faces in every source that is
-    left out, and all faces are judged as if they were alone.
+    The same is fitted for faces among neighbours, for which faces of one source stand in: each face among others in the
+    same view, and small and blurred faces and those that lack detail also among clean ones. Where no source has 20 real
+    faces, this is left out, and all faces are judged as if they were alone.
 
     Args:
         scorer: the networks; or, where their last layers were fitted to some of these faces, what `refit.refit` gives.
@@ -181,7 +181,7 @@ def calibrate(
 
 
 def _views_within(limits: _Limits) -> tuple[list[Wear], dict[Lack, list[Wear]]]:
-    """How real faces are shown besides on the tiers, and how faces are that lack detail, for each lack."""
+    """The views of real faces besides the tiers, and for each lack of detail the views of faces that show it."""
     worn: list[Wear] = [partial(small, face_side=limits.face_side)]
     lacking: dict[Lack, list[Wear]] = {"grainless": [smoothed, denoised]}
     if limits.blur < SOFT_FROM:
@@ -204,12 +204,12 @@ def _enough_lack_nothing(
 
 
 def _sources(store: CropStore, numbers: Sequence[int]) -> NDArray[np.str_]:
-    """Of each crop kind and source: what weighs as one."""
+    """Kind and source of each crop: those that share both are weighted as one source."""
     return np.array([f"{store.crops[n].example.kind}/{store.crops[n].example.source}" for n in numbers])
 
 
 def check_enough(store: CropStore, numbers: Sequence[int], use: str = "calibrate on") -> None:
-    """Whether there are faces enough to calibrate on, or for another use of that half.
+    """Check that there are enough faces to calibrate on, or for another use of the calibration half.
 
     Raises:
         DatasetError: fewer than 20 of either label.
@@ -217,14 +217,14 @@ def check_enough(store: CropStore, numbers: Sequence[int], use: str = "calibrate
     count = {label: sum(store.crops[n].example.label == label for n in numbers) for label in ("real", "fake")}
     if min(count.values()) < _LEAST_FACES:
         raise DatasetError(
-            f"expected at least {_LEAST_FACES} real and {_LEAST_FACES} fake faces to {use}, got {count}: half of "
-            "what is not trained on is, of small folders a fifth of all, each photograph once; give more different "
+            f"expected at least {_LEAST_FACES} real and {_LEAST_FACES} fake faces to {use}, got {count}: they are "
+            "half of what is not trained on (a fifth of a small folder), each photograph once; give more distinct "
             "pictures, or a manifest with more in val"
         )
 
 
 def told_limits(store: CropStore, numbers: Sequence[int]) -> str | None:
-    """A sentence about what cannot be promised with so few real faces to calibrate on; None with enough of them."""
+    """A sentence for the user about what too few real faces to calibrate on rule out; None if there are enough."""
     sources = _sources(store, [n for n in numbers if store.crops[n].example.label == "real"])
     count = effective_count(source_weights(sources))
     if count >= TAIL_FROM:
@@ -234,14 +234,14 @@ def told_limits(store: CropStore, numbers: Sequence[int]) -> str | None:
     if faces == 0:
         bound = f"no face can be called fake at a false-alarm rate of {ALARM_RATE:.0%}, only uncertain"
     elif faces == 1:
-        bound = "the only fake of a picture cannot be called so beside other faces"
+        bound = "a single fake cannot be called fake beside other faces"
     else:
-        bound = f"the only fake of a picture can be called so in pictures of at most {faces} faces"
+        bound = f"a single fake can be called fake only in pictures of at most {faces} faces"
     several = len(set(sources.tolist()))
-    of = f" of {several} sources, where the faces of small ones weigh more," if several > 1 else ""
+    of = f" of {several} sources (those of small sources weigh more)" if several > 1 else ""
     return (
-        f"{sources.size:,} real faces{of} to calibrate on count as much as {count:,} of one source, so {bound}; "
-        f"with {TAIL_FROM} there is no such bound."
+        f"{sources.size:,} real faces{of} to calibrate on count as much as {count:,} from one source, so {bound}; "
+        f"{TAIL_FROM} would lift this limit."
     )
 
 
@@ -254,7 +254,7 @@ def auc_by_view(
     views: Mapping[float, Wear],
     viewed: Callable[[], None] = lambda: None,
 ) -> dict[float, float]:
-    """AUC, 0 to 1, of all fakes against all real faces, as each view shows them."""
+    """AUC, 0 to 1, of all fakes against all real faces in each view."""
     labels = np.array([store.crops[n].example.label == "fake" for n in numbers])
     result = {}
     for key, worn in views.items():
@@ -272,9 +272,9 @@ def _limits(
     margin: float,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> _Limits:
-    """From which size and sharpness on the AUC is at least `LEAST_AUC`.
+    """The limits of size and sharpness within which the AUC is at least `LEAST_AUC`.
 
-    A small face is measured as the web saves pictures: compression takes more from it than from a large one.
+    Sizes are measured on the web tier: compression takes more from a small face than from a large one.
     """
     done = count(1)
 
@@ -289,7 +289,7 @@ def _limits(
     real = [n for n in numbers if store.crops[n].example.label == "real"]
 
     def quantile(share: float, wear: Wear) -> Detail:
-        """Of the real faces' sharpness and of their grain."""
+        """A quantile of the real faces' sharpness, and of their grain."""
         worn = [wear(store.pixels(n)) for n in real]
         measured = [detail_of(view(pixels, side, margin), pixels, margin) for pixels in worn]
         return Detail(*np.quantile(measured, share, axis=0).tolist())
@@ -306,9 +306,9 @@ def _limits(
 
 
 def _smallest(by_side: Mapping[float, float]) -> int:
-    """The smallest of the measured sides from which on the AUC is at least `LEAST_AUC`; the largest if there is none.
+    """The smallest measured side from which upwards the AUC is at least `LEAST_AUC`; the largest if there is none.
 
-    None between two that were measured: smaller faces cost more tiles of each picture, and tell the least.
+    It is not interpolated between two measured sides: smaller faces cost more tiles per picture, and tell the least.
     """
     sides = sorted(by_side)
     unfit = [place for place, side in enumerate(sides) if by_side[side] < LEAST_AUC]

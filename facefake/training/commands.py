@@ -36,12 +36,12 @@ _FILE_WIDTH = 200  # columns: more than any table needs
 )
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option(
-    "--out", type=FOLDER, metavar="DIR", required=True, help="Folder for the model, which gets its name."
+    "--out", type=FOLDER, metavar="DIR", required=True, help="Folder for the model, which is named after it."
 )
 @click.option(
-    "--recipe", type=FILE, metavar="FILE.toml", help="Settings of the run; others keep their defaults."
+    "--recipe", type=FILE, metavar="FILE.toml", help="Settings of the run; any left out keep their defaults."
 )
-@click.option("--from", "start", type=FOLDER, metavar="BUNDLE", help="Go on training an existing model.")
+@click.option("--from", "start", type=FOLDER, metavar="BUNDLE", help="Fine-tune an existing model.")
 @click.option(
     "--backbone",
     metavar="NAME",
@@ -52,9 +52,11 @@ _FILE_WIDTH = 200  # columns: more than any table needs
     "--cache", type=FOLDER, metavar="DIR", help="Where face crops are kept.  [default: crops in --out]"
 )
 @click.option(
-    "--steps", type=click.IntRange(1), metavar="N", help="Train for so many steps instead of the recipe's."
+    "--steps", type=click.IntRange(1), metavar="N", help="Number of training steps, instead of the recipe's."
 )
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), metavar="N", help="Seed instead of the recipe's.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), metavar="N", help="Random seed, instead of the recipe's."
+)
 def train(
     data: Path,
     out: Path,
@@ -67,8 +69,8 @@ def train(
 ) -> None:
     """Train a model on your own pictures.
 
-    DATA is a folder with real/ and fake/, or with a manifest.csv; of each picture the largest face is used. A run that
-    was interrupted goes on where it was when it is started again with the same --out.
+    DATA is a folder with real/ and fake/, or with a manifest.csv; the largest face of each picture is used. An interrupted
+    run resumes after its last epoch when it is started again with the same --out.
     """
     from facefake import terminal
     from facefake.training.network import LITE0
@@ -125,7 +127,7 @@ def train(
     "--cache",
     type=FOLDER,
     metavar="DIR",
-    help="Where face crops are kept for next time.  [default: nowhere]",
+    help="Where face crops are kept for the next run.  [default: nowhere]",
 )
 @JSON
 @click.option(
@@ -139,29 +141,29 @@ def train(
     "--report",
     type=OUTPUT,
     metavar="FILE.html",
-    help="Write a page with curves, all figures and the worst mistakes. It holds faces of DATA.",
+    help="Write a page with curves, all figures and the worst mistakes. It contains faces from DATA.",
 )
-@click.option("--force", is_flag=True, help="Write over a report that is there already.")
+@click.option("--force", is_flag=True, help="Overwrite an existing report.")
 @click.option(
     "--leave-one-source-out",
     is_flag=True,
-    help="Instead of measuring a model, train short ones, each without one source of fakes, and score it.",
+    help="Instead of measuring a model, train short runs, each without one source of fakes, and score that source.",
 )
 @click.option(
-    "--out", type=FOLDER, metavar="DIR", help="Folder for those runs; what is done there is not repeated."
+    "--out", type=FOLDER, metavar="DIR", help="Folder for those runs; finished ones are not repeated."
 )
 @click.option(
     "--leave-out",
     multiple=True,
     metavar="SOURCES",
-    help="Leave these out together, such as 'flux1-*' or 'sdxl,sd21'; give it once for each run.  "
+    help="Sources to leave out together, such as 'flux1-*' or 'sdxl,sd21'; repeat the option for each run.  "
     "[default: one run for each source of fakes]",
 )
 @click.option(
-    "--recipe", type=FILE, metavar="FILE.toml", help="Settings of those runs; of several stages, the first."
+    "--recipe", type=FILE, metavar="FILE.toml", help="Settings of those runs; of its stages, only the first."
 )
 @click.option(
-    "--steps", type=click.IntRange(1), metavar="N", help="Train for so many steps instead of the recipe's."
+    "--steps", type=click.IntRange(1), metavar="N", help="Number of training steps, instead of the recipe's."
 )
 def evaluate(
     data: Path,
@@ -180,10 +182,10 @@ def evaluate(
     """Measure how well a model tells real from fake.
 
     DATA is a folder with real/ and fake/, or with a manifest.csv. Every face is scored on three tiers: clean, web (at most
-    768 px, JPEG quality 60) and hard (at most 512 px, quality 40). Of each source and label 60 are also scored at eight
-    sizes, clean and web, at twelve blurs, large and small, and after fourteen everyday edits, and 25 in twelve further
-    sizes and qualities, to see whether their verdicts hold. Pictures of 2 to 32 faces are put together from them and
-    judged as a whole.
+    768 px, JPEG quality 60) and hard (at most 512 px, quality 40). Up to 60 faces per source and label are also scored at
+    eight sizes (clean and web), at twelve blurs (large and small faces) and after fourteen everyday edits, and up to 25 in
+    twelve further combinations of size and quality, to see whether their verdicts hold. Pictures of 2 to 32 faces are put
+    together from all of them and judged as a whole.
     """
     from facefake.training.figure_tables import evaluation_tables
     from facefake.training.files import write_text
@@ -229,7 +231,7 @@ def _measured(
             progress=lambda what, done, total: bar(done, total, what),
             tell=_told_on(err),
         )
-        # Before the crops in a folder of their own go.
+        # The page shows crops, so it is made before the temporary folder goes.
         return scored.evaluation, evaluation_page(scored) if report else ""
 
 
@@ -240,13 +242,13 @@ def _print_figures(result: Evaluation | LeaveOneOut, tables: Sequence[Table], as
         click.echo(json.dumps(result.to_dict(), indent=2))
         return
     printed = terminal.console()
-    if not printed.is_terminal:  # nothing else has an edge to break numbers at
+    if not printed.is_terminal:  # a file has no edge at which numbers must wrap
         printed.width = max(printed.width, _FILE_WIDTH)
     for title, headers, rows, names in tables:
         if rows:
             printed.print(f"{title}:")
             parts = terminal.figures(headers, rows, names, printed.width)
-            for part in parts:  # what is too wide all the same is not to be cut
+            for part in parts:  # what is still too wide must not be cut off
                 printed.print(part, "", sep="\n", crop=False)
 
 
@@ -288,14 +290,14 @@ def _without_each_source(
 
 
 def _told_on(console: Console) -> Callable[[str], None]:
-    """Prints sentences that may hold a stranger's file names."""
+    """Print sentences, which may contain untrusted file names, on a console."""
     from facefake import terminal
 
     return lambda sentence: console.print(terminal.printable(sentence), soft_wrap=True)
 
 
 def _import_keras() -> None:
-    """Import Keras before anybody else does: TensorFlow chats at that, whatever its log level."""
+    """Import Keras before anything else does: TensorFlow prints messages on import, whatever its log level."""
     from facefake.native import quiet
 
     with quiet():

@@ -1,7 +1,7 @@
-"""Faces among others of their source, from which it is measured what a face's neighbours say of it.
+"""Puts faces among others of their source, to measure what a face's neighbours say about it.
 
-Nobody has labelled group photos enough. But pictures of one source share much of what those of one picture do, so faces
-of a source stand for its pictures; those of one picture are more alike still, which makes it the safe side.
+There are too few labelled group photos. But faces of one source have much in common, as those of one picture do, so they
+stand in for pictures; faces of one picture are even more alike, so this errs on the safe side.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _COMPANIONS = (FEWEST_COMPARED - 1, 15)  # few, which tell least, and many
-_DRAWS = 8  # of companions for each face: with one a rate would hang on chance
+_DRAWS = 8  # of companions for each face: with one, a rate would depend on chance
 _ORDINARY = 0.5  # share of real faces that look more real than an ordinary one
 
 
@@ -29,7 +29,7 @@ class Seen(NamedTuple):
 
     Attributes:
         odds: log-odds of each alone, float64 (n,).
-        counted: which ones rates and probabilities are fitted to, bool (n,); the others are companions at most.
+        counted: which ones rates and probabilities are fitted to, bool (n,); the others only serve as companions.
     """
 
     odds: NDArray[np.float64]
@@ -37,7 +37,7 @@ class Seen(NamedTuple):
 
 
 def sources_with_companions(sources: NDArray[np.str_], fake: NDArray[np.bool_]) -> list[str]:
-    """The sources of real faces that have `LEAST_FACES` of them, in order."""
+    """The sources with at least `LEAST_FACES` real faces, in order."""
     names, counts = np.unique(sources[~fake], return_counts=True)
     return [str(name) for name, count in zip(names, counts, strict=True) if count >= LEAST_FACES]
 
@@ -45,18 +45,18 @@ def sources_with_companions(sources: NDArray[np.str_], fake: NDArray[np.bool_]) 
 def companions(
     rng: np.random.Generator, sources: NDArray[np.str_], fake: NDArray[np.bool_], count: int, *, real: bool
 ) -> NDArray[np.intp]:
-    """Some faces for each face to be in a picture with.
+    """Draw for each face the others in its picture.
 
     Args:
         rng: draws them.
-        sources: of the faces, (n,); one of them at least has companions.
+        sources: of the faces, (n,); at least one of them has companions.
         fake: whether each is one, bool (n,).
         count: how many each gets.
-        real: whether a fake gets real faces, of its own source if that has enough of them, else of any one source;
-            otherwise fakes of its own. A real face always gets real ones of its own source.
+        real: whether a fake gets real faces, from its own source if that has enough of them, else from any single
+            source; otherwise it gets fakes from its own. A real face always gets real ones from its own source.
 
     Returns:
-        Their places, (n, count).
+        Their indices, (n, count).
     """
     hosts = sources_with_companions(sources, fake)
     found = np.empty((fake.size, count), np.intp)
@@ -71,12 +71,12 @@ def companions(
 def scored_among(
     own: NDArray[np.float64], others: NDArray[np.float64], found: NDArray[np.intp], ordinary: float
 ) -> NDArray[np.float64]:
-    """Scores, by `among_neighbours`, of faces of which each is in a picture with its companions.
+    """Scores, by `among_neighbours`, of faces that are each in a picture with their companions.
 
     Args:
-        own: log-odds of the faces as they are seen, (n,).
-        others: the same as they are seen where they are companions, (n,).
-        found: places of the companions, (n, count).
+        own: log-odds of the faces in the view that is scored, (n,).
+        others: log-odds of the same faces in the view in which they serve as companions, (n,).
+        found: indices of the companions, (n, count).
         ordinary: as for `among_neighbours`.
     """
     together = np.concatenate([own[:, None], others[found]], axis=1)
@@ -91,17 +91,17 @@ def fit_neighbours(
     sources: NDArray[np.str_],
     collections: NDArray[np.str_],
 ) -> AmongNeighbours | None:
-    """How faces score among neighbours; None where no source has `LEAST_FACES` real faces to be those.
+    """Fit how faces score among neighbours; None where no source has `LEAST_FACES` real faces to serve as such.
 
-    Where in some view fewer real faces than that count in all such sources together, every face does in each view.
+    If fewer real faces than that count in some view, over all such sources together, every face counts in every view.
 
     Args:
         tiers: the faces on each tier.
         faint: the real faces in other views.
-        lacking: all where they lack detail, in some views for each lack.
+        lacking: all faces in the views where they lack detail, for each lack.
         labels: whether each is fake, (n,).
-        sources: what weighs as one, (n,).
-        collections: whose faces stand for those of a picture, (n,).
+        sources: of the faces, (n,); each is weighted as one.
+        collections: from which their companions come, (n,).
     """
     hosts = sources_with_companions(collections, labels)
     if not hosts:
@@ -118,7 +118,7 @@ def fit_neighbours(
             [view._replace(counted=np.ones_like(view.counted)) for view in views] for views in (tiers, faint)
         )
     rng = np.random.default_rng(0)
-    # A fake may be the only one of its picture, or one of many.
+    # A fake may be the only one in its picture, or one of many.
     draws = [
         [companions(rng, collections[kept], fake, count, real=real) for count in _COMPANIONS * (_DRAWS // 2)]
         for real in (True, False)

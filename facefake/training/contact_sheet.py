@@ -39,21 +39,21 @@ def contact_sheet(
     path: str | os.PathLike[str],
     network: keras.Model | None = None,
 ) -> int:
-    """Write a picture with one row per face: the crop, then each forgery of it with its mask and its difference fourfold.
+    """Write a picture with one row per face: the crop, then each forgery with its mask and its difference, times four.
 
-    A swap takes its source, which stands before it, from the other crops. Crops without a face are left out.
+    The source of a swap is one of the other crops and is shown before it. Crops without a face are left out.
 
     Args:
         crops: uint8 (n, n, 3) RGB aligned face crops of different people.
-        rng: the only source of chance.
-        path: where the picture goes; its suffix says the format.
-        network: an auto-encoder of `facefake.training.reconstruction`, for a reconstruction of every face too.
+        rng: the only source of randomness.
+        path: where the picture goes; its suffix sets the format.
+        network: an auto-encoder of `facefake.training.reconstruction`, to add a reconstruction of every face.
 
     Returns:
         How many faces are on the sheet.
 
     Raises:
-        ValueError: fewer than two of the crops show a face, or one's source is turned too far away from it to be swapped.
+        ValueError: fewer than two of the crops show a face, or two heads are turned too far apart to be swapped.
         OutputError: the picture cannot be written.
     """
     mesh = FaceMesh()

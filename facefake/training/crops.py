@@ -31,7 +31,7 @@ STORE_SIDE = 256
 NO_FACE = "no face found"
 """Why a picture without a face is skipped."""
 
-_FORMAT = 2  # raised where faces are found or cut otherwise than before
+_FORMAT = 2  # raised whenever faces are found or cut differently than before
 _PIXELS, _LANDMARKS = "pixels.bin", "landmarks.npy"
 
 
@@ -61,7 +61,7 @@ class CropStore:
         skipped: path and reason of every other picture.
 
     Raises:
-        DatasetError: a file of the folder is missing or is not what its index says, as after a copy that was cut short.
+        DatasetError: a file in the folder is missing or does not match the index, as after an incomplete copy.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -85,14 +85,14 @@ class CropStore:
                 raise ValueError(f"{_LANDMARKS} of shape {self._landmarks.shape} in place of {shape}")
         except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
             raise DatasetError(
-                f"{path}: expected the index of the crops beside it, got: {error}; without that file they are cut anew"
+                f"{path}: expected the index of the crops beside it, got: {error}; delete this file to cut them anew"
             ) from error
 
     def __len__(self) -> int:
         return len(self.crops)
 
     def told_skipped(self) -> str | None:
-        """A sentence about the pictures that gave no crop, for a person; None if there are none."""
+        """A sentence for the user about the pictures that gave no crop; None if there are none."""
         if not self.skipped:
             return None
         faceless = sum(reason == NO_FACE for _, reason in self.skipped)
@@ -113,17 +113,17 @@ class CropStore:
         return None if np.isnan(points[0, 0]) else points
 
     def thumbnails(self) -> NDArray[np.uint8]:
-        """All crops in grey, uint8 (n, 32, 32); made when somebody asks first, and kept beside them.
+        """All crops in grey, uint8 (n, 32, 32); made on first use, and kept beside them.
 
         Raises:
-            OutputError: they cannot be kept.
+            OutputError: they cannot be written.
         """
         import cv2
 
-        # Of these crops, whatever store another run makes in the folder meanwhile.
+        # The name is of these crops: another run may have made another store in the folder meanwhile.
         path = self._folder / f"thumbnails-{self.fingerprint[:16]}.npy"
         shape = (len(self), 32, 32)
-        with suppress(OSError, EOFError, ValueError):  # not there yet, or a copy that was cut short
+        with suppress(OSError, EOFError, ValueError):  # not there yet, or an incomplete copy
             kept = np.load(path)
             if kept.shape == shape:
                 return np.asarray(kept, np.uint8)
@@ -148,17 +148,17 @@ def make_crops(
 
     Raises:
         DatasetError: no face was found in any picture, or `folder` holds something else.
-        OutputError: `folder` cannot be written to, or another process cuts crops there.
+        OutputError: `folder` cannot be written to, or another process is cutting crops there.
     """
     fingerprint = fingerprint_of(examples)
     index = folder / "index.json"
     if index.is_file() and _kept_fingerprint(index) == fingerprint:
         return CropStore(folder)
     make_folder(folder)
-    # What another run is still at would be taken for half-written by one that was killed.
+    # The unfinished files of another run would be taken for the remains of one that was killed.
     with alone_in(folder, "cutting"):
         index.unlink(missing_ok=True)
-        # Made of other crops, or half-written by a run that was killed, which may be gigabytes.
+        # Thumbnails of other crops, and half-written files of a killed run, which may be gigabytes.
         for outdated in (*folder.glob("thumbnails-*.npy"), *folder.glob(".facefake-*.partial")):
             outdated.unlink()
         rows: list[list[object]] = []
@@ -168,7 +168,7 @@ def make_crops(
         with (
             FaceDetector() as detector,
             ThreadPoolExecutor() as pool,
-            # Whoever has mapped the file that is there keeps it.
+            # A process that has mapped the old file keeps it.
             whole_file(folder / _PIXELS, force=True) as pixels,
         ):
             cutter = _Cutter(detector, FaceMesh())
@@ -194,18 +194,18 @@ def make_crops(
             raise DatasetError(f"expected faces in the {len(examples)} pictures, found none{first}")
         with whole_file(folder / _LANDMARKS, force=True) as file:
             np.save(file, np.stack(landmarks))
-        # Last, so that a run that is cut short here leaves no index.
+        # Last, so that a run that is interrupted here leaves no index.
         write_text(index, json.dumps({"fingerprint": fingerprint, "crops": rows, "skipped": skipped}))
     return CropStore(folder)
 
 
 def _why(path: str, reason: str) -> str:
-    """Why a picture was skipped, with its path, which the errors of unreadable ones begin with anyway."""
+    """Why a picture was skipped, with its path; errors about unreadable pictures already begin with it."""
     return f"{path}: {reason}" if reason == NO_FACE else reason
 
 
 def _kept_fingerprint(index: Path) -> str:
-    """Of the crops in a folder; another program's index is not to be replaced."""
+    """The fingerprint of the crops in a folder; another program's index must not be replaced."""
     try:
         return str(json.loads(index.read_text(encoding="utf-8"))["fingerprint"])
     except (ValueError, KeyError, TypeError) as error:
@@ -234,13 +234,13 @@ class _Cutter:
 
 
 def fingerprint_of(examples: Sequence[Example]) -> str:
-    """Of a dataset, its files' sizes and times of change included, and of how it is cut."""
+    """The fingerprint of a dataset, its files' sizes and modification times included, and of how it is cut."""
     digest = hashlib.sha256(f"{_FORMAT} {STORE_MARGIN} {STORE_SIDE}".encode())
     for example in examples:
         try:
             stat = example.path.stat()
             state = f"{stat.st_size}{stat.st_mtime_ns}"
-        except OSError:  # it is skipped when it is cut
+        except OSError:  # it will be skipped when crops are cut
             state = "gone"
         digest.update(f"{example}{state}".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

@@ -23,22 +23,22 @@ if TYPE_CHECKING:
     from facefake.training.views import Tier
 
 SIZES = (2, 4, 8, 16, 32)
-_PICTURES = 40  # of a source, a number of faces and a number of fakes
+_PICTURES = 40  # for each source, number of faces and number of fakes
 
 
 def crowd_rows(tiers: Mapping[Tier, Judged], calibration: Calibration) -> list[CrowdRow]:
-    """Pictures of so many faces, of which none, one, half or all are fake.
+    """Verdicts on pictures of each number of faces in `SIZES`, of which none, one, half or all are fake.
 
-    The fakes of a picture are of one source, and so are its real faces: of the same where that has enough of them, else of
-    any. Only sources with `LEAST_FACES` faces take part.
+    The fakes of a picture come from one source, and so do its real faces: from the same source if that has enough of them,
+    else from any other one. Only sources with `LEAST_FACES` faces take part.
 
     Args:
         tiers: the same faces, as they were judged on each tier.
         calibration: judges the pictures.
 
     Returns:
-        One for each number of faces, of fakes among them, and tier; none at all where no source of real faces, or none
-        of fakes, is large enough.
+        One row for each number of faces, number of fakes among them, and tier; none at all where no source of real
+        faces, or none of fakes, is large enough.
     """
     judged = next(iter(tiers.values()))
     rows = []
@@ -51,7 +51,7 @@ def crowd_rows(tiers: Mapping[Tier, Judged], calibration: Calibration) -> list[C
 
 
 def _pictures(judged: Judged, faces: int, fakes: int) -> Iterator[NDArray[np.intp]]:
-    """Places of each picture's faces, the fakes first; as many pictures of each source."""
+    """Indices of each picture's faces, the fakes first; equally many pictures per source."""
     rng = np.random.default_rng(0)
     fake = judged.fake
     hosts = sources_with_companions(judged.source, fake)

@@ -19,7 +19,7 @@ Label = Literal["real", "fake"]
 Split = Literal["train", "val"]
 
 _COLUMNS = ("path", "label", "kind", "source", "group", "split")
-# Pictures of a label that are not trained on, and the least and largest share: what few are calibrated on promises little.
+# Pictures per label that are not trained on, and the least and largest share: calibrating on few promises little.
 _VAL_COUNT, _VAL_SHARES = 500, (0.1, 0.4)
 
 
@@ -49,14 +49,14 @@ def read_dataset(folder: Path) -> list[Example]:
 
     Args:
         folder: either holds a ``manifest.csv`` with the columns path (relative to the folder), label, kind,
-            source, group, split, where a row without a group is one of its own; or holds ``real/`` and ``fake/``,
-            whose subfolders, if any, are the sources, with all fakes of one kind. In the second form all files are taken
-            that a scan of the folder would, but for videos, and some 500 of each label, chosen by a hash of their names,
-            but at least a tenth and at most four tenths of it, are the val split. More pictures move none into it, one
-            less hardly another one.
+            source, group, split, where a row without a group is a group of its own; or holds ``real/`` and ``fake/``,
+            whose subfolders, if any, are the sources, and all fakes are of one kind. The second form takes all files that
+            a scan of the folder would, except videos. Its val split is some 500 of each label, but at least a tenth and at
+            most four tenths, chosen by a hash of their names: adding pictures moves none into it, and removing one hardly
+            ever does.
 
     Raises:
-        DatasetError: the folder has neither form, a row is wrong, a group crosses the splits, a picture comes twice, a
+        DatasetError: the folder has neither form, a row is wrong, a group crosses the splits, a picture occurs twice, a
             folder cannot be read, or a label is missing.
     """
     manifest = folder / "manifest.csv"

@@ -70,7 +70,7 @@ def draw(rng: np.random.Generator, strength: float) -> Degradation:
     """Draw one history. At every strength at least 28 % of histories are clean or one save at quality 90 and above.
 
     Args:
-        rng: the only source of chance.
+        rng: the only source of randomness.
         strength: 0 (always clean) to 1 (the widest ranges: quality 30 to 100, scale 0.25 to 1.5, blur up to 3).
 
     Raises:
@@ -103,7 +103,7 @@ def draw(rng: np.random.Generator, strength: float) -> Degradation:
 
 
 def draw_kernel(rng: np.random.Generator) -> Kernel:
-    """One interpolation, nearest-neighbour scaling seldom."""
+    """Draw an interpolation kernel; nearest-neighbour is rare."""
     return _KERNELS[rng.choice(len(_KERNELS), p=_KERNEL_SHARES)]
 
 
@@ -118,7 +118,7 @@ def apply(pixels: NDArray[np.uint8], degradation: Degradation) -> NDArray[np.uin
         A new uint8 array of the same shape.
 
     Raises:
-        ValueError: the array is no such picture.
+        ValueError: the array is not such a picture.
     """
     import cv2
 

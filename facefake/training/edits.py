@@ -1,6 +1,6 @@
-"""Everyday edits: what people and apps do to a photograph that makes nobody in it a fake.
+"""Everyday edits: what people and apps do to a photograph without making anybody in it a fake.
 
-An evaluation shows faces after each, so that the rate of false alarms is known where pictures were edited, too.
+An evaluation scores faces after each, so that the false-alarm rate on edited pictures is known, too.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _palette(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _stretched(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Wider than it was, as a picture that was made to fit a frame."""
+    """Stretched horizontally, as a picture that was forced into a frame."""
     import cv2
 
     side = len(pixels)
@@ -113,5 +113,5 @@ EDITS: Mapping[str, Wear] = {
     "screenshot": _screenshot,
     "WebP, quality 40": partial(apply, degradation=Degradation(save=Compression("webp", 40, "4:2:0"))),
 }
-"""Name → edit, which takes a stored crop, uint8 (n, n, 3), RGB, n at least 8, and gives another, (m, m, 3), the same
-whenever it is called; m is n but where a picture was saved twice. All are strong, but of a strength that people use."""
+"""Name → edit: a deterministic function from a stored crop, uint8 (n, n, 3), RGB, n at least 8, to another, (m, m, 3); m is
+n except in "saved twice". All are strong, but no stronger than people use them."""

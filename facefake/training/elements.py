@@ -20,9 +20,9 @@ class Measure(NamedTuple):
     """Columns of a `pivot`.
 
     Attributes:
-        name: above them.
-        text: of a cell, from the row that it shows.
-        grade: class of the cell, for its shade.
+        name: the heading above them.
+        text: gives a cell's text from the row that it shows.
+        grade: gives a cell's class, which sets its shade.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Measure(NamedTuple):
 
 
 def tag(kind: str, *content: Element | str, **attributes: str) -> Element:
-    """An element; ``class_`` and ``http_equiv`` stand for the names that Python cannot spell, and "" for none."""
+    """An element; ``class_`` and ``http_equiv`` stand for ``class`` and ``http-equiv``; attributes of "" are left out."""
     named = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items() if value}
     element = Element(kind, named)
     last: Element | None = None
@@ -47,9 +47,9 @@ def tag(kind: str, *content: Element | str, **attributes: str) -> Element:
 
 
 def render(element: Element) -> str:
-    """HTML of an element and all that it holds, in which what cannot be printed becomes an escape.
+    """HTML of an element and all that it contains, with unprintable characters escaped.
 
-    Other than `xml.etree`'s own, it writes no < in attributes, so that a search for tags finds tags only.
+    Unlike `xml.etree`'s own, it writes no < in attributes, so that a search for tags finds only tags.
     """
     attributes = "".join(f' {name}="{_escaped(value)}"' for name, value in element.items())
     start = f"<{element.tag}{attributes}>"

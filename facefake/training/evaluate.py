@@ -43,14 +43,14 @@ _SIZE_TIERS: tuple[Tier, ...] = ("clean", "web")
 _STEADY_A_SOURCE = 25
 _BLURRED = (
     *((FACE_SIDES[-1], sigma) for sigma in BLURS),
-    *product((64, 48), (0.5, 0.7, 1.0)),  # pixels: what 1.5, 2 and 3, or 2, 3 and 4, are to large faces
+    *product((64, 48), (0.5, 0.7, 1.0)),  # pixels: equivalent to 1.5, 2 and 3, or 2, 3 and 4, on large faces
 )
 _VIEWS = len(TIERS) + len(FACE_SIDES) * len(_SIZE_TIERS) + len(_BLURRED) + len(EDITS) + VIEWS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judged:
-    """Some faces, and what a bundle says of each alone, in one view.
+    """Some faces, and what a bundle says about each on its own, in one view.
 
     Attributes:
         fake: whether it is one, bool (n,).
@@ -75,13 +75,13 @@ class Judged:
         return np.array([calibration.lack(Detail(*row)) is None for row in self.details.tolist()], bool)
 
     def mean(self, what: NDArray[np.bool_], among: NDArray[np.bool_]) -> float:
-        """Share of `what` among some faces, whose sources weigh the same."""
+        """Share of `what` among some faces, with equal weight for each source."""
         return float(
             np.mean([what[among & (self.source == name)].mean() for name in set(self.source[among])])
         )
 
     def weights(self, among: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Weights of some faces, both labels and within each every source alike; float64, summing to 2."""
+        """Weights of some faces, equal for both labels and, within each, for every source; float64, summing to 2."""
         weights = np.zeros(among.size)
         for fake in (False, True):
             own = among & (self.fake == fake)
@@ -95,7 +95,7 @@ class Judged:
         return {"auc": area_under_curve(*scores), "detected_at_1_percent": detection_rate(*scores, 0.01)}
 
     def false_alarms(self) -> dict[str, float]:
-        """Share of the real faces called fake: the mean of their sources, and of all."""
+        """Share of the real faces called fake: the mean over their sources, and the share of all faces."""
         real = ~self.fake
         return {
             "false_alarms": self.mean(self.called_fake, real),
@@ -103,7 +103,7 @@ class Judged:
         }
 
     def verdicts(self, real: NDArray[np.bool_], fake: NDArray[np.bool_]) -> dict[str, float]:
-        """Balanced accuracy at the bundle's threshold, and calibration error; sources weigh the same."""
+        """Balanced accuracy at the bundle's threshold, and calibration error; with equal weight for each source."""
         both = real | fake
         correct = 1 - self.mean(self.called_fake, real) + self.mean(self.called_fake, fake)
         error = calibration_error(self.stated[both], self.fake[both], self.weights(both))
@@ -116,10 +116,10 @@ class Scored:
 
     Attributes:
         evaluation: the figures.
-        bundle: of which model.
+        bundle: the bundle that was evaluated.
         store: the crops.
         numbers: the crops that were judged, n of them.
-        tiers: tier → what was said of these, in their order.
+        tiers: tier → what the bundle says about these, in the same order.
     """
 
     evaluation: Evaluation
@@ -143,12 +143,12 @@ def evaluate(
     Args:
         data: as `read_dataset` takes it.
         bundle: folder of the bundle; None for the one that comes with facefake.
-        split: "unseen" is what neither the training nor the calibration of this bundle saw, as far as the dataset is
+        split: "unseen" is what neither the training nor the calibration of this bundle saw, provided that the dataset is
             the one that it was trained on.
         cache: where the crops are kept; see `make_crops`.
         progress: called while crops are made and scored, with what is counted, how many are done and their total.
-        tell: called with a sentence on the pictures that are left out, if there are any, and with one on a model that can
-            call no face fake.
+        tell: called with a sentence about the pictures that are left out, if there are any, and with one if the model
+            cannot call any single face fake.
 
     Raises:
         DatasetError: the dataset is not as described, or the split holds only one label.
@@ -172,9 +172,9 @@ def evaluate_crops(
     split: str,
     progress: Progress = lambda what, done, total: None,
 ) -> Scored:
-    """The same for crops at hand.
+    """Evaluate a bundle on crops that have been made already.
 
-    Every face is scored on each tier; sizes, blurs and edits are measured on at most 60 faces of a source and label, and
+    Every face is scored on each tier; sizes, blurs and edits are measured on at most 60 faces per source and label, and
     the stability of verdicts on at most 25.
     """
     labels = [store.crops[n].example.label for n in numbers]
@@ -256,10 +256,10 @@ def _held_out(card: Mapping[str, Any]) -> list[str]:
 
 
 def trained_sources(card: Mapping[str, Any]) -> set[tuple[str, str]]:
-    """Label and name of the sources that a bundle was trained on, by its card, those before a fine-tuning included.
+    """Label and name of the sources that a bundle was trained on, by its card, including those before fine-tuning.
 
     Raises:
-        ModelError: the card tells them in another way than `export` does.
+        ModelError: the card does not list them in the way that `export` does.
     """
     try:
         here = {(row["label"], row["source"]) for row in card.get("data", []) if row["trained"]}

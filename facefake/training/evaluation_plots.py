@@ -25,7 +25,7 @@ _SHARES = [(fifth / 5, f"{fifth * 20} %") for fifth in range(6)]
 
 
 def roc_curves(scored: Scored) -> list[Shown]:
-    """One plot a tier, one curve a kind of fake; the false-positive rate is logarithmic, to about one real face."""
+    """One plot per tier, one curve per kind of fake; the false-positive rate is logarithmic, down to about one face."""
     real = ~scored.tiers["clean"].fake
     decades = max(2, math.floor(math.log10(real.sum())))
     ticks = [(10.0**-power, percent(10.0**-power)) for power in range(decades, -1, -1)]
@@ -52,7 +52,7 @@ def roc_curves(scored: Scored) -> list[Shown]:
 
 
 def histograms(scored: Scored) -> list[Shown]:
-    """One plot a tier: how the logits of real and of fake faces are spread; within a label sources weigh the same."""
+    """One plot per tier: the distribution of the logits of each label, with equal weight for each source in it."""
     tiers, calibration = scored.tiers, scored.bundle.calibration
     everything = np.concatenate([judged.logits for judged in tiers.values()])
     low, high = (float(value) for value in np.quantile(everything, [0.002, 0.998]))
@@ -88,7 +88,7 @@ def histograms(scored: Scored) -> list[Shown]:
 
 
 def reliability_diagram(scored: Scored) -> list[Shown]:
-    """One plot with a curve a tier; both labels, and within each every source, weigh the same."""
+    """One plot with a curve per tier; with equal weight for both labels and, within each, for every source."""
     plot = Plot(
         "Reliability diagram",
         Axis("stated fake probability", 0.0, 1.0, _SHARES),
@@ -109,9 +109,9 @@ def reliability_diagram(scored: Scored) -> list[Shown]:
 
 
 def false_alarms(rows: Sequence[SourceRow], alarm_rate: float) -> Plot:
-    """The false-alarm rates of sources of real faces, numbered from 1 downwards, with 95 % intervals."""
+    """The false-alarm rates of sources of real faces, numbered from 1 at the top, with 95 % intervals."""
     intervals = [wilson_interval(round(row.called_fake * row.count), row.count) for row in rows]
-    # A source of three faces would squeeze all others: what lies beyond is drawn at the end.
+    # A source of three faces would squeeze all others: what lies beyond the axis is drawn at its end.
     highest = max((row.called_fake for row in rows if row.count >= LEAST_FACES), default=1.0)
     top = min(1.0, max(0.1, 1.2 * highest))
     last = len(rows)
@@ -130,7 +130,7 @@ def false_alarms(rows: Sequence[SourceRow], alarm_rate: float) -> Plot:
 
 
 def face_sizes(scored: Scored) -> list[Shown]:
-    """AUC by the side of the face, one curve a tier."""
+    """AUC by the side of the face, one curve per tier."""
     rows = scored.evaluation.sizes
     sides = sorted({row.face_side for row in rows})
     plot = Plot(

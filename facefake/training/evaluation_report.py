@@ -1,6 +1,6 @@
 """An evaluation as one HTML page, for a researcher to read and to pass on.
 
-The page is one file that asks the network for nothing and runs no script; its content security policy says so.
+The page is one file that loads nothing from the network and runs no script; its content security policy forbids both.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from facefake.wording import percent
 if TYPE_CHECKING:
     from facefake.training.evaluate import Scored
 
-_MISTAKES = 12  # thumbnails of a label and kind
+_MISTAKES = 12  # thumbnails per label and kind
 _THUMBNAIL = 112
 _AUC = Measure("AUC", lambda row: f"{row.auc:.3f}", lambda row: _grade(row.auc))
 _FOUND = Measure("found at 1 % false alarms", lambda row: f"{row.detected_at_1_percent:.0%}")
@@ -77,8 +77,8 @@ def evaluation_page(scored: Scored) -> str:
     links = [tag("a", name, href=f"#{_anchor(name)}") for name, _ in sections]
     parts = [tag("section", tag("h2", name), *content, id=_anchor(name)) for name, content in sections]
     licences = (
-        f"Made by facefake {__version__}. This page holds pictures of faces out of the dataset: their licences and the "
-        "people in them decide whether it may be passed on."
+        f"Made by facefake {__version__}. This page contains pictures of faces from the dataset: whether it may be passed "
+        "on depends on their licences and on the people in them."
     )
     body = tag(
         "body",
@@ -96,8 +96,8 @@ def _header(scored: Scored) -> Element:
     fakes, faces = int(clean.fake.sum()), clean.fake.size
     told = (
         f"{faces - fakes:,} real and {fakes:,} fake faces of {len(scored.evaluation.sources) // len(scored.tiers)} "
-        f"sources; split: {scored.evaluation.split}. Three tiers: clean, as the pictures are; web, at most 768 px and "
-        "JPEG quality 60; hard, at most 512 px and quality 40."
+        f"sources; split: {scored.evaluation.split}. Three tiers: clean, the pictures as they are; web, at most 768 px "
+        "and JPEG quality 60; hard, at most 512 px and quality 40."
     )
     return tag(
         "header", tag("h1", f"How well {scored.evaluation.model} tells real from fake"), tag("p", told)
@@ -124,32 +124,30 @@ def _kinds(scored: Scored) -> list[Element]:
     for row in scored.evaluation.kinds:
         by_kind.setdefault(row.kind, {})[row.tier] = row
     rows = [([kind, str(of_tier["clean"].count)], of_tier) for kind, of_tier in by_kind.items()]
-    told = (
-        "Each kind against all real faces. “Called fake” is at the model's own threshold, for one face alone."
-    )
+    told = "Each kind against all real faces. “Called fake” is by the model's own threshold, for a face on its own."
     measures = [_AUC, _FOUND, _CALLED_FAKE, _UNCERTAIN, _ACCURACY, _ERROR]
     return [tag("p", told), pivot(["kind", "faces"], rows, measures)]
 
 
 def _roc_curves(scored: Scored) -> list[Element]:
-    told = "Each kind of fake against all real faces, with its AUC. Dots: at the model's own threshold."
+    told = "Each kind of fake against all real faces, with its AUC. The dots mark the model's own threshold."
     return [tag("p", told), figures(draw.roc_curves(scored))]
 
 
 def _scores(scored: Scored) -> list[Element]:
     lacking = scored.bundle.calibration.soft or scored.bundle.calibration.grainless
-    full = ", if it does not lack detail" if lacking else ""
+    full = " (if it does not lack detail)" if lacking else ""
     told = (
-        "Within each label all sources weigh the same. Dashed lines: from there on a face alone is called uncertain, "
-        f"and fake{full}."
+        "Within each label, all sources have equal weight. The dashed lines mark the scores from which a face on its own "
+        f"is called uncertain, and fake{full}."
     )
     return [tag("p", told), figures(draw.histograms(scored))]
 
 
 def _calibration(scored: Scored) -> list[Element]:
     told = (
-        "What the model states against what is true, in ten bins of equal weight; half of the weight is real, half fake, "
-        "and sources weigh the same. On the dashed line probabilities are honest."
+        "Stated fake probability against the true share of fakes, in ten bins of equal weight; real and fake faces have "
+        "half of the weight each, shared equally by their sources. On the dashed line, calibration is perfect."
     )
     return [tag("p", told), figures(draw.reliability_diagram(scored))]
 
@@ -162,7 +160,7 @@ def _false_alarms(scored: Scored) -> list[Element]:
     rows = [([row.source, *_known(row)], of_tier) for of_tier in by_source for row in (of_tier["clean"],)]
     plot = draw.false_alarms([of_tier["web"] for of_tier in by_source], alarm_rate)
     names = tag("ol", *[tag("li", of_tier["web"].source) for of_tier in by_source], class_="sources")
-    told = "Share of each source of real faces that the model's threshold calls fake; in colour where it is above α."
+    told = "Share of each source of real faces that the model's threshold calls fake; in colour where it exceeds α."
     parts = [
         tag("p", told),
         tag("div", tag("figure", plot.element), names, class_="beside"),
@@ -171,10 +169,14 @@ def _false_alarms(scored: Scored) -> list[Element]:
     left_out = figure_tables.left_out(scored.evaluation)
     if left_out.rows:
         lacking = scored.bundle.calibration.soft or scored.bundle.calibration.grainless
-        told_apart = ", and faces that lack detail are judged as all others" if lacking else ""
+        told_apart = (
+            ". Faces that lack detail are left out, or judged like all others if too few remain"
+            if lacking
+            else ""
+        )
         told = (
-            "What to expect of a new source: each is judged by a threshold that is made like the model's, but from all "
-            f"other sources on this page, without the smallest faces that the model's own allows for{told_apart}."
+            "What to expect on a new source: each source is judged by a threshold made like the model's, but from all "
+            f"others on this page, without the smallest faces that the model's own allows for{told_apart}."
         )
         parts += [tag("h3", left_out.title), tag("p", told), table(left_out)]
     return parts
@@ -188,13 +190,15 @@ def _fake_sources(scored: Scored) -> list[Element]:
         for of_tier in by_source
         for row in (of_tier["clean"],)
     ]
-    told = "Each source against the real faces of the same source where there are any, else against all."
+    told = "Each source against the real faces of the same source if there are any, else against all."
     measures = [_AUC, _FOUND, _CALLED_FAKE, _UNCERTAIN]
     return [tag("p", told), pivot(["source", "kind", "faces", "unseen"], rows, measures)]
 
 
 def _face_sizes(scored: Scored) -> list[Element]:
-    told = "Faces shrunk to a size, as they are and saved again as the web does; all fakes against all real faces."
+    told = (
+        "Faces shrunk to a size, clean and then compressed as on the web; all fakes against all real faces."
+    )
     beside = tag(
         "div",
         figures(draw.face_sizes(scored)),
@@ -206,37 +210,37 @@ def _face_sizes(scored: Scored) -> list[Element]:
 
 def _blurs(scored: Scored) -> list[Element]:
     told = (
-        "Faces out of focus, by σ of the blur in pixels, as large as they are (224: 190 pixels at most) and small; all "
-        "fakes against all real faces."
+        "Faces out of focus, by σ of the blur in pixels, at their own size (listed as 224; 190 pixels at most) and small; "
+        "all fakes against all real faces."
     )
     if soft := scored.bundle.calibration.soft:
-        told += f" A face with a sharpness below {soft.below:.2g} counts as soft, and is compared with soft real ones."
+        told += f" A face with a sharpness below {soft.below:.2g} counts as soft, and is compared with soft real faces."
     return [tag("p", told), table(figure_tables.by_blur(scored.evaluation))]
 
 
 def _edits(scored: Scored) -> list[Element]:
     told = (
         "Faces after what people and apps do to photographs; all fakes against all real faces. None of it makes a real "
-        "face a fake, so false alarms should not rise. Enlarged: from 64 pixels."
+        "face a fake, so false alarms should not rise. “Enlarged” is from 64 pixels."
     )
     if grainless := scored.bundle.calibration.grainless:
-        told += f" Faces with a grain below {grainless.below:.2g} are compared with real ones without grain."
+        told += f" Faces with a grain below {grainless.below:.2g} are compared with real faces without grain."
     return [tag("p", told), table(figure_tables.by_edit(scored.evaluation))]
 
 
 def _crowds(scored: Scored) -> list[Element]:
     told = (
-        "Pictures put together from faces of this page: real ones of one source and, where there are some, fakes of one. "
-        "Real faces of one source stand for those of one photograph. Sources weigh the same."
+        "Pictures put together from the faces evaluated here: real ones from one source and fakes, if any, from one. Real "
+        "faces from one source stand in for those of one photograph. Sources have equal weight."
     )
     return [tag("p", told), table(figure_tables.by_crowd(scored.evaluation))]
 
 
 def _steadiness(scored: Scored) -> list[Element]:
     told = (
-        "Each face is judged as it is, and resized to 0.75, 1 and 1.25 of its size and saved as JPEG of quality 60, 75, "
-        "85 and 95. “Real and fake”: it is called real in one view and fake in another. “Any change”: its verdict is not "
-        "the same in all, be it only uncertain or not judged."
+        "Each face is judged as it is, and after resizing to 0.75, 1 and 1.25 times its size and saving as JPEG of quality "
+        "60, 75, 85 and 95. “Real and fake”: it is called real in one view and fake in another. “Any change”: its verdict "
+        "is not the same in all views, even if it only turns to uncertain or not judged."
     )
     return [tag("p", told), table(figure_tables.by_steadiness(scored.evaluation))]
 
@@ -299,7 +303,7 @@ def _known(row: SourceRow) -> list[str]:
 
 
 def _grade(auc: float) -> str:
-    """A class for the shade of a cell: the lower, the stronger."""
+    """A class for the shade of a cell: the lower the AUC, the stronger."""
     return f"grade{sum(auc < level for level in (0.99, 0.95, 0.9, 0.8))}"
 
 

@@ -43,20 +43,20 @@ Precision = Literal["float32", "float16", "int8"]
 
 _FILES = ((KERAS_FILE, LITERT_FILE), (MIRROR_KERAS_FILE, MIRROR_LITERT_FILE))
 _SELF_TESTS = 4
-# Logits: between runtimes and processors, 0.005 in probability; more where coarse weights alone take half of it.
+# Logits, between runtimes and processors: 0.005 in probability; more where coarse weights alone use up half of it.
 _TOLERANCE = 0.02
 _LARGEST_TOLERANCE = 0.1
 
 
 def write_networks(networks: Sequence[keras.Model], folder: Path) -> None:
-    """Write ``model.keras`` and ``model.tflite``, of two networks also ``mirror.keras`` and ``mirror.tflite``.
+    """Write ``model.keras`` and ``model.tflite``, and for two networks also ``mirror.keras`` and ``mirror.tflite``.
 
     Args:
         networks: one or two, as `network.build` makes them: the first sees a face's crop, the last its mirror image.
-        folder: is made if need be.
+        folder: is created if necessary.
 
     Raises:
-        ModelError: Keras does not run on TensorFlow, which alone can export.
+        ModelError: Keras does not run on TensorFlow, the only backend that can export.
     """
     import keras
 
@@ -77,12 +77,12 @@ def convert(
 
     Args:
         network: as `network.build` makes it.
-        precision: of the weights; bundles have "float32", and why is measured by tests/benchmarks/precision.py.
-            "float16" computes in float32; "int8" computes the convolutions in int8, after it has looked at `examples`.
+        precision: of the weights; bundles have "float32", for reasons that tests/benchmarks/precision.py measures.
+            "float16" computes in float32; "int8" computes the convolutions in int8, with ranges taken from `examples`.
         examples: uint8 (n, side, side, 3), RGB, typical crops; only for "int8".
 
     Raises:
-        OutputError: the folder of temporary files cannot take TensorFlow's copy of the network.
+        OutputError: TensorFlow's copy of the network cannot be written to the temporary folder.
         ValueError: "int8" without examples.
     """
     import keras
@@ -98,7 +98,7 @@ def convert(
         lambda crops: network(crops, training=False),
         input_signature=[tf.TensorSpec((1, side, side, 3), tf.float32, name="crops")],
     )
-    # The converter lists the signatures on standard output, and chats on standard error.
+    # The converter prints the signatures to standard output, and messages to standard error.
     with tempfile.TemporaryDirectory() as saved, contextlib.redirect_stdout(io.StringIO()), quiet():
         try:
             archive.write_out(saved, verbose=False)
@@ -139,7 +139,7 @@ def write_description(
         name, version: letters, digits, dots, dashes.
         margin: the crop margin.
         networks: what was written.
-        mirror_share: weight of the last one's scores, of mirror images, 0 to 1.
+        mirror_share: weight of the last one's scores, those of mirror images, 0 to 1.
         calibration: what was measured.
         card: JSON-ready: data, metrics, recipe.
 
@@ -187,7 +187,7 @@ def write_description(
 
 
 def move_bundle(made: Path, folder: Path) -> Bundle:
-    """Put a bundle in the place of one that the folder may hold, and read it back."""
+    """Move a bundle into a folder, in place of any that is there, and read it back."""
     for name in (*(name for pair in _FILES for name in pair), DESCRIPTION):
         if (made / name).exists():
             os.replace(made / name, folder / name)

@@ -1,4 +1,4 @@
-"""From the scores of faces in several views to what they mean: probabilities, and rates of false alarms."""
+"""Turns the scores of faces in several views into what they mean: probabilities and false-alarm rates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from facefake.training.real_scores import fit_real_scores, source_weights
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_LEAST_SLOPE = 1e-3  # of probability's log-odds against scores: a temperature is above 0
+_LEAST_SLOPE = 1e-3  # of the probability's log-odds against the score: a temperature must be above 0
 
 
 def fit_face_scores(
@@ -23,14 +23,14 @@ def fit_face_scores(
     faint: Sequence[NDArray[np.float32]] = (),
     draws: int = 1,
 ) -> FaceScores:
-    """Temperature, bias and the real faces' scores.
+    """Fit temperature, bias and the distribution of the real faces' scores.
 
     Args:
         scores: float32 (views, n), of the same faces; NaN where a face does not count in a view.
         labels: whether each is fake, bool (n,).
-        sources: of the faces, (n,): what weighs as one.
-        faint: scores of the real faces in more views, likewise, float32 (real faces,) each; only the rates hold on these.
-        draws: how often each face is there.
+        sources: of the faces, (n,); each is weighted as one.
+        faint: scores of the real faces in more views, likewise, float32 (real faces,) each; used for the rates only.
+        draws: how often each face occurs.
     """
     temperature, bias = _fit_probability(scores, labels, sources)
     real = fit_real_scores(np.stack([*scores[:, ~labels], *faint]), sources[~labels], draws)
@@ -42,7 +42,7 @@ def _fit_probability(
 ) -> tuple[float, float]:
     """Temperature and bias by weighted logistic regression (Platt 1999) with Newton's method.
 
-    Both labels weigh the same, and within a label every source does by the square root of its size.
+    Both labels have equal weight, and within a label each source is weighted by the square root of its size.
     """
     counted = ~np.isnan(logits)
     x = logits[counted].astype(np.float64)
@@ -65,13 +65,13 @@ def _fit_probability(
         gradient = design.T @ (w * (stated - y)) + 1e-4 * (parameters - prior)
         hessian = (design * (w * stated * (1 - stated))[:, None]).T @ design + 1e-4 * np.eye(2)
         step = np.linalg.solve(hessian, gradient)
-        # Where the logits are far too sure the curvature is all but 0, and a full step would leap beyond the minimum.
+        # Where the logits are far too confident the curvature is nearly 0, and a full step would overshoot the minimum.
         while loss(parameters - step) > loss(parameters) and np.abs(step).max() >= 1e-9:
             step = step / 2
         parameters = parameters - step
         if np.abs(step).max() < 1e-9:
             break
     slope, bias = map(float, parameters)
-    if slope < _LEAST_SLOPE:  # no better than chance: every face is as probably fake as not
+    if slope < _LEAST_SLOPE:  # no better than chance: every face is as likely fake as not
         return 1 / _LEAST_SLOPE, 0.0
     return 1 / slope, bias

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from facefake.training.figures import Evaluation, KindRow, SourceRow, WeakenedRow
 
-# What `_weakened` gives.
+# The headings of what `_weakened` returns.
 _WEAKENED = (
     "AUC",
     "found at 1 %",
@@ -20,7 +20,7 @@ _WEAKENED = (
 
 
 class Table(NamedTuple):
-    """A table for a person; the first `names` columns say what a row is of."""
+    """A table for a person; the first `names` columns say what a row is about."""
 
     title: str
     headers: list[str]
@@ -44,7 +44,7 @@ def evaluation_tables(evaluation: Evaluation) -> list[Table]:
 
 
 def by_source(evaluation: Evaluation) -> Table:
-    """One row a source and tier."""
+    """One row per source and tier."""
     headers = [
         "label",
         "kind",
@@ -74,7 +74,7 @@ def by_source(evaluation: Evaluation) -> Table:
 
 
 def by_kind(evaluation: Evaluation) -> Table:
-    """One row a kind of fake and tier."""
+    """One row per kind of fake and tier."""
     headers = ["kind", "tier", "faces", "AUC", "found at 1 %", "fake", "uncertain"]
     headers += ["balanced accuracy", "calibration error"]
     rows = [[row.kind, row.tier, str(row.count), *_measured(row)] for row in evaluation.kinds]
@@ -82,7 +82,7 @@ def by_kind(evaluation: Evaluation) -> Table:
 
 
 def by_tier(evaluation: Evaluation) -> Table:
-    """One row a tier."""
+    """One row per tier."""
     kinds = sorted({kind for row in evaluation.tiers for kind in row.auc_by_kind})
     headers = ["tier", *(f"AUC {kind}" for kind in kinds), "false alarms", "per face"]
     headers += ["balanced accuracy", "calibration error"]
@@ -101,37 +101,37 @@ def by_tier(evaluation: Evaluation) -> Table:
 
 
 def left_out(evaluation: Evaluation) -> Table:
-    """One row a tier; none where there are too few sources."""
+    """One row per tier; none where there are too few sources."""
     headers = ["tier", "false alarms per face", "mean of sources", "worst", "worst source"]
     rows = [
         [row.tier, _share(found.per_face), _share(found.mean), _share(found.worst), found.worst_source]
         for row in evaluation.tiers
         if (found := row.left_out)
     ]
-    return Table("Each source of real faces left out of the thresholds", headers, rows, names=1)
+    return Table("False alarms on sources left out of the thresholds", headers, rows, names=1)
 
 
 def by_size(evaluation: Evaluation) -> Table:
-    """One row a face size and tier."""
+    """One row per face size and tier."""
     headers = ["face, pixels", "tier", *_WEAKENED]
     rows = [[str(row.face_side), row.tier, *_weakened(row)] for row in evaluation.sizes]
     return Table("By size of the face", headers, rows, names=2)
 
 
 def by_blur(evaluation: Evaluation) -> Table:
-    """One row a size and blur."""
+    """One row per size and blur."""
     rows = [[str(row.face_side), f"{row.blur:g}", *_weakened(row)] for row in evaluation.blurs]
     return Table("By blur", ["face, pixels", "blur, pixels", *_WEAKENED], rows, names=2)
 
 
 def by_edit(evaluation: Evaluation) -> Table:
-    """One row an everyday edit."""
+    """One row per everyday edit."""
     rows = [[row.edit, *_weakened(row)] for row in evaluation.edits]
     return Table("By everyday edit", ["edit", *_WEAKENED], rows, names=1)
 
 
 def by_crowd(evaluation: Evaluation) -> Table:
-    """One row a number of faces, a number of fakes and a tier."""
+    """One row per number of faces, number of fakes and tier."""
     headers = ["faces", "fakes", "tier", "pictures called fake", "uncertain", "fakes called fake"]
     headers += ["real faces called fake"]
     rows = [
@@ -150,7 +150,7 @@ def by_crowd(evaluation: Evaluation) -> Table:
 
 
 def by_steadiness(evaluation: Evaluation) -> Table:
-    """One row a label and kind, after one of all."""
+    """One row per label and kind, after one for all faces."""
     headers = ["label", "kind", "faces", "real and fake", "any change"]
     rows = [
         [row.label, row.kind, str(row.count), _share(row.flipped), _share(row.changed)]

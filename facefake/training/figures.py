@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SourceRow:
-    """What one source got on one tier.
+    """The figures of one source on one tier.
 
     Attributes:
         label, kind, source, tier: which.
-        trained_on: whether pictures of this source were trained on (not these).
+        trained_on: whether the model was trained on pictures of this source.
         count: faces.
         auc: of a source of fakes, against the real faces of the same source if there are any, else against all;
             None for real faces, as are the next three.
         detected_at_1_percent: share of these fakes found at a threshold that 1 % of those real faces pass.
         balanced_accuracy: mean of the shares of those real faces not called fake and of these fakes called fake.
-        calibration_error: expected calibration error of fake_probability on both, each label half.
+        calibration_error: expected calibration error of fake_probability on both, with half of the weight on each label.
         called_fake: share that the bundle's own threshold calls fake: for real faces, the false-alarm rate.
         called_uncertain: share that it calls uncertain.
     """
@@ -44,7 +44,9 @@ class SourceRow:
 
 @dataclass(frozen=True, slots=True)
 class KindRow:
-    """What one kind of fake got on one tier, against all real faces; its sources weigh the same but in the first two.
+    """The figures of one kind of fake on one tier, against all real faces.
+
+    Its sources have equal weight, except in `auc` and `detected_at_1_percent`, where every face has.
 
     Attributes:
         kind, tier: which.
@@ -67,8 +69,9 @@ class KindRow:
 
 @dataclass(frozen=True, slots=True)
 class TierRow:
-    """What all faces got on one tier; sources weigh the same within real, and within fake, faces, but for the AUC, where
-    every face does.
+    """The figures of all faces on one tier.
+
+    Within each label, sources have equal weight, except in the AUC and `false_alarms_per_face`, where every face has.
 
     Attributes:
         tier: which.
@@ -77,8 +80,8 @@ class TierRow:
         false_alarms_per_face: share of all real faces called fake.
         balanced_accuracy: mean of the shares of real faces not called fake and of fakes called fake.
         calibration_error: expected calibration error of fake_probability.
-        left_out: false alarms on sources of real faces that thresholds made like the bundle's, but from these faces on
-            the three tiers alone, have not seen; of faces that lack no detail, or of all where those are too few. None
+        left_out: false alarms on each source of real faces at a threshold made like the bundle's, but only from the other
+            sources' faces here, on the three tiers; of faces that lack no detail, or of all where those are too few. None
             where there are too few sources.
     """
 
@@ -93,13 +96,13 @@ class TierRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeakenedRow:
-    """What faces got from which something was taken away, at most 60 of a source.
+    """The figures of faces that were degraded or edited, at most 60 per source and label.
 
     Attributes:
         auc, detected_at_1_percent: of all fakes against all real faces.
         called_fake: mean over the sources of fakes of the share called fake.
-        false_alarms, false_alarms_per_face, balanced_accuracy, calibration_error: as in `TierRow`. A source of few faces
-            weighs as much as others in the first, so chance moves the second less.
+        false_alarms, false_alarms_per_face, balanced_accuracy, calibration_error: as in `TierRow`. In the first, a source
+            of few faces has as much weight as others, so the second varies less by chance.
     """
 
     auc: float
@@ -113,11 +116,10 @@ class WeakenedRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SizeRow(WeakenedRow):
-    """What faces shrunk to one size got.
+    """The figures of faces shrunk to one size.
 
     Attributes:
-        face_side: side of the face's box, pixels; what is smaller already is not enlarged, and a store's faces have 190
-            at most.
+        face_side: side of the face's box, pixels; smaller faces are not enlarged, and a store's faces have 190 at most.
         tier: what the small face then goes through.
     """
 
@@ -127,7 +129,7 @@ class SizeRow(WeakenedRow):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlurRow(WeakenedRow):
-    """What faces out of focus got.
+    """The figures of faces out of focus.
 
     Attributes:
         face_side: side of the face's box, as in `SizeRow`.
@@ -140,7 +142,7 @@ class BlurRow(WeakenedRow):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EditRow(WeakenedRow):
-    """What faces got after an everyday edit.
+    """The figures of faces after an everyday edit.
 
     Attributes:
         edit: its name in `edits.EDITS`.
@@ -151,9 +153,9 @@ class EditRow(WeakenedRow):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrowdRow:
-    """What pictures got that were put together from so many faces of one source, or of one of fakes and one of real ones.
+    """The figures of pictures put together from a number of faces, real ones from one source and fakes from one.
 
-    Sources of the fakes, or, where there is none, of the real faces, weigh the same.
+    The sources of the fakes, or of the real faces where there are no fakes, have equal weight.
 
     Attributes:
         faces, fakes, tier: which.
@@ -177,14 +179,14 @@ class Evaluation:
     Attributes:
         model: name and version of the bundle.
         split: which faces were used.
-        sources: one row a source and tier.
-        kinds: one row a kind of fake and tier.
-        tiers: one row a tier.
-        sizes: one row a face size, as it is and on the web tier.
-        blurs: one row a blur, of faces as large as they are and of small ones.
-        edits: one row an everyday edit.
-        crowds: one row a number of faces, a number of fakes among them, and a tier.
-        stability: how verdicts change when pictures are resized and saved again, by kind; the first row is of all.
+        sources: one row per source and tier.
+        kinds: one row per kind of fake and tier.
+        tiers: one row per tier.
+        sizes: one row per face size, on the clean and on the web tier.
+        blurs: one row per blur, of faces at their own size and of small ones.
+        edits: one row per everyday edit.
+        crowds: one row per number of faces, number of fakes among them, and tier.
+        stability: how verdicts change when pictures are resized and saved again, by kind; the first row is for all faces.
     """
 
     model: str
@@ -204,7 +206,7 @@ class Evaluation:
         return {row.face_side: row.auc for row in self.sizes if row.tier == "clean"}
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, shares and areas to six decimals."""
+        """JSON-ready, with numbers rounded to six decimals."""
         rounded: dict[str, Any] = _rounded({**asdict(self), "auc_by_face_side": self.auc_by_face_side})
         return rounded
 

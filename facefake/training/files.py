@@ -1,4 +1,4 @@
-"""Text files that are there whole or not at all, and folders to write to."""
+"""Text files that are written whole or not at all, and folders to write to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from facefake.saving import whole_file
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text in UTF-8 in place of whatever is there; never half of it.
+    """Write a text as UTF-8 in place of whatever is there; never only half of it.
 
     Raises:
         OutputError: it cannot be written.

@@ -30,7 +30,7 @@ LOG = "log.jsonl"
 CHECKPOINT = "checkpoint.weights.h5"
 
 _VALIDATED_A_SOURCE = 100
-_LEFT_OF_START = 0.05  # of the weights that a run begins with, at most so much is in their average at its end
+_LEFT_OF_START = 0.05  # the largest share that a run's initial weights may have in the average at its end
 
 
 def fit(
@@ -46,23 +46,23 @@ def fit(
 ) -> None:
     """Train a network in place; afterwards it holds the averaged weights.
 
-    When `folder` holds the checkpoint of an earlier run that was cut short, the run goes on from there. The checkpoint of
-    the last epoch stays: whoever has kept what came of the run removes it.
+    If `folder` holds the checkpoint of an interrupted run, training resumes from it. The checkpoint of the last epoch is
+    kept: the caller removes it once the result is saved.
 
     Args:
         network: as `network.build` makes it.
         store: the crops.
         train: numbers of the crops to train on.
-        val: numbers of the crops to validate on after every epoch (at most 100 a source are used).
+        val: numbers of the crops to validate on after every epoch (at most 100 per source and label are used).
         recipe: the settings.
-        folder: gets the checkpoint and ``log.jsonl``, one line an epoch: loss, AUC over all and per source.
+        folder: gets the checkpoint and ``log.jsonl``, one line per epoch: loss, AUC per source, and their mean.
         report: called with that line after every epoch.
         stepped: called after every step with how many are done and their total.
         reconstructions: of real crops; needed where the recipe has a share of them.
 
     Raises:
         DatasetError: there is nothing to draw fakes from.
-        ModelError: the loss became infinite or no number, or the checkpoint cannot be read.
+        ModelError: the loss became infinite or NaN, or the checkpoint cannot be read.
     """
     import keras
 
@@ -90,12 +90,12 @@ def fit(
         stream,
         epochs=epochs,
         initial_epoch=done,
-        shuffle=False,  # batches are random as they are, and their order would hang on where the run was cut short
+        shuffle=False,  # batches are random already, and their order would depend on where the run was interrupted
         callbacks=[
             keras.callbacks.LambdaCallback(
                 on_epoch_begin=lambda epoch, logs: begin(epoch),
                 on_train_batch_end=lambda batch, logs: count(batch),
-                # Before the validation, so that an epoch in the log is an epoch in the checkpoint.
+                # Before the validation, so that every epoch in the log is in the checkpoint.
                 on_epoch_end=lambda epoch, logs: _save(model, checkpoint),
             ),
             _validation(store, val, recipe, folder, report),
@@ -113,8 +113,8 @@ def fit(
 
 
 def _optimizer(recipe: Recipe, steps: int) -> Any:
-    """AdamW with clipped gradients, whose rate rises in a line and falls by a cosine over so many steps; it keeps the
-    average of the weights, which `fit` takes from it.
+    """AdamW with clipped gradients, a linear warm-up and a cosine decay over this many steps; it keeps the average of the
+    weights, which `fit` takes from it.
     """
     import keras
 
@@ -138,8 +138,8 @@ def _optimizer(recipe: Recipe, steps: int) -> Any:
 
 
 def _save(model: keras.Model, checkpoint: Path) -> None:
-    """Weights and the optimizer's state, whole or not at all: `keras.callbacks.BackupAndRestore` writes over its file, so
-    that a run that is killed meanwhile could not go on.
+    """Save weights and optimizer state, whole or not at all: `keras.callbacks.BackupAndRestore` overwrites its file, so a
+    run that is killed meanwhile could not be resumed.
     """
     partial = checkpoint.with_name(f"partial-{checkpoint.name}")
     model.save_weights(partial)
@@ -147,22 +147,22 @@ def _save(model: keras.Model, checkpoint: Path) -> None:
 
 
 def _restored(model: keras.Model, checkpoint: Path) -> int:
-    """How many steps a model has done, after it was given the checkpoint, if there is one."""
+    """Load the checkpoint into the model, if there is one; returns how many steps the model has done."""
     if checkpoint.exists():
         model.optimizer.build(model.trainable_variables)
         try:
             model.load_weights(checkpoint)
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise ModelError(
-                f"{checkpoint}: expected the checkpoint of this run, got: {error}; without that file it begins anew"
+                f"{checkpoint}: expected the checkpoint of this run, got: {error}; delete this file to begin anew"
             ) from error
     return int(model.optimizer.iterations)
 
 
 def _reseed(network: keras.Model, seed: int, epoch: int) -> None:
-    """Dropout of an epoch by the seed and the epoch alone, as the batches are: a checkpoint does not hold its state.
+    """Make an epoch's dropout depend on the seed and the epoch alone, as batches do: checkpoints do not hold its state.
 
-    Keras counts a state up at every step, so those of two epochs lie far apart: or one would drop what the other did.
+    Keras increments a state at every step, so the states of two epochs must lie far apart, or their dropout would repeat.
     """
     for place, generator in enumerate(_seed_generators(network)):
         # Without the highest bit: on PyTorch states are signed.
@@ -246,7 +246,7 @@ def _validation(
             report(line)
 
         def _copied_weights(self) -> list[NDArray[np.float32]]:
-            # JAX shares its buffers, and predicting gives them away: the optimizer's would be gone with the model's.
+            # JAX shares its buffers, and predicting donates them: the optimizer's would be lost with the model's.
             return [np.array(weight) for weight in self.model.get_weights()]
 
     return Validation()
@@ -255,7 +255,7 @@ def _validation(
 def network_logits(
     network: keras.Model, store: CropStore, numbers: Sequence[int], recipe: Recipe, tier: Tier = "clean"
 ) -> NDArray[np.float32]:
-    """What a network, as `network.build` makes it, says of some crops, at least one, on a tier; float32 (n,)."""
+    """A network's logits, as `network.build` makes it, for some crops, at least one, on a tier; float32 (n,)."""
     logits = [
         network.predict_on_batch(crops.astype(np.float32))["logit"]
         for crops in batches(store, numbers, recipe.side, recipe.margin, tier)
@@ -264,7 +264,7 @@ def network_logits(
 
 
 def auc_by_source(scores: Mapping[tuple[str, str], NDArray[np.float32]]) -> dict[str, Any]:
-    """AUC over all, and of every source of fakes against the real ones of its own source, or else against all.
+    """AUC of every source of fakes against the real faces of its own source, or else against all; and their mean.
 
     Args:
         scores: logits by (label, source).

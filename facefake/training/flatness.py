@@ -1,4 +1,4 @@
-"""Training that looks for flat minima: sharpness-aware minimization (Foret et al., ICLR 2021).
+"""Training that seeks flat minima: sharpness-aware minimization (Foret et al., ICLR 2021).
 
 Gradients are the one thing that Keras leaves to its backends, so each has its own few lines here.
 """
@@ -15,14 +15,16 @@ if TYPE_CHECKING:
 
 
 def sharpness_aware(network: keras.Model, radius: float) -> keras.Model:
-    """A model of the same weights, whose training follows the gradient from where the loss is highest within a radius.
+    """A model with the same weights, trained by the gradient at the point within a radius where the loss is highest.
+
+    The point is found to first order: one step uphill along the gradient.
 
     Args:
         network: any that learns from crops alone.
         radius: length of the step uphill, over all trained weights together, above 0.
 
     Raises:
-        ModelError: Keras runs on another backend than TensorFlow, PyTorch or JAX.
+        ModelError: Keras runs on a backend other than TensorFlow, PyTorch or JAX.
     """
     import keras
 
@@ -34,7 +36,7 @@ def sharpness_aware(network: keras.Model, radius: float) -> keras.Model:
 
 
 def _uphill(gradients: list[Any], radius: float) -> list[Any]:
-    """The step of that length along the gradients of all weights together."""
+    """The step of length `radius` along the gradients of all weights together."""
     from keras import ops
 
     norm = ops.sqrt(sum(ops.sum(ops.square(gradient)) for gradient in gradients)) + 1e-12
@@ -42,7 +44,7 @@ def _uphill(gradients: list[Any], radius: float) -> list[Any]:
 
 
 def _in_place(radius: float) -> Any:
-    """A class for backends whose weights change in place; `gradients` and `unrecorded` are theirs."""
+    """A class for backends whose weights change in place; they define `gradients` and `unrecorded`."""
     import keras
 
     class SharpnessAware(keras.Model):  # type: ignore[misc]

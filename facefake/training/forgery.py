@@ -2,8 +2,8 @@
 
 Every function takes an aligned face crop and its 468 landmarks (`facefake.training.landmarks`), changes the crop inside a
 soft mask only, and leaves every other pixel as it was: a fake keeps the target's own quality. Crops are uint8 (n, n, 3)
-RGB with n at least 32, landmarks float32 (468, 2) in pixels of the crop; anything else raises ValueError. All chance
-comes from the generator that is passed in.
+RGB with n at least 32, landmarks float32 (468, 2) in pixels of the crop; anything else raises ValueError. All
+randomness comes from the generator that is passed in.
 """
 
 from __future__ import annotations
@@ -110,15 +110,15 @@ def region_blend(crop: Pixels, landmarks: Points, rng: np.random.Generator) -> F
     source = shift_statistics(warp(crop, field), rng, extent=0.5)
     within = hull_mask(len(crop), landmarks, [FACE_OVAL])
     mask = soft_mask(landmarks, _PART_HULLS[name], within, rng, grow=rng.uniform(0.05, 0.1))
-    # A quarter of a change to a small part is no longer a fake that anybody could tell.
+    # A change to a small part, blended at a quarter of its strength, could no longer be told from the real face.
     mask *= np.float32(rng.choice(_BLEND_STRENGTHS[1:]))
     return Forgery(blend(crop, source, mask), mask, f"region blend: {name}")
 
 
 def retouch(crop: Pixels, landmarks: Points, rng: np.random.Generator) -> Forgery:
-    """A face as an image editor leaves it: liquified or one of its parts transformed, then perhaps smoothed or patched."""
+    """A face as an image editor leaves it: liquified or with one part transformed, then perhaps smoothed or patched."""
     check_face(crop, landmarks)
-    # Smoothing and patching alone are what portraits of real people get.
+    # Smoothing and patching alone are common in portraits of real people.
     names = [str(rng.choice(("liquify", "transform")))]
     names += [name for name, share in (("smooth", 0.35), ("patch", 0.25)) if rng.random() < share]
     pixels, untouched = crop, np.ones(crop.shape[:2], np.float32)
@@ -133,13 +133,13 @@ def swap(
 ) -> Forgery:
     """Another person's face, or some parts of it, on the head in the crop.
 
-    The source, a crop of any size, is laid onto the landmarks (piecewise affine, affine or by a similarity), at times made
-    coarse as face-swapping networks with an output of 64 to 128 pixels leave it, given the target's colours by statistics
-    or by Poisson's equation (Pérez et al., "Poisson Image Editing", SIGGRAPH 2003), and blended by a soft mask.
-    `nearest_source` chooses one that fits.
+    The source, a crop of any size, is warped onto the landmarks (by a piecewise affine map, an affine map or a
+    similarity), sometimes coarsened as face-swapping networks with an output of 64 to 128 pixels leave it, given the
+    target's colours by statistics or by Poisson's equation (Pérez et al., "Poisson Image Editing", SIGGRAPH 2003), and
+    blended by a soft mask. `nearest_source` chooses a source that fits.
 
     Raises:
-        ValueError: as above, or the two faces look so far apart that nothing of the source covers the target.
+        ValueError: as above, or the two heads are turned so far apart that nothing of the source covers the target.
     """
     check_face(crop, landmarks)
     check_face(source, source_landmarks)
@@ -174,13 +174,13 @@ def swap(
 
 
 def reconstruction(crop: Pixels, landmarks: Points, made: Pixels, rng: np.random.Generator) -> Forgery:
-    """A face that a network has drawn anew: the whole crop, or the face alone within a soft mask.
+    """A face that a network has redrawn: the whole crop, or only the face within a soft mask.
 
     Args:
         crop: the face.
         landmarks: of it.
-        made: the crop after its way through an auto-encoder (`facefake.training.reconstruction`), of the crop's size.
-        rng: the only source of chance.
+        made: the crop as a network of `facefake.training.reconstruction` redraws it, of the same size.
+        rng: the only source of randomness.
 
     Raises:
         ValueError: as above, or the two have different sizes.
@@ -192,7 +192,7 @@ def reconstruction(crop: Pixels, landmarks: Points, made: Pixels, rng: np.random
 
 
 def upsampling(crop: Pixels, landmarks: Points, rng: np.random.Generator) -> Forgery:
-    """A face, or the whole crop, with the trace of an up-sampler that is drawn by lot; see `upsampling.redraw`."""
+    """A face, or the whole crop, with the trace of a randomly drawn up-sampler; see `upsampling.redraw`."""
     check_face(crop, landmarks)
     return _drawn_anew(crop, landmarks, redraw(crop, rng), "upsampling", rng)
 
@@ -208,7 +208,7 @@ def _drawn_anew(
 
 
 def likeness(crop: Pixels, landmarks: Points) -> NDArray[np.float32]:
-    """What a swapper looks for in a source, as float32 (939,): pose, expression and colour of skin.
+    """What a swapper looks for in a source, as float32 (939,): pose, expression and skin colour.
 
     The squared distance between two faces is the mean squared distance of their landmarks, once position and size are
     taken out, plus that of their mean CIELAB colours, ten units of which count as much as a tenth of the face's radius.

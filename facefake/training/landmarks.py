@@ -33,7 +33,7 @@ LOWER_FACE = (*JAW, 2, 97, 98, 326, 327)
 
 _INPUT_SIDE = 192
 # A crop of 1.25 to 1.35 × the face box is tighter than what the network was trained on; the second look takes 1.5 × the
-# landmarks that the first one found.
+# extent of the landmarks that the first one found.
 _FIRST_LOOK = 1.3
 _SECOND_LOOK = 1.5
 _PRESENCE_LOGIT = 0.0
@@ -43,7 +43,7 @@ class FaceMesh:
     """Finds the landmarks of the one face in a crop. Safe to use from several threads.
 
     Raises:
-        ModelError: the model file is not there.
+        ModelError: the model file is missing.
     """
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class FaceMesh:
             float32 (468, 2), x and y in pixels of the crop (some may lie outside it); None when there is no face.
 
         Raises:
-            ValueError: the array is no square RGB crop.
+            ValueError: the array is not a square RGB crop.
         """
         if crop.ndim != 3 or crop.shape[0] != crop.shape[1] or crop.shape[2] != 3 or crop.dtype != np.uint8:
             raise ValueError(f"expected a uint8 (n, n, 3) crop, got {crop.dtype} {crop.shape}")

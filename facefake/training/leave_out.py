@@ -1,4 +1,4 @@
-"""Leave one source of fakes out: train short runs without it, and see whether it is found all the same."""
+"""Leave one source of fakes out: train short runs without it, and see whether it is detected all the same."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _SCORED_A_SOURCE = 200
 
 @dataclass(frozen=True, slots=True)
 class LeftOutRow:
-    """What a run got on fakes that it was not trained on.
+    """The figures of a run on fakes that it was not trained on.
 
     Attributes:
         name: of the sources that were left out together.
@@ -104,26 +104,27 @@ def leave_one_source_out(
 ) -> LeaveOneOut:
     """Train once without each source of fakes, or group of them, and score what was left out.
 
-    Called again with the same `out`, runs that are done are not repeated, and one that was cut short goes on.
+    When called again with the same `out`, finished runs are not repeated, and an interrupted one is resumed.
 
     Args:
         data: as `read_dataset` takes it.
-        out: gets a folder for each run, named by what is left out and by the settings.
-        recipe: of each run. Sources of real faces that it holds out stay unseen; sources of fakes are trained on but for
-            those that are left out.
+        out: gets a folder for each run, named after what is left out and a hash of the settings.
+        recipe: of each run. Sources of real faces that it holds out stay unseen; sources of fakes are all trained on,
+            except those that are left out.
         backbone: one of `network.BACKBONES`.
-        patterns: of the sources to leave out, one run each, such as ``sdxl`` or ``flux1-*,sd15-*``; none for every
-            source of fakes on its own.
+        patterns: of the sources to leave out, one run each, such as ``sdxl`` or ``flux1-*,sd15-*``; if empty, every
+            source of fakes is left out on its own.
         cache: where the crops are kept; None for ``crops`` in `out`.
         progress: called with what is counted, how many are done and their total.
         report: called with each run's row.
-        tell: called with a sentence on the pictures that are left out, if there are any.
+        tell: called with a sentence about the pictures that are left out, if there are any, and about sources that no run
+            can leave out.
 
     Raises:
-        DatasetError: the dataset is not as described, a pattern fits no source of fakes, or nothing is left to train
+        DatasetError: the dataset is not as described, a pattern matches no source of fakes, or nothing is left to train
             on or to compare with.
-        ModelError: the backbone is not to be had, or the training diverged.
-        OutputError: `out` or `cache` cannot be written to, or another process is at one of these runs or cuts crops there.
+        ModelError: the backbone is not available, or the training diverged.
+        OutputError: `out` or `cache` cannot be written to, or another process is training or cutting crops there.
     """
     examples = read_dataset(data)
     groups = _groups(sorted({e.source for e in examples if e.label == "fake"}), patterns)
@@ -133,7 +134,7 @@ def leave_one_source_out(
     )
     if sentence := store.told_skipped():
         tell(sentence)
-    # What would fail after hours of training fails before it.
+    # What would fail after hours of training should fail before it.
     for name, sources in list(groups.items()):
         _, fakes, reals = _chosen(store, sources, recipe)
         if fakes and reals:
@@ -167,14 +168,14 @@ def _groups(known: Sequence[str], patterns: Sequence[str]) -> dict[str, list[str
     """Name → sources to be left out together."""
     groups = {}
     for pattern in patterns or known:
-        # A source is always meant by its own name, whatever characters that has.
+        # A source's own name always means that source, whatever characters are in it.
         parts = [pattern] if pattern in known else pattern.split(",")
         fitting: set[str] = set()
         for part in parts:
             names = {name for name in known if name == part or fnmatchcase(name, part)}
             if not names:
                 raise DatasetError(
-                    f"expected to leave out sources of fakes, out of {', '.join(known)}; {part!r} fits none"
+                    f"expected to leave out sources of fakes, out of {', '.join(known)}; {part!r} matches none"
                 )
             fitting |= names
         groups[pattern] = sorted(fitting)
@@ -197,7 +198,7 @@ def _run(
     keras.utils.clear_session()  # what earlier runs left in memory
     keras.utils.set_random_seed(recipe.seed)
     network = build(backbone, recipe.side, recipe.dropout)
-    # The real faces of all runs are the same.
+    # All runs train on the same real faces, so they can share reconstructions.
     made = reconstructions_for(recipe, store, train, folder.parent, progress)
     fit(network, store, train, [*fakes, *reals], recipe, folder, stepped=stepped, reconstructions=made)
     by_tier = {tier: _auc(network, store, [*fakes, *reals], recipe, tier) for tier in _TIERS}
@@ -218,7 +219,7 @@ def _chosen(
         n for n, example in enumerate(examples) if example.label == "fake" and example.source in sources
     }
     train = [n for n in seen(store, held_out) if n not in left_out]
-    # A fake whose real clip was trained on is no unseen one, nor the other way round.
+    # A fake whose real clip was trained on is not unseen, nor is the reverse.
     known = {examples[n].group for n in train}
     mixed = np.random.default_rng(recipe.seed).permutation(len(store)).tolist()
     fakes = [n for n in mixed if n in left_out and examples[n].group not in known]

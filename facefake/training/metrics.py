@@ -1,4 +1,4 @@
-"""What a detector is judged by: threshold-free, at a false-alarm rate, and for the honesty of its probabilities."""
+"""Metrics of a detector: threshold-free, at a false-alarm rate, and of the calibration of its probabilities."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BINS = 10
 
 
 class Reliability(NamedTuple):
-    """What was stated and what was true, by bin of equal weight; each float64 (bins,), 0 to 1.
+    """Stated probabilities and true shares, in bins of equal weight; each float64 (bins,), 0 to 1.
 
     Attributes:
         mass: share of the weight in the bin.
@@ -30,7 +30,7 @@ def area_under_curve(real: ArrayLike, fake: ArrayLike) -> float:
     """Area under the ROC curve: how often a fake scores above a real one, ties counted half (Mann–Whitney U).
 
     Args:
-        real, fake: scores, (n,) and (m,), each at least one.
+        real, fake: scores, (n,) and (m,).
 
     Returns:
         0 to 1; NaN when either is empty.
@@ -43,7 +43,7 @@ def area_under_curve(real: ArrayLike, fake: ArrayLike) -> float:
 
 
 def roc_curve(real: ArrayLike, fake: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The ROC curve: at every threshold that parts the scores, the shares at or above it.
+    """The ROC curve: at every threshold that separates the scores, the shares at or above it.
 
     Args:
         real, fake: scores, (n,) and (m,), each at least one.
@@ -90,7 +90,7 @@ def reliability(probability: ArrayLike, fake: ArrayLike, weight: ArrayLike, bins
     truth = np.asarray(fake, np.float64)[order]
     mass = np.asarray(weight, np.float64)[order]
     mass = mass / mass.sum()
-    # Faces with one probability may fall into two bins: each then takes their common share, whatever their order.
+    # Faces with the same probability may fall into two bins: each then gets their common share, whatever their order.
     _, tie = np.unique(stated, return_inverse=True)
     truth = (np.bincount(tie, mass * truth) / np.bincount(tie, mass))[tie]
     bin_of = np.minimum((np.cumsum(mass) - mass / 2) * bins, bins - 1).astype(int)
@@ -114,7 +114,7 @@ def calibration_error(probability: ArrayLike, fake: ArrayLike, weight: ArrayLike
 
 
 def wilson_interval(count: int, total: int) -> tuple[float, float]:
-    """The 95 % interval of a share of which `count` of `total` were seen, 0 to 1 (Wilson, JASA 1927)."""
+    """The 95 % confidence interval of a share, of which `count` in `total` were seen, 0 to 1 (Wilson, JASA 1927)."""
     z = 1.96
     share = count / total
     centre = (share + z * z / (2 * total)) / (1 + z * z / total)

@@ -100,16 +100,16 @@ def backbone(name: str, side: int) -> keras.Model:
     """A convolutional network with ImageNet weights, from crops to a feature map.
 
     Args:
-        name: one of `BACKBONES`. EfficientNet-Lite0 comes with facefake, and the short one is it without its last stage,
-            with a new 1×1 convolution to 512 channels; the others are Keras's own applications, whose weights Keras
-            looks for in its cache.
+        name: one of `BACKBONES`. EfficientNet-Lite0 comes with facefake; the short one is the same without its last
+            stage, and with a new 1×1 convolution to 512 channels; the others are Keras's own applications, whose weights
+            Keras looks for in its cache, or downloads.
         side: the side of the square input, pixels.
 
     Returns:
         A model from float32 (n, side, side, 3), RGB, 0 to 255, to float32 (n, h, w, channels).
 
     Raises:
-        ModelError: the name is unknown, or the weights are not at hand.
+        ModelError: the name is unknown, or the weights are not available.
     """
     import keras
 
@@ -132,8 +132,8 @@ def backbone(name: str, side: int) -> keras.Model:
         features = application(include_top=False, weights="imagenet", input_shape=(side, side, 3))
     except Exception as error:  # Keras raises bare Exception when the download fails
         raise ModelError(
-            f"expected the ImageNet weights of {name} in Keras's cache (~/.keras/models) or a network to fetch "
-            f"them from, got: {error}"
+            f"expected the ImageNet weights of {name} in Keras's cache (~/.keras/models) or a connection to "
+            f"download them, got: {error}"
         ) from error
     return keras.Model(inputs, features(_application_input(name, inputs)), name=name)
 
@@ -185,8 +185,8 @@ def build(backbone_name: str, side: int, dropout: float) -> keras.Model:
 def fold_scale(network: keras.Model) -> None:
     """Move the trained scale between mean and logit into the evidence map, so that ``logit = mean(map) + bias``.
 
-    The scale is trained apart because it lets the logit grow without moving the map's weights. The logits stay as
-    they are.
+    The scale is trained separately because it lets the logit grow without moving the map's weights. The logits stay
+    as they are.
     """
     import numpy as np
 

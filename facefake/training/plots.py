@@ -1,7 +1,7 @@
 """Small plots as SVG elements that take their colours from the page around them.
 
-Drawn here and not by a plotting library: matplotlib's SVG has fixed colours and sizes, so that it suits neither a dark
-page nor a phone, and it would be the largest dependency of all.
+Drawn here and not by a plotting library: matplotlib's SVG has fixed colours and sizes, so it suits neither a dark page
+nor a phone, and it would be the largest dependency of all.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Axis:
 
     Attributes:
         label: what it shows.
-        low, high: its ends; above 0 when it is logarithmic. What lies beyond is drawn at the end.
+        low, high: its ends; above 0 when it is logarithmic. Values beyond them are drawn at the end.
         ticks: values and their texts.
         log: whether it is logarithmic.
     """
@@ -47,7 +47,7 @@ class Plot:
     Args:
         description: what the plot shows, for those who do not see it.
         x, y: its axes.
-        height: of its drawing, in units of which its width has 380.
+        height: of its drawing, in units in which its width is 380.
     """
 
     def __init__(self, description: str, x: Axis, y: Axis, height: int = _HEIGHT) -> None:
@@ -72,7 +72,7 @@ class Plot:
 
     @property
     def element(self) -> Element:
-        """What was drawn so far, names of limits above all else."""
+        """What has been drawn so far, with the names of limits on top."""
         whole = copy(self._drawn)
         whole.extend(self._notes)
         return whole
@@ -106,7 +106,7 @@ class Plot:
             across = self._across(value)
             self._line("limit", across, _TOP, across, self._height - _BOTTOM)
             late = across > 0.75 * _WIDTH
-            # On a line of its own: names of limits that lie close would cover each other.
+            # Each on a line of its own: the names of limits that lie close would overlap.
             down: float = _TOP + 11 + 14 * self._limits
             self._text(text, across + (-4 if late else 4), down, "end" if late else "start", "note")
             self._limits += 1

@@ -16,7 +16,7 @@ from facefake.training.reconstruction import UPSAMPLERS
 from facefake.training.restoration import RESTORERS
 
 SELF_MADE = ("self-blend", "region-blend", "retouch", "swap", "reconstruction", "upsampling")
-"""The fakes that are made of real faces; what each is, `forgery` says."""
+"""The fakes that are made from real faces; `forgery` describes them."""
 
 # Settings by their ranges.
 _ABOVE_0 = (
@@ -37,63 +37,63 @@ _COMMON = (
     *("margin", "held_out", "seed", "stage", "mirror", "mirror_share", "mirror_stages"),
     *("refit", "refit_without"),
 )
-_LARGEST = 1e10  # of any number: more than a seed has, and shares still have a finite sum
+_LARGEST = 1e10  # of any number: above all seeds, and the sum of shares stays finite
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What a training run is made of; `models/facefake/recipe.toml` gives the reason behind each number.
+    """The settings of a training run; `models/facefake/recipe.toml` gives the reasons for the shipped model's.
 
     Attributes:
         side: side of the network's input, pixels. A stage may be trained at another one.
         margin: side of the crop as a multiple of the face box's longer side, at most `crops.STORE_MARGIN`.
         dropout: share of feature channels dropped before the head.
-        batch: crops a step, half of them fake.
+        batch: crops per step, half of them fake.
         steps: how many steps in all, rounded up to a multiple of the number of epochs.
-        steps_an_epoch: after at most so many steps the network is checkpointed and validated.
-        learning_rate: the highest one, after the warm-up and before the cosine decay.
+        steps_an_epoch: the network is checkpointed and validated after at most this many steps.
+        learning_rate: the peak, after the warm-up and before the cosine decay.
         warmup_steps: steps of linear warm-up, at most half of all.
         weight_decay: of AdamW.
-        consistency: weight of the loss between two views of a face, which differ by quality and geometry; above 0, a batch
-            holds half as many faces, each twice.
-        flatness: radius of sharpness-aware minimization, of the step uphill before each gradient, over all weights; 0 for
-            none, above it a step takes twice as long (Foret et al., ICLR 2021).
+        consistency: weight of the loss between two views of a face, which differ in quality, geometry and colours; above
+            0, a batch holds half as many faces, each twice.
+        flatness: radius of sharpness-aware minimization: the length, over all weights, of the step uphill before each
+            gradient; 0 for none, above 0 a step takes twice as long (Foret et al., ICLR 2021).
         label_smoothing: how far the targets are moved from 0 and 1, 0 to 1.
-        ema: momentum of the exponential moving average of the weights; the average is what is validated and kept. Less in
-            runs so short that more than a twentieth of it would be the weights that they begin with.
+        ema: momentum of the exponential moving average of the weights; the average is what is validated and kept. Reduced
+            in runs so short that their initial weights would make up more than a twentieth of it.
         degradation: strength of the quality histories, 0 to 1; see `degrade.draw`.
-        defocus: share of pairs, 0 to 1, that are out of focus before that: both by one blur, σ evenly from 0 to 4 pixels.
-        smoothing: share of pairs, 0 to 1, that both lose their grain; see `styling.smooth`.
+        defocus: share of pairs, 0 to 1, put out of focus before that: both by one blur, with σ uniform from 0 to 4 pixels.
+        smoothing: share of pairs, 0 to 1, of which both lose their grain; see `styling.smooth`.
         distant: share of pairs, 0 to 1, that are shrunk to faces of 40 to 128 pixels before they are saved, as in crowds.
         jitter_scale, jitter_degrees, jitter_shift: standard deviations of the crop's scale (logarithm, 0 to 1), roll and
-            place (share of the side, 0 to 1).
-        styling: share of pairs, 0 to 1, that both get one style; see `styling.style`.
+            position (share of the side, 0 to 1).
+        styling: share of pairs, 0 to 1, of which both get the same style; see `styling.style`.
         masking: the largest share, 0 to 1, of a crop's squares of 16 pixels that are blanked.
         kind_share: how often a kind of fake of the dataset is drawn, relative to the others.
         other_kind_share: the same for kinds that `kind_share` does not name.
-        self_made_share: the same for the fakes that `forgery` makes of real faces.
+        self_made_share: the same for the fakes that `forgery` makes from real faces.
         upsamplers: networks that make reconstructions, out of `reconstruction.UPSAMPLERS`, which are trained first, and
             `restoration.RESTORERS`, which need packages of their own.
         reconstructed: how many real faces are reconstructed, before the training.
-        redrawn: share of the swaps, 0 to 1, whose source is a reconstruction: what a swapper puts in came out of a network.
+        redrawn: share of the swaps, 0 to 1, whose source is a reconstruction: what swappers put in comes out of a network.
         reconstruction_steps: of each auto-encoder's own training.
         reconstruction_seed: of the auto-encoders, so that stages share them.
         source_share: factor on how often a source of real faces is drawn, where it is not 1.
         held_out: sources that are never trained on: calibration and the model card's figures need unseen ones.
         counterpart: source of fakes → source of real faces that they are paired with, where both come from one place.
         seed: of everything random.
-        stage: for training in stages, one table a stage of the settings that differ in it; each stage goes on with the
-            weights of the one before, and with the next seed.
-        averaged: of at most how many stages' weights, this one's and those before it of the same network, the mean goes on
-            after a stage (Izmailov et al., "Averaging Weights Leads to Wider Optima", UAI 2018).
-        start_share: weight, 0 to 1, of what the stage began with in the mean that goes on after it (Wortsman et al.,
-            "Robust Fine-Tuning of Zero-Shot Models", CVPR 2022).
+        stage: for training in stages, one table per stage with the settings that differ in it; each stage continues from
+            the weights of the one before, with the next seed.
+        averaged: what follows a stage continues from the mean weights of at most this many stages: this one and those of
+            the same network before it (Izmailov et al., "Averaging Weights Leads to Wider Optima", UAI 2018).
+        start_share: weight, 0 to 1, of what the stage began with in its result; the mean above has the rest (Wortsman et
+            al., "Robust Fine-Tuning of Zero-Shot Models", CVPR 2022).
         mirror: backbone, out of `network.BACKBONES`, of a second network: the first then scores a face's crop, and this one
-            its mirror image. None where it is empty: one network scores both.
+            its mirror image. If empty, one network scores both.
         mirror_share: weight of that one's score in the mean of both, 0 to 1.
-        mirror_stages: how many of the stages, the last ones, train that second network, from its backbone on.
-        refit: penalty with which the last layers are fitted anew after all stages, to faces that were not trained on; see
-            `refit.fit_last_layers`. 0 for none.
+        mirror_stages: how many of the stages, the last ones, train that second network, starting from its backbone.
+        refit: penalty with which the last layers are refitted after all stages, to faces that were not trained on; see
+            `refit.fit_last_layers`. 0 for no refit.
         refit_without: sources that they are not fitted to, besides those that are held out.
     """
 
@@ -158,10 +158,10 @@ class Recipe:
                 "recipe: expected mirror and mirror_stages together, the latter below the number of stages, got "
                 f"{self.mirror!r} and {self.mirror_stages} of {len(self.stage)}"
             )
-        self.stages()  # complains of what is wrong with them
+        self.stages()  # raises if a stage is wrong
 
     def _check_numbers(self) -> None:
-        """Whether every number lies in its range; NaN lies in none."""
+        """Check that every number lies in its range; NaN lies in none."""
         for setting in _ABOVE_0:
             if not 0 < getattr(self, setting) <= _LARGEST:
                 raise DatasetError(
@@ -191,7 +191,7 @@ class Recipe:
             )
 
     def _check_names(self) -> None:
-        """Whether all names are known, or are names at least, and what needs another setting has it."""
+        """Check that all names are known, or at least strings, and that what needs another setting has it."""
         for setting, known in (("upsamplers", (*UPSAMPLERS, *RESTORERS)), ("self_made_share", SELF_MADE)):
             if unknown := [name for name in getattr(self, setting) if name not in known]:
                 raise DatasetError(
@@ -210,7 +210,7 @@ class Recipe:
             raise DatasetError(f"recipe: expected mirror out of {', '.join(BACKBONES)}, got {self.mirror!r}")
 
     def stages(self) -> list[Recipe]:
-        """One recipe a stage, without stages of its own; this one alone where it has none.
+        """One recipe per stage, without stages of its own; only this one if it has none.
 
         Raises:
             DatasetError: a stage names a setting that does not exist, has another type or cannot differ.
@@ -232,12 +232,12 @@ class Recipe:
 
     @property
     def epochs(self) -> int:
-        """How many there are, all of one length."""
+        """The number of epochs, all of the same length."""
         return -(-self.steps // self.steps_an_epoch)
 
     @property
     def whole_steps(self) -> int:
-        """Of all epochs: no more than `steps` but for less than a step in each."""
+        """The steps of all epochs: `steps`, and less than one more in each epoch."""
         return self.epochs * -(-self.steps // self.epochs)
 
     def to_dict(self) -> dict[str, Any]:
@@ -249,7 +249,7 @@ def read_recipe(path: Path) -> Recipe:
     """Read a recipe; what it does not name keeps its default.
 
     Raises:
-        DatasetError: the file is no TOML, or names a setting that does not exist or has another type.
+        DatasetError: the file is not TOML, or names a setting that does not exist or has another type.
     """
     try:
         settings = tomllib.loads(path.read_text(encoding="utf-8"))

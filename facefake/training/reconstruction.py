@@ -1,11 +1,11 @@
-"""Fakes by reconstruction: real faces after a way through a network whose up-sampler leaves its trace.
+"""Fakes by reconstruction: real faces passed through a network whose up-sampler leaves its trace.
 
 The network is a small auto-encoder of our own, or one for super-resolution (`restoration`).
 
-Generators share little but their last layers, which enlarge a small map into a picture. A real face that went through
-such layers carries their trace and nothing else that is generated, and it has its untouched twin. (That trace: Durall
-et al., "Watch your Up-Convolution", CVPR 2020; Zhang et al., "Detecting and Simulating Artifacts in GAN Fake Images",
-WIFS 2019.)
+Generators share little but their last layers, which enlarge a small map into a picture. A real face that has passed
+through such layers carries their trace and nothing else that is generated, and it has an untouched twin. (That trace:
+Durall et al., "Watch your Up-Convolution", CVPR 2020; Zhang et al., "Detecting and Simulating Artifacts in GAN Fake
+Images", WIFS 2019.)
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ CVPR 2016); by interpolation and a convolution; or by interpolation and a second
 # Their bottleneck is an eighth of the side, that of the others a quarter.
 _EIGHTH = ("nearest", "transposed-4")
 _BATCH = 16
-_PATCH = 96  # pixels of a face that are learned from at a time
+_PATCH = 96  # pixels a side of the patches that are learned from
 _LEARNING_RATE = 2e-3
 _MULTIPLE = 8  # what a side must be a multiple of to be halved three times
-# Pixels: standard deviation of the Gaussian above which nothing of a reconstruction is kept.
+# Pixels: standard deviation of a Gaussian; a reconstruction's picture blurred by it is replaced by the crop's.
 _OWN_SHADING = 4.0
 _INDEX, _PIXELS = "index.json", "pixels.bin"
 _FORMAT = 2
@@ -102,16 +102,16 @@ def train_autoencoder(
     steps: int,
     stepped: Callable[[int, int], None] = lambda done, total: None,
 ) -> keras.Model:
-    """An auto-encoder that was trained on patches of stored crops.
+    """Train an auto-encoder on patches of stored crops.
 
-    The loss is the mean absolute error of the pixels, and again that of their differences with their neighbours: without
-    it, reconstructions are known by their blur alone.
+    The loss is the mean absolute error of the pixels, plus that of the differences between neighbours: without the latter,
+    reconstructions could be told by their blur alone.
 
     Args:
         upsampler: one of `UPSAMPLERS`.
         store: the crops.
         numbers: which of them to learn from: real ones. Those below 96 pixels are left out.
-        seed: of the first weights and of the patches, below 2^32.
+        seed: of the initial weights and of the patches, below 2^32.
         steps: of 16 patches each.
         stepped: called after every step with how many are done and their total.
 
@@ -148,9 +148,9 @@ def train_autoencoder(
 
 
 def reconstruct(network: keras.Model, crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A crop after its way through an auto-encoder, with the crop's own colours and shading.
+    """A crop passed through an auto-encoder, with the crop's own colours and shading.
 
-    What a small auto-encoder makes of them is no trace of its up-sampler, and would be learned instead of it.
+    What a small auto-encoder does to those is not the trace of its up-sampler, and would be learned instead of it.
 
     Args:
         network: as `train_autoencoder` returns it.
@@ -164,13 +164,13 @@ def reconstruct(network: keras.Model, crop: NDArray[np.uint8]) -> NDArray[np.uin
     side = len(crop)
     extra = -side % _MULTIPLE
     padded = np.pad(crop, ((0, extra), (0, extra), (0, 0)), "symmetric")
-    # Called, not predicted with: crops come in many sizes, and a network would be compiled for each.
+    # Called directly: `predict` would compile the network for each of the crops' many sizes.
     output = network(padded[None].astype(np.float32) / 255, training=False)
     return _with_own_shading(crop, keras.ops.convert_to_numpy(output)[0, :side, :side] * 255)
 
 
 def restore(network: Restorer, crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A crop as a network for super-resolution draws it anew, with the crop's own colours and shading.
+    """A crop redrawn by a network for super-resolution, with the crop's own colours and shading.
 
     Args:
         network: as `restoration.restorer` returns it.
@@ -193,7 +193,7 @@ class Reconstructions:
     """Reconstructed real faces, by the number of their crop, in a folder that `make_reconstructions` wrote.
 
     Raises:
-        DatasetError: a file of the folder is missing or is not what its index says, as after a copy that was cut short.
+        DatasetError: a file in the folder is missing or does not match the index, as after an incomplete copy.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -207,8 +207,8 @@ class Reconstructions:
                 raise ValueError(f"{_PIXELS} of {self._pixels.size:,} bytes in place of {size:,}")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DatasetError(
-                f"{path}: expected the index of the reconstructions beside it, got: {error}; without that file they are "
-                "made anew"
+                f"{path}: expected the index of the reconstructions beside it, got: {error}; delete this file to make "
+                "them anew"
             ) from error
 
     @property
@@ -250,25 +250,25 @@ def make_reconstructions(
     settings: ReconstructionSettings,
     progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> Reconstructions:
-    """Train auto-encoders, reconstruct faces with them and with `restoration`'s networks; or take what `folder` has.
+    """Train auto-encoders, reconstruct faces with them and with `restoration`'s networks; or take what `folder` holds.
 
     Args:
         store: the crops.
         numbers: real crops to learn from and to reconstruct.
         folder: where the reconstructions lie or will lie, in a sub-folder for these settings.
-        settings: which of them are made.
+        settings: which reconstructions are made.
         progress: called with what is counted, how many are done and their total.
 
     Raises:
-        DatasetError: what `folder` has is not whole.
+        DatasetError: what `folder` holds is incomplete.
         ModelError: there is no crop to learn from, or a network for super-resolution is not installed.
-        OutputError: `folder` cannot be written to, or another process makes the same there.
+        OutputError: `folder` cannot be written to, or another process is making the same there.
     """
     chosen, folder = _planned(store, numbers, folder, settings)
     if not (folder / _INDEX).is_file():
         restorers = {name: restorer(name) for name in settings.upsamplers if name in RESTORERS}
         make_folder(folder)
-        # Two at once would write over one another's pixels, and train on what is half-written.
+        # Two processes at once would overwrite each other's pixels, and train on half-written ones.
         with alone_in(folder, "reconstructing"):
             if not (folder / _INDEX).is_file():
                 _write(store, numbers, chosen, folder, settings, restorers, progress)
@@ -314,7 +314,7 @@ def _write(
 def check_reconstructions(
     store: CropStore, numbers: Sequence[int], folder: Path, settings: ReconstructionSettings
 ) -> None:
-    """Whether `make_reconstructions`, which takes the same, has what it needs, or need not make any more.
+    """Check that `make_reconstructions`, which takes the same, has what it needs, or need not make any more.
 
     Raises:
         DatasetError, ModelError: as there.
@@ -331,7 +331,7 @@ def check_reconstructions(
 def _planned(
     store: CropStore, numbers: Sequence[int], folder: Path, settings: ReconstructionSettings
 ) -> tuple[list[int], Path]:
-    """The crops that are reconstructed, and the sub-folder for these settings: runs with others can share a cache."""
+    """The crops to reconstruct, and the sub-folder for these settings: runs with other settings can share a cache."""
     chosen = _in_turns(store, numbers, np.random.default_rng(settings.seed))[: settings.count]
     if not chosen:
         raise ModelError("expected real faces with landmarks to reconstruct, got none")
@@ -341,7 +341,7 @@ def _planned(
 
 
 def _dealt(store: CropStore, numbers: Sequence[int], hands: int) -> list[list[int]]:
-    """The numbers in so many hands; those of one source go round, each source's from another hand on."""
+    """Deal the numbers into hands; those of one source go round in turn, each source starting at another hand."""
     dealt: list[list[int]] = [[] for _ in range(hands)]
     turns: dict[str, int] = {}
     for number in numbers:
@@ -353,7 +353,7 @@ def _dealt(store: CropStore, numbers: Sequence[int], hands: int) -> list[list[in
 
 
 def _in_turns(store: CropStore, numbers: Sequence[int], rng: np.random.Generator) -> list[int]:
-    """The numbers, shuffled, one of each source after the other for as long as it has any left."""
+    """The numbers, shuffled, one from each source in turn for as long as it has any left."""
     by_source: dict[str, list[int]] = {}
     for number in rng.permutation(np.array(numbers, int)).tolist():
         by_source.setdefault(store.crops[number].example.source, []).append(number)

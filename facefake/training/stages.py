@@ -1,4 +1,4 @@
-"""The networks of a run: where they begin, and how they go through a recipe's stages."""
+"""The networks of a run: where they start, and how they go through a recipe's stages."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Start:
-    """Where a run begins, and its way from there.
+    """Where a run starts, and the stages that follow.
 
     Attributes:
         networks: one, or two of which the second scores mirror images.
-        backbones: of each network, one of `network.BACKBONES`; of a bundle's its label.
-        recipe: the run's settings, with what a bundle to start from sets itself.
+        backbones: of each network, one of `network.BACKBONES`; of a bundle's networks, its label.
+        recipe: the run's settings, with those that a bundle to start from imposes.
         plan: the stages in their order, each with the number of the network that it trains.
-        origin: what the run begins from, for the model's card.
+        origin: what the run starts from, for the model's card.
         trained_before: label and name of the sources that the networks have seen already.
-        identity: what no other start has.
+        identity: what tells this start from all others.
     """
 
     networks: Sequence[keras.Model]
@@ -52,14 +52,14 @@ class Start:
 
     def __post_init__(self) -> None:
         if len({network.output["map"].shape for network in self.networks}) > 1:
-            raise ModelError(f"expected networks to maps of one shape, got {' and '.join(self.backbones)}")
+            raise ModelError(f"expected networks with maps of one shape, got {' and '.join(self.backbones)}")
 
 
 def from_imagenet(recipe: Recipe, backbone: str) -> Start:
     """A start from ImageNet's weights; the recipe's last stages train its second network, if it has one.
 
     Raises:
-        ModelError: a backbone is not to be had, or two do not go together.
+        ModelError: a backbone is not available, or two do not fit together.
     """
     backbones = [backbone, recipe.mirror] if recipe.mirror else [backbone]
     networks = [_begun(name, recipe, number) for number, name in enumerate(backbones)]
@@ -75,17 +75,17 @@ def from_bundle(recipe: Recipe, folder: Path) -> Start:
     All its networks go through all stages, each with its own seeds.
 
     Raises:
-        DatasetError: the recipe has a second network, and so has the bundle its own; or it holds out sources that the
-            bundle was trained on.
-        ModelError: the bundle is not to be had, or holds a network without the layers that a run finds by name.
+        DatasetError: the recipe has a second network, which it must not have here; or it holds out sources that the bundle
+            was trained on.
+        ModelError: the bundle is not available, or holds a network without the layers that a run finds by name.
     """
     bundle = read_bundle(folder)
     networks = [load_keras(checked_file(bundle, name), str(folder / name)) for name in bundle.keras_files]
     for name, network in zip(bundle.keras_files, networks, strict=True):
         if lacking := [layer for layer in HEAD if layer not in {own.name for own in network.layers}]:
             raise ModelError(
-                f"{folder / name}: expected a network with layers named {', '.join(HEAD)}, to go on training; got none "
-                f"named {', '.join(lacking)}"
+                f"{folder / name}: expected a network to fine-tune, with layers named {', '.join(HEAD)}; got none named "
+                f"{', '.join(lacking)}"
             )
     if recipe.mirror:
         raise DatasetError(
@@ -108,7 +108,7 @@ def from_bundle(recipe: Recipe, folder: Path) -> Start:
     ]
     # Another bundle may have the same name and version.
     identity = [bundle.sha256[name] for name in bundle.keras_files]
-    # No network is built again, since all stages have the bundle's side: so its backbone need not be known.
+    # All stages have the bundle's side, so no network is rebuilt, and its backbone need not be known.
     return Start(
         networks,
         [bundle.label] * len(networks),
@@ -136,23 +136,23 @@ def train_stages(
     progress: Callable[[str, int, int], None] = lambda what, done, total: None,
     report: Callable[[dict[str, Any]], None] = lambda epoch: None,
 ) -> list[keras.Model]:
-    """Take the networks through all stages that have not ended yet.
+    """Take the networks through all stages that are not finished yet.
 
     Args:
-        start: where they begin.
+        start: where they start.
         store: the crops.
         train: numbers of the crops to train on.
         val: numbers of the crops to validate on.
-        out: folder of the run, whose `trained_files` are made and read.
+        out: folder of the run, whose `trained_files` are written and read.
         cache: folder of reconstructions; None for `out`.
-        progress: called with what is counted, how many are done and their total; steps are those of all stages.
-        report: called with each epoch's line of the log, and of several stages with the ``stage``, from 1.
+        progress: called with what is counted, how many are done and their total; steps count through all stages.
+        report: called with each epoch's line of the log; if there are several stages, it has the ``stage``, from 1.
 
     Returns:
         The networks at the recipe's side, each with the mean weights that its last stage asks for.
 
     Raises:
-        DatasetError: there is nothing to draw fakes from, or reconstructions in the cache are not whole.
+        DatasetError: there is nothing to draw fakes from, or reconstructions in the cache are incomplete.
         ModelError: the training diverged, or a stage asks for reconstructions by a network that is not installed.
     """
     networks = list(start.networks)
@@ -160,7 +160,7 @@ def train_stages(
     cache = out if cache is None else cache
     for (_, stage), file in zip(start.plan, files, strict=True):
         if not file.exists() and _asks_for_reconstructions(stage):
-            # What a late stage lacks is told before the first is trained.
+            # What a later stage lacks is reported before the first one is trained.
             check_reconstructions(store, *_reconstructed(stage, store, train, cache))
     steps = [stage.whole_steps for _, stage in start.plan]
     for number, ((which, stage), file) in enumerate(zip(start.plan, files, strict=True), 1):
@@ -184,7 +184,7 @@ def train_stages(
             partial_file = out / f"partial-{file.name}"
             network.save(partial_file)
             partial_file.replace(file)
-        (folder / CHECKPOINT).unlink(missing_ok=True)  # or the next run in this folder would go on from it
+        (folder / CHECKPOINT).unlink(missing_ok=True)  # or the next run in this folder would resume from it
         own = [f for f, (owner, _) in zip(files[:number], start.plan, strict=False) if owner == which]
         networks[which] = _mean(own[-stage.averaged :])
         if share := stage.start_share:
@@ -205,7 +205,7 @@ def reconstructions_for(
     folder: Path,
     progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> Reconstructions | None:
-    """Those that a recipe asks for, of the real faces to train on; None if it asks for none.
+    """The reconstructions that a recipe asks for, of the real faces to train on; None if it asks for none.
 
     Args:
         recipe: the settings.
@@ -237,7 +237,7 @@ def _reconstructed(
 def _begun(backbone: str, recipe: Recipe, number: int) -> keras.Model:
     import keras
 
-    keras.utils.set_random_seed((recipe.seed + number) % 2**32)  # of the head's first weights
+    keras.utils.set_random_seed((recipe.seed + number) % 2**32)  # for the head's initial weights
     return build(backbone, recipe.side, recipe.dropout)
 
 
@@ -250,7 +250,7 @@ def _mean(files: Sequence[Path]) -> keras.Model:
 
 
 def _with_dropout(network: keras.Model, rate: float) -> keras.Model:
-    """The same network with that dropout before the head; rebuilt, since at 0 a layer has no chance of its own."""
+    """The same network with that dropout before the head; rebuilt, since a layer made with 0 has no generator."""
     import keras
 
     if network.get_layer("dropout").rate == rate:

@@ -26,17 +26,18 @@ if TYPE_CHECKING:
 
 _MASKED_SQUARE = 16  # pixels of the crop
 _STRONGEST_DEFOCUS = 4.0  # σ in pixels of the stored crop: the strongest blur that is judged
-_DISTANT_FACE = (40, 128)  # pixels: from a little below what is judged to what compression hurts less
-_SWAP_CANDIDATES = 64  # enough for one of like pose and colouring
+_DISTANT_FACE = (40, 128)  # pixels: from a little below what is judged to a size that compression hurts less
+_SWAP_CANDIDATES = 64  # enough for one of similar pose and colouring
 
 
 class PairStream:
-    """Draws pairs: a fake by kind, then by source, and beside it the real picture that tells least apart.
+    """Draws pairs: a fake by kind, then by source, and with it the real picture that otherwise differs least from it.
 
-    A fake whose group holds a real picture (the same clip, the same person) is paired with it; a self-made one
-    with the face that it was made from; any other with a real face by source. Both of a pair go through the same
-    history and the same geometry, so that neither tells the label. Within a kind, a source is drawn by the square
-    root of its size, so that no collection dominates.
+    A fake whose group holds a real picture (the same clip, the same person) is paired with it; a self-made one with the
+    face that it was made from; one whose source has a counterpart with a real face from there; any other with a real face
+    drawn by source. Both pictures of a pair go through the same history and the same geometry, so that neither reveals
+    the label. Within a kind, a source is drawn in proportion to the square root of its size, so that no collection
+    dominates.
 
     Args:
         store: the crops.
@@ -101,7 +102,7 @@ class PairStream:
             raise DatasetError(
                 f"expected a kind of fake with a share above 0, got none of {kinds}, none self-made"
             )
-        # The data may well have a kind that is named like one of the self-made ones.
+        # The data may have a kind with the same name as a self-made one.
         self._kinds = [*((kind, False) for kind in kinds), *((name, True) for name in SELF_MADE)]
         self._shares = np.array(shares + made) / sum(shares + made)
 
@@ -110,7 +111,7 @@ class PairStream:
     ) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
         """One fake and one real crop, each uint8 (side, side, 3), RGB, once for every view.
 
-        The views differ by their history, their geometry and their colours.
+        The views differ in their history, their geometry and their colours.
         """
         recipe = self._recipe
         kind, self_made = self._kinds[rng.choice(len(self._kinds), p=self._shares)]
@@ -226,14 +227,14 @@ class _Distance(NamedTuple):
     kernel: degrade.Kernel
 
     def wear(self, pixels: NDArray[np.uint8], history: degrade.Degradation) -> NDArray[np.uint8]:
-        """A crop shrunk first, then put through a history that neither shrinks it again nor blurs it more for its size."""
+        """A crop shrunk first, then put through the history without its scaling, and with its blur scaled down to match."""
         side = min(len(pixels), self.side)
         shrunk = degrade.resize(pixels, (side, side), self.kernel)
         return degrade.apply(shrunk, replace(history, scale=1.0, blur=history.blur * side / len(pixels)))
 
 
 class _Sources:
-    """Members grouped by source; a source is drawn by the square root of its size times its share."""
+    """Members grouped by source; a source is drawn in proportion to the square root of its size times its share."""
 
     def __init__(self, members: Mapping[int, str], shares: Mapping[str, float]) -> None:
         self._members: dict[str, list[int]] = {}
@@ -258,7 +259,7 @@ class _Sources:
 def _mask(rng: np.random.Generator, side: int, most: float) -> NDArray[np.bool_]:
     """Which pixels of a crop are blanked: squares of a grid, a share of them between none and `most`.
 
-    Source of the idea: random erasing (Zhong et al., AAAI 2020), and hide-and-seek's grid (Singh & Lee, ICCV 2017).
+    After random erasing (Zhong et al., AAAI 2020), with hide-and-seek's grid (Singh & Lee, ICCV 2017).
     """
     squares = -(-side // _MASKED_SQUARE)
     blank = rng.random((squares, squares)) < most * rng.random()

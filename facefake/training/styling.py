@@ -1,7 +1,7 @@
 """What photographers and phones do to a portrait: tones, colours, clarity, sharpness, softness, a dark border.
 
 Generated faces look like edited portraits, so edited portraits of real people look generated. A style that is given to
-the fake and to the real picture of a pair alike tells nothing of either, and cannot be learned as a sign of one.
+both the fake and the real picture of a pair says nothing about either, and cannot be learned as a sign of a fake.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def style(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A picture after some of the edits, drawn by lot, the same ones for every picture under one seed.
+    """A picture after some of the edits, drawn at random; the same ones for every picture under one seed.
 
     Args:
         pixels: uint8 (n, n, 3), RGB.
-        rng: the only source of chance.
+        rng: the only source of randomness.
 
     Returns:
         uint8 (n, n, 3).
     """
     import cv2
 
-    # All is drawn, done or not, so that a seed means the same whatever the picture.
+    # Everything is drawn, applied or not, so that a seed means the same whatever the picture.
     toned, saturated, clear, sharpened, softened, bordered = rng.random(6)
     table = _tones(rng)
     saturation = np.exp(rng.normal(0, 0.35))
@@ -59,13 +59,13 @@ def style(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uin
 
 
 def smooth(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A picture without its grain, as telephones' denoising and beauty filters leave it.
+    """A picture without its grain, as phones' denoising and beauty filters leave it.
 
     Generated faces have none either, so a denoised photograph looks generated.
 
     Args:
         pixels: uint8 (n, n, 3), RGB.
-        rng: the only source of chance; a seed means the same filter whatever the picture.
+        rng: the only source of randomness; a seed means the same filter whatever the picture.
 
     Returns:
         uint8 (n, n, 3).
@@ -84,23 +84,23 @@ def smooth(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.ui
 
 
 def denoise(pixels: NDArray[np.uint8], strength: float, reach: int) -> NDArray[np.uint8]:
-    """Non-local means (Buades, Coll & Morel, "A non-local algorithm for image denoising", CVPR 2005), as OpenCV has it.
+    """Non-local means (Buades, Coll & Morel, "A non-local algorithm for image denoising", CVPR 2005), by OpenCV.
 
     Args:
         pixels: uint8 (n, n, 3), RGB.
         strength: grey levels, of lightness and of colour alike; above 0.
-        reach: pixels to each side in which like patches of 5 × 5 are looked for.
+        reach: pixels to each side that are searched for similar patches of 5 × 5.
     """
     import cv2
 
-    # OpenCV takes BGR: of RGB it would take red's share of the lightness for blue's.
+    # OpenCV expects BGR: given RGB, it would weight red as blue in the lightness.
     bgr = np.ascontiguousarray(pixels[..., ::-1])
     filtered = cv2.fastNlMeansDenoisingColored(bgr, None, strength, strength, 5, 2 * reach + 1)
     return np.ascontiguousarray(filtered[..., ::-1], np.uint8)
 
 
 def _tones(rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A table (1, 256, 3): gamma, an S-shaped curve, warmth, and a tint of the shadows and of the lights."""
+    """A table (1, 256, 3): gamma, an S-shaped curve, warmth, and a tint of the shadows and of the highlights."""
     gamma, curve, warmth = np.exp(rng.normal(0, 0.25)), rng.normal(0, 0.35), rng.normal(0, 0.06)
     shadows, lights = rng.normal(0, 6, (2, 3))
     x = np.linspace(0, 1, 256)[:, None] ** gamma
@@ -110,7 +110,7 @@ def _tones(rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def _contrasted(pixels: NDArray[np.uint8], sigma: float, amount: float) -> NDArray[np.uint8]:
-    """More (or with a negative amount less) of what a Gaussian of that many pixels takes away."""
+    """More (or with a negative amount less) of what a Gaussian blur of that σ, in pixels, removes."""
     import cv2
 
     blurred = cv2.GaussianBlur(pixels, (0, 0), sigma)

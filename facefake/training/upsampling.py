@@ -1,9 +1,9 @@
-"""Fakes without a generator: a face made smaller and drawn large again by up-samplers whose kernels are drawn by lot.
+"""Fakes without a generator: a face shrunk and enlarged again by up-samplers with randomly drawn kernels.
 
 An auto-encoder leaves the trace of the one up-sampler that it was trained with (`facefake.training.reconstruction`);
-here each fake has another. What is simulated is the replica of the spectrum that is left where a map is enlarged by
-zeros between its values and a kernel which does not quite remove them. (Zhang et al., "Detecting and Simulating
-Artifacts in GAN Fake Images", WIFS 2019; the grid that unequal sums of such a kernel leave: Odena et al.,
+here each fake has a different one. It simulates the replicas of the spectrum that remain when a map is enlarged by
+inserting zeros between its values and filtering with a kernel that does not quite remove them. (Zhang et al., "Detecting
+and Simulating Artifacts in GAN Fake Images", WIFS 2019; the grid that unequal sums of such a kernel leave: Odena et al.,
 "Deconvolution and Checkerboard Artifacts", Distill 2016.)
 """
 
@@ -16,25 +16,25 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# One row of each: a copy, a straight line, a straight line between centres, a B-spline.
+# One row of each: nearest neighbour, linear, linear between pixel centres, B-spline.
 _KERNELS = ((1.0, 1.0), (0.5, 1.0, 0.5), (0.25, 0.75, 0.75, 0.25), (0.125, 0.5, 0.75, 0.5, 0.125))
 _DOUBLINGS = (1, 2, 3)
 _DOUBLINGS_SHARE = (0.5, 0.35, 0.15)
 _NOISE = (0.03, 0.25)  # of a kernel's values, relative
 _EVENED = 0.7  # share of the kernels whose four sums are made nearly equal, as training makes them
-_LEFT_UNEVEN = 0.15  # of their difference
-_FAINTEST = 4.0  # grey levels: what no pixel differs by more than is lost when the fake is saved
+_LEFT_UNEVEN = 0.15  # share of their difference that remains
+_FAINTEST = 4.0  # grey levels: a trace that changes no pixel by as much is lost when the fake is saved
 _TRIES = 8
 
 
 def redraw(crop: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     """A crop with the trace of one to three doublings, and with all or some of the detail that they lost.
 
-    Where there was more than one, most of it stays: or the fake would be known by its blur.
+    After more than one doubling, most of it is kept: otherwise the fake could be told by its blur.
 
     Args:
         crop: uint8 (n, n, 3), RGB.
-        rng: the only source of chance.
+        rng: the only source of randomness.
 
     Returns:
         uint8 (n, n, 3).
@@ -67,21 +67,21 @@ def _kernel(rng: np.random.Generator) -> NDArray[np.float32]:
 
 
 def _noisy(kernel: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """The kernel with other values, whose sum is as before."""
+    """The kernel with perturbed values and the same sum."""
     noise = rng.normal(0, rng.uniform(*_NOISE), kernel.shape)
     changed = kernel * np.maximum(1 + noise, 0.1)
     if rng.random() < _EVENED:
         for across in (0, 1):
             for down in (0, 1):
-                # What one in four pixels is the sum of.
+                # Those that contribute to one in four pixels.
                 values = changed[down::2, across::2]
                 values *= (1 / values.sum()) ** (1 - _LEFT_UNEVEN)
     return np.asarray(changed * (kernel.sum() / changed.sum()), np.float32)
 
 
 def _halved(picture: NDArray[np.float32], kernel: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A picture of half the side, whose values lie where the kernel takes them from: one of odd length has its middle on
-    a pixel, one of even length between two.
+    """A picture of half the side, sampled where the kernel will put its values: on pixels if its length is odd, between
+    them if it is even.
     """
     import cv2
 
@@ -95,11 +95,11 @@ def _halved(picture: NDArray[np.float32], kernel: NDArray[np.float32]) -> NDArra
 
 
 def _doubled(picture: NDArray[np.float32], kernel: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A picture of twice the side: zeros between the values, and the kernel over them, whose four sums are near 1."""
+    """A picture of twice the side: zeros between the values, filtered by the kernel, whose four sums are near 1."""
     import cv2
 
     height, width = picture.shape[:2]
-    # Two values more on every side, so that the edges are enlarged like the rest.
+    # Two more values on every side, so that the edges are enlarged like the rest.
     around = np.pad(picture, ((2, 2), (2, 2), (0, 0)), "symmetric")
     sparse = np.zeros((2 * len(around), 2 * around.shape[1], 3), np.float32)
     sparse[::2, ::2] = around

@@ -1,4 +1,4 @@
-"""How a stored crop is shown to the network when it is judged, not trained: clean, or worn in a known way."""
+"""How a stored crop is shown to the network in evaluation, not in training: clean, or degraded in a known way."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def view(pixels: NDArray[np.uint8], side: int, margin: float) -> NDArray[np.uint
 
 
 def wear(pixels: NDArray[np.uint8], tier: Tier) -> NDArray[np.uint8]:
-    """A stored crop as it looks after its picture went through the web, uint8 (m, m, 3).
+    """A stored crop as it looks after its picture has gone through the web, uint8 (m, m, 3).
 
-    ``clean``: as it is. ``web``: at most 768 px, JPEG quality 60. ``hard``: at most 512 px, quality 40. Of the
-    picture a portrait is assumed, whose face box is a third of the width.
+    ``clean``: as it is. ``web``: at most 768 px, JPEG quality 60. ``hard``: at most 512 px, quality 40. The picture is
+    assumed to be a portrait whose face box is a third of its width.
     """
     if tier == "clean":
         return pixels
@@ -55,7 +55,7 @@ def wear(pixels: NDArray[np.uint8], tier: Tier) -> NDArray[np.uint8]:
 
 
 def resaved(pixels: NDArray[np.uint8], scale: float, quality: int) -> NDArray[np.uint8]:
-    """A stored crop, resized and saved again, as it would be cut from a picture to which that was done.
+    """A stored crop, resized and saved again, as if it were cut from a picture that had been.
 
     Args:
         pixels: uint8 (n, n, 3), RGB.
@@ -63,7 +63,7 @@ def resaved(pixels: NDArray[np.uint8], scale: float, quality: int) -> NDArray[np
         quality: of the JPEG, 1 to 100, with 4:2:0 subsampling.
 
     Returns:
-        uint8 (m, m, 3), RGB, m = n × scale.
+        uint8 (m, m, 3), RGB; m is n × scale, rounded, but at least 8.
     """
     import cv2
 
@@ -74,7 +74,7 @@ def resaved(pixels: NDArray[np.uint8], scale: float, quality: int) -> NDArray[np
 
 
 def small(pixels: NDArray[np.uint8], face_side: int, tier: Tier = "clean") -> NDArray[np.uint8]:
-    """A stored crop shrunk, never enlarged, to a face box of `face_side` pixels, then worn; uint8 (m, m, 3)."""
+    """A stored crop shrunk, never enlarged, to a face box of `face_side` pixels, then as by `wear`; uint8 (m, m, 3)."""
     import cv2
 
     side = min(len(pixels), round(face_side * STORE_MARGIN))
@@ -101,7 +101,7 @@ def smoothed(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def denoised(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A stored crop after a telephone's denoising, without grain; uint8 (n, n, 3)."""
+    """A stored crop after a phone's denoising, without grain; uint8 (n, n, 3)."""
     return denoise(pixels, strength=4, reach=7)
 
 

@@ -367,15 +367,15 @@ def test_too_few_faces_are_told(told_store):
     [
         (
             (98,),
-            "98 real faces to calibrate on count as much as 98 of one source, so no face can be called fake",
+            "98 real faces to calibrate on count as much as 98 from one source, so no face can be called fake",
         ),
-        ((99,), "the only fake of a picture cannot be called so beside other faces"),
-        ((199,), "can be called so in pictures of at most 2 faces;"),
+        ((99,), "a single fake cannot be called fake beside other faces"),
+        ((199,), "can be called fake only in pictures of at most 2 faces; 200 would"),
         ((200,), None),
         ((100, 100), None),
         (
             (195, 5),
-            "of 2 sources, where the faces of small ones weigh more, to calibrate on count as much as 131 of",
+            "of 2 sources (those of small sources weigh more) to calibrate on count as much as 131 from",
         ),
     ],
 )
@@ -451,7 +451,7 @@ def test_what_was_made_of_a_clip_that_is_trained_on_is_not_judged_on(store_of, f
     )
     assert seen(store, ["swapper"]) == [0]
     assert unseen(store, ["swapper"]) == [2, 3]
-    assert "3 pictures that are not trained on 1 are not" in told_left_out(store, ["swapper"])
+    assert "3 pictures that are not trained on, 1 are not" in told_left_out(store, ["swapper"])
     assert told_left_out(store, []) is None
 
 
@@ -476,7 +476,7 @@ def test_one_photograph_is_judged_on_once_and_not_if_it_was_trained_on(store_of,
     )
     assert seen(store, []) == [0, 6]
     assert unseen(store, []) == [2, 3, 7]
-    assert "3 show all but the same as another one" in told_left_out(store, [])
+    assert "3 are near-duplicates of others" in told_left_out(store, [])
     assert unseen(store, ["made"]) == [0, 2, 3, 5, 7]
 
 
@@ -489,4 +489,4 @@ def test_faces_under_both_labels_are_told(store_of):
     right = [(real, face, None), (real, face, None), (fake, touched, None)]
     assert told_both_labels(store_of(right)) is None
     told = told_both_labels(store_of([*right, (fake, face, None)]))
-    assert told is not None and told.endswith("too, to the pixel: 1; the first: 0.jpg and 3.jpg.")
+    assert told is not None and told.endswith("faces, pixel for pixel: 1; the first: 0.jpg and 3.jpg.")

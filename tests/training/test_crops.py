@@ -159,7 +159,7 @@ def test_a_store_that_is_not_whole_is_told(data, tmp_path, name, size):
         (store / name).unlink()
     else:
         os.truncate(store / name, size)
-    with pytest.raises(DatasetError, match=r"index\.json: expected .* without that file they are cut anew"):
+    with pytest.raises(DatasetError, match=r"index\.json: expected .* delete this file to cut them anew"):
         make_crops(data[:2], store)
     (store / "index.json").unlink()
     assert len(make_crops(data[:2], store)) == 2

@@ -217,6 +217,6 @@ def test_a_network_that_says_the_same_of_all_faces_has_a_page(scored):
 def test_a_page_says_of_a_model_that_it_can_call_no_face_fake(scored):
     calibration = scored.bundle.calibration
     few = replace(scored, bundle=replace(scored.bundle, calibration=replace(calibration, real_count=20)))
-    told = "calls no face alone fake, only uncertain: the real faces that it was calibrated on count as much as 20"
+    told = "calls no single face fake, only uncertain: the real faces that it was calibrated on count as much as 20"
     assert told in evaluation_page(few)
     assert "no face alone fake" not in evaluation_page(scored)

@@ -153,7 +153,7 @@ def test_sources_can_be_left_out_together():
     }
     assert module._groups(known, []) == {name: [name] for name in known}
     for patterns in (["sd15", "sd3"], ["sd15,sd3"]):
-        with pytest.raises(DatasetError, match="'sd3' fits none"):
+        with pytest.raises(DatasetError, match="'sd3' matches none"):
             module._groups(known, patterns)
 
 

@@ -121,7 +121,7 @@ def test_few_faces_give_no_threshold_for_a_rare_rate():
     assert told_never_fake(fitted) is None
     told = told_never_fake(replace(fitted, alarm_rate=0.01))
     assert told is not None
-    assert "count as much as 50 of one source, too few for a false-alarm rate of 1%" in told
+    assert "count as much as 50 from one source, too few for a false-alarm rate of 1%" in told
 
 
 def test_left_out_sources_that_are_alike_hold_the_rate():

@@ -146,7 +146,7 @@ def test_reconstructions_that_are_not_whole_are_told(toy_store, tmp_path, monkey
     os.truncate(path, size)
     for ask in (check_reconstructions, make_reconstructions):
         with pytest.raises(
-            DatasetError, match=r"index\.json: expected .* without that file they are made anew"
+            DatasetError, match=r"index\.json: expected .* delete this file to make them anew"
         ):
             ask(toy_store, REALS, tmp_path, settings)
     path.with_name("index.json").unlink()

@@ -147,7 +147,7 @@ def test_the_bundle_works_in_the_detector(trained):
 def test_its_own_evaluation_can_be_repeated(trained, data):
     told: list[str] = []
     scored = evaluate(data, trained, split="unseen", cache=data / "crops", tell=told.append)
-    assert ["calls no face alone fake" in sentence for sentence in told] == [True]
+    assert ["calls no single face fake" in sentence for sentence in told] == [True]
     again = scored.evaluation.to_dict()
     bundle = Classifier(trained).bundle
     assert json.loads(json.dumps(again)) == json.loads(json.dumps(bundle.card["metrics"]))
@@ -577,7 +577,7 @@ def test_what_there_is_to_go_on_with_keeps_its_claim(data, tiny, tmp_path, monke
         patch.setattr(stage_module, "fit", stopped)
         with pytest.raises(KeyboardInterrupt):
             run(data, out)
-    with pytest.raises(ModelError, match="without that file it begins anew"):
+    with pytest.raises(ModelError, match="delete this file to begin anew"):
         run(data, out)
     with pytest.raises(DatasetError, match="expected the settings"):
         train(data, out, replace(RECIPE, seed=5), backbone="tiny", cache=data / "crops")
@@ -610,24 +610,24 @@ def test_what_a_person_should_know_is_told(data, tiny, tmp_path, monkeypatch):
     train(data, tmp_path / "out", recipe, backbone="tiny", cache=data / "crops", tell=told.append)
     both, unknown, use, few, figures, weak = told
     assert both == "4 are both"
-    assert unknown == "The recipe names what the data do not have: greys, x, y, gann."
+    assert unknown == "The recipe names sources or kinds that are not in the data: greys, x, y, gann."
     store = CropStore(data / "crops")
     counts = [
         [sum(store.crops[n].example.label == label for n in half) for label in ("real", "fake")]
         for half in halves(store, unseen(store, []))
     ]
     assert use == (
-        "Of the faces 16 real and 16 fake are trained on, {} real and {} fake calibrated on, and {} real and {} fake kept "
-        "for the figures.".format(*counts[0], *counts[1])
+        "Of the faces, 16 real and 16 fake are for training, {} real and {} fake for calibration, and {} real and {} fake "
+        "for evaluation.".format(*counts[0], *counts[1])
     )
     assert "no face can be called fake" in few
     assert re.fullmatch(
-        rf"On the faces kept .* web is: gan [01]\.\d{{3}} \({counts[1][1]} faces\)\.", figures
+        rf"AUC on the faces .* web tier: gan [01]\.\d{{3}} \({counts[1][1]} faces\)\.", figures
     )
     # Whatever it tells of faces of 1 pixel, and here that is much.
     assert re.fullmatch(
-        r"At the .* web there is no size of face below 1 pixels from which on its AUC is 0\.75 or more: .*judges only "
-        r"faces of 1 pixels or more, of a sharpness of \d\S* or more\.",
+        r"On the web tier, there is no face size below 1 pixels from which upwards the AUC is 0\.75 or more: .*judges only "
+        r"faces of 1 pixels or more with a sharpness of \d\S* or more\.",
         weak,
     )
 
