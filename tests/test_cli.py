@@ -921,7 +921,7 @@ def test_progress_of_the_next_count_has_a_rate_of_its_own(monkeypatch: pytest.Mo
     now = 0.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     plain = Console(record=True, file=StringIO(), force_terminal=False, width=300)
-    with terminal.progress("pictures cut out", plain) as report:
+    with terminal.progress("pictures cropped", plain) as report:
         report(1, 1000)
         now = 1000.0
         report(1000, 1000)
@@ -930,7 +930,7 @@ def test_progress_of_the_next_count_has_a_rate_of_its_own(monkeypatch: pytest.Mo
                 now = start + done
                 report(done, 500, "steps trained")
     assert plain.export_text().splitlines() == [
-        "1000 of 1000 pictures cut out, 1 a second",
+        "1000 of 1000 pictures cropped, 1 a second",
         "1 of 500 steps trained",
         "499 of 500 steps trained, 1 a second, 0:00:01 left",
         "1 of 500 steps trained",

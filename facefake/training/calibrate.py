@@ -53,7 +53,7 @@ _LEAST_FACES = 20
 
 
 class _Limits(NamedTuple):
-    """What is still judged: the least side of a face's box, the least sharpness and the strongest blur, σ; in pixels.
+    """What is still judged: least side of a face's box in pixels, least sharpness, and strongest blur, σ in pixels.
 
     `lacking` holds the sharpness below which a face is soft, and the grain below which it counts as one without grain.
     """
@@ -130,7 +130,7 @@ def calibrate(
 
     def measured(numbers: Sequence[int], wear: Wear) -> Measured:
         found = measure(scorer, store, numbers, side, margin, wear)
-        progress("views calibrated on", next(views_done), view_count)
+        progress("calibration views scored", next(views_done), view_count)
         return found
 
     lacking_logits = {

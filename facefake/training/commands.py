@@ -92,7 +92,7 @@ def train(
         by_source = [f"{terminal.printable(name)} {auc:.3f}" for name, auc in epoch["sources"].items()]
         err.print(f"  AUC by source: {', '.join(by_source)}", soft_wrap=True)
 
-    with terminal.progress("pictures cut out", err) as bar:
+    with terminal.progress("pictures cropped", err) as bar:
         bundle = run(
             data,
             out,
@@ -222,7 +222,7 @@ def _measured(
     if report:
         check_whole_file(report, force)
     err = terminal.console(stderr=True)
-    with tempfile.TemporaryDirectory() as scratch, terminal.progress("pictures cut out", err) as bar:
+    with tempfile.TemporaryDirectory() as scratch, terminal.progress("pictures cropped", err) as bar:
         scored = measure(
             data,
             model,
@@ -275,7 +275,7 @@ def _without_each_source(
         aucs = ", ".join(f"{auc:.3f} {tier}" for tier, auc in row.auc.items())
         err.print(f"without {terminal.printable(row.name)}: AUC {aucs}", soft_wrap=True)
 
-    with terminal.progress("pictures cut out", err) as bar:
+    with terminal.progress("pictures cropped", err) as bar:
         return leave_one_source_out(
             data,
             out,

@@ -156,7 +156,7 @@ def evaluate(
         OutputError: `cache` cannot be written to.
     """
     classifier = Classifier(bundle, threads=2)
-    store = make_crops(read_dataset(data), cache, partial(progress, "pictures cut out"))
+    store = make_crops(read_dataset(data), cache, partial(progress, "pictures cropped"))
     for sentence in (store.told_skipped(), told_never_fake(classifier.bundle.calibration)):
         if sentence:
             tell(sentence)

@@ -197,7 +197,7 @@ def _fake_sources(scored: Scored) -> list[Element]:
 
 def _face_sizes(scored: Scored) -> list[Element]:
     told = (
-        "Faces shrunk to a size, clean and then compressed as on the web; all fakes against all real faces."
+        "Faces shrunk to a size, both clean and compressed as on the web; all fakes against all real faces."
     )
     beside = tag(
         "div",

@@ -255,7 +255,7 @@ def _validation(
 def network_logits(
     network: keras.Model, store: CropStore, numbers: Sequence[int], recipe: Recipe, tier: Tier = "clean"
 ) -> NDArray[np.float32]:
-    """A network's logits, as `network.build` makes it, for some crops, at least one, on a tier; float32 (n,)."""
+    """The logits of a network, as `network.build` makes it, for some crops, at least one, on a tier; float32 (n,)."""
     logits = [
         network.predict_on_batch(crops.astype(np.float32))["logit"]
         for crops in batches(store, numbers, recipe.side, recipe.margin, tier)

@@ -130,7 +130,7 @@ def leave_one_source_out(
     groups = _groups(sorted({e.source for e in examples if e.label == "fake"}), patterns)
     make_folder(out)
     store = make_crops(
-        examples, out / "crops" if cache is None else cache, partial(progress, "pictures cut out")
+        examples, out / "crops" if cache is None else cache, partial(progress, "pictures cropped")
     )
     if sentence := store.told_skipped():
         tell(sentence)

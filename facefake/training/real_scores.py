@@ -51,7 +51,7 @@ class LeftOut:
 
 
 def source_weights(sources: NDArray[np.str_]) -> NDArray[np.float64]:
-    """Weights (n,) with sum 1, which give each source the square root of its size."""
+    """Weights (n,) with sum 1, by which a source counts in proportion to the square root of its size."""
     _, source, counts = np.unique(sources, return_inverse=True, return_counts=True)
     weights = 1 / np.sqrt(counts[source])
     return np.asarray(weights / weights.sum(), np.float64)

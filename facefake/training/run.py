@@ -84,7 +84,7 @@ def train(
         # Before crops are cut: another dataset's would replace those that an interrupted run needs to resume.
         content = _claimed(out, claim)
         store = make_crops(
-            examples, out / "crops" if cache is None else cache, partial(progress, "pictures cut out")
+            examples, out / "crops" if cache is None else cache, partial(progress, "pictures cropped")
         )
         numbers, calibration_half = _parts(store, recipe, examples, tell)
         write_text(out / _CLAIM, content)

@@ -116,9 +116,9 @@ def detail_of(crop: NDArray[np.uint8], stored: NDArray[np.uint8], margin: float)
 def unseen(store: CropStore, held_out: Sequence[str]) -> list[int]:
     """Numbers of the crops that a run with these held-out sources never trains on, without duplicate photographs.
 
-    A held-out crop is left out if its group is trained on, such as a fake whose original clip is. So is a near-duplicate,
+    A crop whose group is trained on is left out, such as a held-out fake made from a training clip. So is a near-duplicate,
     with the same label, of a crop that is trained on or of an earlier one of these: collections list one portrait under
-    two names, and a crop in both halves would serve both to calibrate and to report.
+    two names, and a photograph in both halves would serve both to calibrate and to report.
     """
     return list(_unseen(store, tuple(held_out))[0])
 

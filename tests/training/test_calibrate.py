@@ -100,7 +100,7 @@ def test_how_far_a_calibration_is_is_told(told_store, undenoised):
         told.setdefault(what, []).append((done, total))
 
     calibrate(Told(), told_store, range(780, 820), SIDE, 1.25, progress)
-    assert list(told) == ["sizes and blurs tried", "views calibrated on"]
+    assert list(told) == ["sizes and blurs tried", "calibration views scored"]
     for counted in told.values():
         assert counted == [(done, len(counted)) for done in range(1, len(counted) + 1)]
 

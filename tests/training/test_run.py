@@ -184,7 +184,7 @@ def test_a_run_cut_short_in_its_export_does_not_train_again(data, tiny, tmp_path
     monkeypatch.setattr(stage_module, "fit", lambda *args: pytest.fail("trained again"))
     told = []
     run(data, out, progress=lambda what, done, total: told.append(what))
-    assert list(dict.fromkeys(told)) == ["sizes and blurs tried", "views calibrated on", "views scored"]
+    assert list(dict.fromkeys(told)) == ["sizes and blurs tried", "calibration views scored", "views scored"]
     assert Classifier(out, "keras").bundle.label == "custom 1"
     assert {path.name for path in out.iterdir()} == {DESCRIPTION, KERAS_FILE, LITERT_FILE, "log.jsonl"}
 
