@@ -90,7 +90,9 @@ def measure(
         places = np.array([scorer.place_of(number) for number in numbers], np.intp)
         for place in sorted(set(places.tolist())):
             own = np.flatnonzero(places == place)
-            part = measure(scorer.scorers[place], store, [numbers[at] for at in own.tolist()], side, margin, wear)
+            part = measure(
+                scorer.scorers[place], store, [numbers[at] for at in own.tolist()], side, margin, wear
+            )
             found.logits[own], found.details[own] = part
         return found
 

@@ -695,7 +695,7 @@ def test_too_few_unseen_faces_are_told_before_the_training(data, tiny, tmp_path,
         run(data, tmp_path / "out")
 
 
-def test_last_layers_are_fitted_to_faces_that_were_not_trained_on(data, tiny, tmp_path, monkeypatch):
+def test_last_layers_are_fitted_to_faces_that_were_not_trained_on(data, unmeasured, tmp_path, monkeypatch):
     calibrated, weights = [], []
 
     def noted(scorer, store, numbers, *rest):
@@ -714,15 +714,8 @@ def test_last_layers_are_fitted_to_faces_that_were_not_trained_on(data, tiny, tm
     monkeypatch.setattr(module, "write_networks", written)
     monkeypatch.setattr(module, "refit", left)
     told = []
-    recipe = replace(RECIPE, refit=1.0, refit_without=["nowhere"])
-    train(
-        data,
-        tmp_path,
-        recipe,
-        backbone="tiny",
-        cache=data / "crops",
-        progress=lambda *done: told.append(done),
-    )
+    recipe = replace(SHORT, refit=1.0, refit_without=["nowhere"])
+    run(data, tmp_path, recipe, progress=lambda *done: told.append(done))
     assert not np.array_equal(*weights)
     ((scorer, store, numbers),) = calibrated
     # Nothing that a face is calibrated with was fitted to it.
@@ -732,9 +725,9 @@ def test_last_layers_are_fitted_to_faces_that_were_not_trained_on(data, tiny, tm
 
 def test_too_few_faces_to_fit_last_layers_to_are_told_before_the_training(data, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "train_stages", lambda *rest, **more: pytest.fail("trained"))
-    recipe = replace(RECIPE, refit=1.0, refit_without=["greens"])
-    with pytest.raises(DatasetError, match="to fit last layers to, got .*'fake': 0"):
-        train(data, tmp_path, recipe, backbone="tiny", cache=data / "crops")
+    recipe = replace(SHORT, refit=1.0, refit_without=["greens"])
+    with pytest.raises(DatasetError, match=r"to fit last layers to, got .*'fake': 0"):
+        run(data, tmp_path, recipe)
 
 
 def test_the_toy_data_are_as_described(data):
