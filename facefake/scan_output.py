@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from facefake.analyst import Record
 
-_WIDE = 100  # columns
-
 
 class Tables:
     """Results on standard output, and what helps to read them."""
@@ -33,16 +31,15 @@ class Tables:
         from facefake.results import ImageResult
         from facefake.video import VideoResult
 
-        plain = self.out.options.ascii_only
+        shown = self.out.width, self.out.options.ascii_only
         if isinstance(record, VideoResult):
-            self.out.print(terminal.video(record, self.place + record.path, plain), crop=False)
+            self.out.print(terminal.video(record, self.place + record.path, *shown), crop=False)
         elif isinstance(record, ImageResult):
             self._crowded = self._crowded or len(record.faces) > 1
             if record.faces and record.settings:  # where there are none, the summary says it
                 self._smallest = record.settings.min_face
             heading = self.place + (record.path or "")
-            wide = self.out.width >= _WIDE
-            self.out.print(terminal.picture(record, heading, wide, plain), crop=False)
+            self.out.print(terminal.picture(record, heading, *shown), crop=False)
 
     def hint(self, err: Console, marked: bool, all_sizes: bool) -> None:
         """Tell how to see more, unless the faces were marked, or the smallest size was chosen."""

@@ -51,7 +51,9 @@ _LOOKS = {verdict: (f"{SIGNS[verdict]} {WORDS[verdict]}", colour) for verdict, c
 _OUTCOMES = {**WORDS, "error": "failed"}
 _ASCII = str.maketrans({"×": "x", "≤": "<=", "▲": "^", "○": "o", "–": "-"})
 _FIRST_LINE, _LONGEST_PAUSE = 30, 600  # seconds: a night's log shall not be all progress
+_NUMBER = re.compile(r"[\d.]+%?$")
 _FOLDED_NAME = 16  # columns that a name in a table of figures keeps where there is no room for all of it
+_WIDE = 100  # columns from which on reasons have room in the table of a picture
 
 
 def console(stderr: bool = False) -> Console:
@@ -76,7 +78,13 @@ def table(headers: Iterable[str], rows: Iterable[Sequence[str | Text]], numbers:
     return made
 
 
-def figures(headers: Sequence[str], rows: Sequence[Sequence[str]], names: int, width: int) -> list[Table]:
+def figures(
+    headers: Sequence[str],
+    rows: Sequence[Sequence[str | Text]],
+    names: int,
+    width: int,
+    numbers: Sequence[int] | None = None,
+) -> list[Table]:
     """A table of which no number and no word of a heading is broken, in several parts where it is too wide.
 
     Args:
@@ -84,12 +92,13 @@ def figures(headers: Sequence[str], rows: Sequence[Sequence[str]], names: int, w
         rows: at least one, of a cell for each column.
         names: how many of the first columns, which every part has, say what a row is of.
         width: columns that there are; where a name and a number do not fit side by side, a part is wider.
+        numbers: places of the columns with numbers; None for those with a cell of digits, or of these and a % sign.
     """
-    numbers: list[int] = []
+    columns = list(zip(*rows, strict=True))
+    if numbers is None:
+        numbers = [at for at, cells in enumerate(columns) if any(_NUMBER.match(str(cell)) for cell in cells)]
     least, whole = [], []
-    for place, (header, cells) in enumerate(zip(headers, zip(*rows, strict=True), strict=True)):
-        if any(re.match(r"[\d.]+%?$", cell) for cell in cells):
-            numbers.append(place)
+    for place, (header, cells) in enumerate(zip(headers, columns, strict=True)):
         longest = max(map(_columns, cells))
         kept = longest if place in numbers else min(longest, _FOLDED_NAME)
         least.append(max([kept, *map(_columns, header.split())]))
@@ -116,9 +125,9 @@ def figures(headers: Sequence[str], rows: Sequence[Sequence[str]], names: int, w
     return made
 
 
-def _columns(text: str) -> int:
+def _columns(text: str | Text) -> int:
     """How many columns of a terminal a text takes."""
-    return cell_len(printable(text))
+    return cell_len(printable(str(text)))
 
 
 def _across(widths: Sequence[int], part: Sequence[int]) -> int:
@@ -126,24 +135,25 @@ def _across(widths: Sequence[int], part: Sequence[int]) -> int:
     return sum(widths[place] + 2 for place in part) - 1  # two between columns, one after the last
 
 
-def picture(result: ImageResult, heading: str, wide: bool, ascii_only: bool = False) -> RenderableType:
+def picture(result: ImageResult, heading: str, width: int, ascii_only: bool = False) -> RenderableType:
     """A picture's heading, its faces as a table, and the sentence on the whole.
 
     Args:
         result: of the picture.
         heading: for one, the picture's path.
-        wide: whether there is room for reasons in the table; else they go below it.
+        width: columns that there are; where they are few, reasons go below the table, which may be in parts.
         ascii_only: whether signs are spelt in ASCII; the heading is as it is.
     """
     signs = _ASCII if ascii_only else {}
     size = f"{result.width} × {result.height} pixels".translate(signs)
     parts: list[RenderableType] = [_heading(heading, size)]
     if result.faces:
+        wide = width >= _WIDE
         headers = ["Face", "Size in px", "Verdict", "Fake probability", "False-alarm rate", "Reason"]
         rows = [_spelt(_face_row(face), signs) for face in result.faces]
         if not wide:
             headers, rows = headers[:-1], [row[:-1] for row in rows]
-        parts.append(table(headers, rows, numbers=(0, 1, 3, 4)))
+        parts += figures(headers, rows, names=1, width=width, numbers=(0, 1, 3, 4))
         if not wide:
             parts += _remarks("Face", ((face.number, _remark_on_face(face)) for face in result.faces))
     sign, style = _LOOKS[result.verdict]
@@ -154,8 +164,11 @@ def picture(result: ImageResult, heading: str, wide: bool, ascii_only: bool = Fa
     return Group(*parts, Text())
 
 
-def video(result: VideoResult, heading: str, ascii_only: bool = False) -> RenderableType:
-    """A clip's heading, its people as a table, what is to be said of each, and the sentence on the whole."""
+def video(result: VideoResult, heading: str, width: int, ascii_only: bool = False) -> RenderableType:
+    """A clip's heading, its people as a table, what is to be said of each, and the sentence on the whole.
+
+    The arguments are those of `picture`.
+    """
     signs = _ASCII if ascii_only else {}
     frames = "1 frame" if result.frames == 1 else f"{result.frames} frames"
     size = f"{result.width} × {result.height} pixels, {clock(result.duration)}, {frames} looked at"
@@ -163,7 +176,7 @@ def video(result: VideoResult, heading: str, ascii_only: bool = False) -> Render
     if result.persons:
         headers = ["Person", "Seen", "Judged in", "Verdict", "Fake probability", "False-alarm rate"]
         rows = [_spelt(_person_row(person), signs) for person in result.persons]
-        parts.append(table(headers, rows, numbers=(0, 4, 5)))
+        parts += figures(headers, rows, names=1, width=width, numbers=(0, 4, 5))
         parts += _remarks("Person", ((person.number, _remark_on_person(person)) for person in result.persons))
     sign, style = _LOOKS[result.verdict]
     parts.append(Text.assemble((sign.translate(signs), style), ": ", result.summary))

@@ -29,15 +29,18 @@ from rich.console import Console
 from facefake import __version__, about, terminal
 from facefake.cli import main
 from facefake.errors import ImageError, ModelError, OutputError
+from facefake.frames import Sampling
 from facefake.images import load_picture
 from facefake.journal import RecordFile
 from facefake.paths import models_folder
+from facefake.persons import PersonResult, Sighting
 from facefake.reading import ImageLimits
 from facefake.report import CsvTable
 from facefake.results import FaceResult, ImageResult, Verdict, schema
 from facefake.settings import read_settings
 from facefake.training.figure_tables import Table
 from facefake.training.recipe import Recipe
+from facefake.video import VideoResult
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLES = ROOT / "samples"
@@ -270,6 +273,55 @@ def test_narrow_terminals_get_the_reasons_below_the_table(
     pictures("real.png")
     without = run("scan", "real.png").stdout.splitlines()
     assert without[4].startswith("○ real: ")  # right below the table
+
+
+def person(index: int, verdict: Verdict) -> PersonResult:
+    """Somebody who is seen for an hour in a hundred frames, and judged in two less."""
+    logits = [1.0] * 98 + [None] * 2
+    sightings = [
+        Sighting(40.0 * at, (2, 3, 22, 33), 0.9, logit, 0.9, 0.01, None) for at, logit in enumerate(logits)
+    ]
+    return PersonResult(index, verdict, 0.00034, 0.00012, "neither nor", 1.0, (), tuple(sightings))
+
+
+@pytest.mark.parametrize("width", [80, 60, 40])
+@pytest.mark.parametrize("ascii_only", [False, True])
+def test_no_table_of_a_scan_breaks_a_cell_or_a_word_of_a_heading(width: int, ascii_only: bool) -> None:
+    far = replace(face(123, "uncertain"), box=(0.0, 0.0, 1234.0, 1300.0))
+    picture = judged(str(SAMPLES / "astronaut.jpg"), "fake", "not_applicable")
+    picture = replace(picture, faces=(*picture.faces, far))
+    clip = VideoResult(
+        "a.mp4",
+        64,
+        48,
+        4e3,
+        100,
+        40.0,
+        Sampling(),
+        "fake",
+        0.9,
+        0.01,
+        None,
+        (person(11, "uncertain"),),
+        (),
+        "m 1",
+    )
+    judgement = ["Verdict", "? uncertain", "Fake", "probability", "False-alarm", "rate"]
+    for show, result, told in (
+        (terminal.picture, picture, ["Face", "124", "Size", "1234 × 1300", "– not judged", "88 %", "0.34 %"]),
+        (
+            terminal.video,
+            clip,
+            ["Person", "12", "Seen", "0:00 to 1:06:00", "98 of 100", "0.034 %", "≤ 0.012 %"],
+        ),
+    ):
+        console = Console(file=StringIO(), width=width)
+        console.print(show(result, "a", width, ascii_only), crop=False)
+        assert isinstance(console.file, StringIO)
+        shown = console.file.getvalue()
+        for part in (*told, *judgement):
+            assert (part.translate(terminal._ASCII) if ascii_only else part) in shown
+        assert max(map(len, shown.splitlines()[1:])) <= width
 
 
 def test_a_picture_without_faces_gets_a_sentence_only(pictures: Callable[..., Path]) -> None:
@@ -893,7 +945,7 @@ def test_colour_is_never_the_only_carrier() -> None:
     looks = [terminal._LOOKS[verdict] for verdict in get_args(Verdict)]
     assert len({text[0] for text, _ in looks}) == len({style for _, style in looks}) == 4
     console = Console(record=True, force_terminal=True, color_system="standard", width=120, file=StringIO())
-    console.print(terminal.picture(judged(str(SAMPLES / "astronaut.jpg"), "fake", "real"), "x", wide=True))
+    console.print(terminal.picture(judged(str(SAMPLES / "astronaut.jpg"), "fake", "real"), "x", 120))
     coloured = console.export_text(styles=True, clear=False)
     assert "\x1b[1;31m▲ fake" in coloured
     assert "\x1b[36m○ real" in coloured

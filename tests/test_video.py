@@ -336,14 +336,16 @@ def test_the_terminal_shows_it(result: VideoResult) -> None:
         result.persons[0], verdict="uncertain", reason="because\x1b[2J", spans=(Span(0, 1), Span(65, 70))
     )
     console = Console(file=io.StringIO(), width=120, markup=False, emoji=False, highlight=False)
-    console.print(terminal.video(replace(result, persons=(suspect, *result.persons[1:])), "a\x1b[31m.avi"))
+    console.print(
+        terminal.video(replace(result, persons=(suspect, *result.persons[1:])), "a\x1b[31m.avi", 120)
+    )
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "384 × 192 pixels, 0:06, 11 frames looked at" in text
     assert "Person 1: looks fake from 0:00 to 0:01, 1:05 to 1:10; because" in text
     assert "\x1b" not in text
     assert STILLS[:40] in text
     console = Console(file=io.StringIO(), width=120)
-    console.print(terminal.video(result, "a.avi", ascii_only=True))
+    console.print(terminal.video(result, "a.avi", 120, ascii_only=True))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "384 x 192 pixels" in text
     assert " <= " in text
