@@ -202,7 +202,7 @@ def main() -> None:
     "--max-megabytes",
     type=Finite(0, 1_000_000, min_open=True),
     metavar="N",
-    help="Refuse larger files, except videos.  [default: 200]",
+    help="Refuse files of more than N times 1,048,576 bytes, except videos.  [default: 200]",
 )
 @click.option(
     "--max-megapixels",

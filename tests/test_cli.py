@@ -174,6 +174,15 @@ def test_help_tells_people_what_to_distrust() -> None:
         assert phrase in text
 
 
+def test_help_tells_how_many_bytes_a_megabyte_of_a_file_has(pictures: Callable[..., Path]) -> None:
+    pictures("real.png")
+    run("scan", "real.png", "--max-megabytes", "1")
+    of_one = StandIn.made_with[1]["limits"].max_bytes
+    default = ImageLimits().max_bytes // of_one
+    told = f"more than N times {of_one:,} bytes, except videos. [default: {default}]"
+    assert told in plain(run("scan", "--help").output)
+
+
 def test_help_is_clear_at_first_reading() -> None:
     text = " ".join(run("scan", "--help").output.split())
     for phrase in (
