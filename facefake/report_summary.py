@@ -10,6 +10,7 @@ from typing import Any
 
 from facefake.sources import is_video
 from facefake.terminal import SIGNS, WORDS
+from facefake.wording import counted
 
 BINS = 20
 """Of the histogram, from 0 to 100 %."""
@@ -75,25 +76,23 @@ class Tally:
         parts = []
         if self.pictures or not self.videos:
             parts.append(
-                f"{_counted(self.pictures.total(), 'picture')} with {_counted(self.faces.total(), 'face')}"
+                f"{counted(self.pictures.total(), 'picture')} with {counted(self.faces.total(), 'face')}"
             )
         if self.videos:
-            parts.append(_counted(self.videos.total(), "video"))
+            parts.append(counted(self.videos.total(), "video"))
         told = [f"{', '.join(parts)}."]
         judged = sum(found.total() - found["not_applicable"] for found in (self.faces, self.videos))
         if self.pictures["fake"]:
-            told.append(
-                _looking_fake(self.faces, "face", f" in {_counted(self.pictures['fake'], 'picture')}")
-            )
+            told.append(_looking_fake(self.faces, "face", f" in {counted(self.pictures['fake'], 'picture')}"))
         elif judged and not self.videos["fake"]:
             told.append("No face looks fake.")
         if self.videos["fake"]:
             told.append(_looking_fake(self.videos, "video"))
         for verdicts, noun in ((self.faces, "face"), (self.videos, "video")):
             if count := verdicts["uncertain"]:
-                told.append(f"{_counted(count, noun)} {'is' if count == 1 else 'are'} uncertain.")
+                told.append(f"{counted(count, noun)} {'is' if count == 1 else 'are'} uncertain.")
             if count := verdicts["not_applicable"]:
-                told.append(f"{_counted(count, noun)} could not be judged.")
+                told.append(f"{counted(count, noun)} could not be judged.")
         if count := self.others["failure"]:
             told.append(
                 f"{count:,} {'file or folder' if count == 1 else 'files or folders'} could not be analysed."
@@ -188,8 +187,4 @@ def _fill(verdict: str) -> str:
 
 
 def _looking_fake(verdicts: Counter[str], noun: str, where: str = "") -> str:
-    return f"{_counted(verdicts['fake'], noun)}{where} {'looks' if verdicts['fake'] == 1 else 'look'} fake."
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    return f"{counted(verdicts['fake'], noun)}{where} {'looks' if verdicts['fake'] == 1 else 'look'} fake."

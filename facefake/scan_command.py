@@ -177,7 +177,7 @@ class Scan:
                 resume=self.resume,
                 retry_failures=self.retry_failures,
                 recorded=lambda record: told.verdict(
-                    record["verdict"], record.get("error", {}).get("message")
+                    record["path"], record["verdict"], record.get("error", {}).get("message")
                 ),
                 left_out=told.left_out,
                 progress=lambda done, total: bar(done, total, note=told.worst),
@@ -234,7 +234,8 @@ class Scan:
                     file.write(record)
                 if self.as_json:
                     records.append(record.to_dict())
-                told.verdict(record.verdict, record.message if isinstance(record, ErrorResult) else None)
+                error = record.message if isinstance(record, ErrorResult) else None
+                told.verdict(record.path, record.verdict, error)
                 if tables:
                     tables.show(record)
         if self.as_json:

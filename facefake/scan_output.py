@@ -60,17 +60,23 @@ class Told:
     def __init__(self) -> None:
         self.err = terminal.console(stderr=True)
         self.verdicts: Counter[str] = Counter()
+        self._videos = 0  # among what they are of
         self._faults = 0  # beside the pictures'
-        self._left_out: Counter[bool] = Counter()  # by whether there is a file
+        self._left_out: Counter[tuple[bool, bool]] = (
+            Counter()
+        )  # by whether there is a file, and it is a video
 
     @property
     def worst(self) -> str:
         """What a bar says beside the number of pictures."""
         return terminal.counts(self.verdicts, ("fake", "error"))
 
-    def verdict(self, verdict: str, error: str | None) -> None:
-        """Count a picture, and complain if it could not be analysed."""
+    def verdict(self, path: str | None, verdict: str, error: str | None) -> None:
+        """Count a picture or video, and complain if it could not be analysed."""
+        from facefake.sources import is_video
+
         self.verdicts[verdict] += 1
+        self._videos += is_video(path or "")
         if error is not None:
             self._complain(error)
 
@@ -82,16 +88,19 @@ class Told:
             self.err.print(f"Annotated: {terminal.printable(str(copy))}", soft_wrap=True)
 
     def left_out(self, path: str, found: bool) -> None:
-        """Count a picture that has a record already."""
-        self._left_out[found] += 1
+        """Count a picture or video that has a record already."""
+        from facefake.sources import is_video
+
+        self._left_out[found, is_video(path)] += 1
 
     def end(self, fail_on_fake: bool) -> None:
-        """Tell how many pictures have which verdict, and exit with the status that says so, if any does."""
+        """Tell how many pictures and videos have which verdict, and exit with the status that says so, if any does."""
         for found, why in ((True, "recorded already"), (False, "recorded before, but not found now")):
-            if count := self._left_out[found]:
-                self.err.print(f"{count} picture{'' if count == 1 else 's'} left out: {why}.")
-        if self.verdicts.total() > 1:
-            self.err.print(terminal.tally(self.verdicts))
+            if left_out := terminal.media(self._left_out[found, False], self._left_out[found, True]):
+                self.err.print(f"{left_out} left out: {why}.")
+        if (total := self.verdicts.total()) > 1:
+            scanned = terminal.media(total - self._videos, self._videos)
+            self.err.print(f"{scanned}: {terminal.counts(self.verdicts)}.")
         if fail_on_fake and self.verdicts["fake"]:
             raise click.exceptions.Exit(3)
         if self.verdicts["error"] or self._faults:

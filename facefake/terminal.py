@@ -25,7 +25,7 @@ from rich.table import Table
 from rich.text import Text
 
 from facefake.results import FaceResult, ImageResult, Verdict
-from facefake.wording import at_most, clock, likely, percent
+from facefake.wording import at_most, clock, counted, likely, percent
 
 if TYPE_CHECKING:
     from facefake.persons import PersonResult
@@ -248,13 +248,15 @@ def _remark_on_face(face: FaceResult) -> str:
 def counts(verdicts: Mapping[str, int], which: Iterable[str] = tuple(_OUTCOMES)) -> str:
     """How often there were which verdicts, those that there were: ``"3 fake, 1 failed"``."""
     return ", ".join(
-        f"{verdicts[verdict]} {_OUTCOMES[verdict]}" for verdict in which if verdicts.get(verdict)
+        f"{verdicts[verdict]:,} {_OUTCOMES[verdict]}" for verdict in which if verdicts.get(verdict)
     )
 
 
-def tally(verdicts: Mapping[str, int]) -> str:
-    """How many pictures got which verdict, as a sentence."""
-    return f"{sum(verdicts.values())} pictures: {counts(verdicts)}."
+def media(pictures: int, videos: int) -> str:
+    """How many there are of both, those that there are: ``"2 pictures and 1 video"``."""
+    return " and ".join(
+        counted(count, noun) for count, noun in ((pictures, "picture"), (videos, "video")) if count
+    )
 
 
 def details(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -49,6 +49,11 @@ def clock(seconds: float, tenths: bool = False) -> str:
     return f"{text}:{rest // 10:02d}" + (f".{rest % 10}" if tenths and rest % 10 else "")
 
 
+def counted(count: int, noun: str) -> str:
+    """How many of what, such as ``"1 face"`` or ``"1,000 faces"``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def none_looks_fake(counts: Mapping[Verdict, int], one: str, several: str) -> str:
     """The clause that none of several looks fake; it speaks of those that were judged only.
 

@@ -352,6 +352,17 @@ def test_several_pictures_are_counted(pictures: Callable[..., Path]) -> None:
     assert [error.split(":")[1].strip() for error in errors] == ["in/broken.png", "missing.png"]
 
 
+def test_videos_are_counted_as_such(pictures: Callable[..., Path]) -> None:
+    pictures("in/fake.png", "in/real.png")
+    for name in ("in/a.mp4", "in/b.MOV"):
+        Path(name).write_bytes(b"nothing")
+    told = run("scan", "in", "gone.mp4", "--jsonl", "r.jsonl").stderr
+    assert told.endswith("2 pictures and 3 videos: 1 fake, 1 real, 3 failed.\n")
+    told = run("scan", "in", "--jsonl", "r.jsonl", "--resume").stderr
+    assert told == "2 pictures and 2 videos left out: recorded already.\n"
+    assert run("scan", "in/a.mp4", "in/b.MOV").stderr.endswith("2 videos: 2 failed.\n")
+
+
 def test_json_is_an_array_of_valid_records_and_nothing_else(pictures: Callable[..., Path]) -> None:
     pictures("fake.png", "real.png")
     result = run("scan", "fake.png", "missing.png", "real.png", "--json")
