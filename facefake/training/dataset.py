@@ -89,6 +89,9 @@ def _read_manifest(manifest: Path) -> list[Example]:
             raise DatasetError(
                 f"{manifest}: expected the columns {', '.join(_COLUMNS)}; {', '.join(missing)} missing"
             )
+        for column in _COLUMNS:
+            if (count := (rows.fieldnames or ()).count(column)) > 1:
+                raise DatasetError(f"{manifest}: expected each column once, got {column} {count} times")
         lines: dict[str, int] = {}
         for row in rows:
             where = f"{manifest}, line {rows.line_num}"

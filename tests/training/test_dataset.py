@@ -41,6 +41,7 @@ def test_further_columns_are_of_no_account(tmp_path):
     ("rows", "columns", "message"),
     [
         (ROWS, [*COLUMNS[:-1], "part"], "split missing"),
+        ([[*row, "fake"] for row in ROWS], [*COLUMNS, "label"], r"csv: .* column once, got label 2 times"),
         ([["a.jpg", "true", "x", "s", "g", "val"]], COLUMNS, "line 2: expected the label"),
         ([*ROWS, ["a.jpg", "real", "x", "s", "g", "test"]], COLUMNS, "line 4: expected the split"),
         ([*ROWS, ["c.jpg", "real", "x", "s", "g", "val"]], COLUMNS, r"c\.jpg, found none"),
