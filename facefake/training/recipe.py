@@ -37,6 +37,7 @@ _COMMON = (
     *("margin", "held_out", "seed", "stage", "mirror", "mirror_share", "mirror_stages"),
     *("refit", "refit_without"),
 )
+_TYPES = {int: "a whole number", float: "a number", str: "a text", list: "a list", dict: "a table"}
 _LARGEST = 1e10  # of any number: above all seeds, and the sum of shares stays finite
 
 
@@ -270,5 +271,7 @@ def _checked(settings: Any, where: str) -> dict[str, Any]:
         if known[name] is float and type(value) is int:
             checked[name] = float(value) if abs(value) < 2**53 else math.inf
         elif type(value) is not known[name]:
-            raise DatasetError(f"{where}: expected {name} to be {known[name].__name__}, got {value!r}")
+            expected = "a list of tables, [[stage]]" if name == "stage" else _TYPES[known[name]]
+            got = "a table" if isinstance(value, dict) else repr(value)
+            raise DatasetError(f"{where}: expected {name} to be {expected}, got {got}")
     return checked
