@@ -39,7 +39,11 @@ _FILE_WIDTH = 200  # columns: more than any table needs
     "--out", type=FOLDER, metavar="DIR", required=True, help="Folder for the model, which is named after it."
 )
 @click.option(
-    "--recipe", type=FILE, metavar="FILE.toml", help="Settings of the run; any left out keep their defaults."
+    "--recipe",
+    type=FILE,
+    metavar="FILE.toml",
+    help="Settings of the run; any left out keep their defaults. A table replaces the default's whole: with "
+    "[self_made_share], fakes that it does not name are not made.",
 )
 @click.option("--from", "start", type=FOLDER, metavar="BUNDLE", help="Fine-tune an existing model.")
 @click.option(

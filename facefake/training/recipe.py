@@ -72,7 +72,7 @@ class Recipe:
         masking: the largest share, 0 to 1, of a crop's squares of 16 pixels that are blanked.
         kind_share: how often a kind of fake of the dataset is drawn, relative to the others.
         other_kind_share: the same for kinds that `kind_share` does not name.
-        self_made_share: the same for the fakes that `forgery` makes from real faces.
+        self_made_share: the same for the fakes that `forgery` makes from real faces; any left out are not made.
         upsamplers: networks that make reconstructions, out of `reconstruction.UPSAMPLERS`, which are trained first, and
             `restoration.RESTORERS`, which need packages of their own.
         reconstructed: how many real faces are reconstructed, before the training.
@@ -84,7 +84,7 @@ class Recipe:
         counterpart: source of fakes → source of real faces that they are paired with, where both come from one place.
         seed: of everything random.
         stage: for training in stages, one table per stage with the settings that differ in it; each stage continues from
-            the weights of the one before, with the next seed.
+            the weights of the one before, with the next seed. A table within a stage replaces the whole one outside.
         averaged: what follows a stage continues from the mean weights of at most this many stages: this one and those of
             the same network before it (Izmailov et al., "Averaging Weights Leads to Wider Optima", UAI 2018).
         start_share: weight, 0 to 1, of what the stage began with in its result; the mean above has the rest (Wortsman et
@@ -247,7 +247,7 @@ class Recipe:
 
 
 def read_recipe(path: Path) -> Recipe:
-    """Read a recipe; what it does not name keeps its default.
+    """Read a recipe; what it does not name keeps its default; a table or list replaces the default's whole.
 
     Raises:
         DatasetError: the file is not TOML, or names a setting that does not exist or has another type.

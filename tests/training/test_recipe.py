@@ -4,8 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from facefake.errors import DatasetError
+from facefake.training.commands import train
 from facefake.training.recipe import Recipe, read_recipe
 
 SHIPPED = Path(__file__).resolve().parents[2] / "models" / "facefake" / "recipe.toml"
@@ -23,6 +25,15 @@ def test_what_a_recipe_does_not_name_keeps_its_default(tmp_path):
     assert recipe == Recipe(steps=7, margin=1.0, held_out=["x"], kind_share={"gan": 2})
     assert type(recipe.margin) is float
     assert Recipe(**recipe.to_dict()) == recipe
+
+
+def test_a_table_takes_the_place_of_the_default_s_whole_as_the_help_says(tmp_path):
+    text = "[self_made_share]\nswap = 1\n[[stage]]\n[stage.self_made_share]\nretouch = 2\n"
+    recipe = read(tmp_path, text)
+    (stage,) = recipe.stages()
+    assert (recipe.self_made_share, stage.self_made_share) == ({"swap": 1}, {"retouch": 2})
+    told = CliRunner().invoke(train, ["--help"]).output
+    assert "A table takes the place of the default's whole" in " ".join(told.split())
 
 
 @pytest.mark.parametrize(
