@@ -86,8 +86,14 @@ class RecordFile:
             raise OutputError(f"{self.path}: expected to go on writing, got: {error.strerror}") from error
 
     def _cut(self, size: int) -> None:
-        if stat.S_ISREG(os.fstat(self._fd).st_mode):  # and not a pipe or a terminal
+        if not stat.S_ISREG(os.fstat(self._fd).st_mode):  # but a pipe or a terminal
+            return
+        try:
             os.ftruncate(self._fd, size)
+        except OSError as error:
+            raise OutputError(
+                f"{self.path}: expected to cut it to its first {size:,} bytes, got: {error.strerror}"
+            ) from error
 
     def close(self) -> None:
         """Release the file to others."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import fcntl
 import itertools
 import json
@@ -139,6 +140,25 @@ def test_what_does_not_fit_on_the_disk_leaves_the_rest_whole(writer: Any, tmp_pa
         assert (tmp_path / "r").read_bytes() == (tmp_path / "whole").read_bytes()
         file.write(ERROR)  # somebody made room
     assert b"c.jpg" in (tmp_path / "r").read_bytes()
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_file_that_can_be_neither_written_nor_cut_is_an_output_error(
+    writer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: object) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with writer(tmp_path / "r") as file:
+        file.write(RESULT)
+        told = (
+            f"r: expected to cut it to its first {(tmp_path / 'r').stat().st_size:,} bytes, got: Input/output"
+        )
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", broken)
+            patch.setattr(os, "ftruncate", broken)
+            with pytest.raises(OutputError, match=told):
+                file.write(OTHER)
 
 
 def test_ctrl_c_within_a_line_leaves_the_rest_whole_and_is_heeded(
