@@ -6,7 +6,7 @@ import fcntl
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from facefake.errors import OutputError
@@ -49,7 +49,7 @@ def alone_in(folder: Path, work: str) -> Iterator[None]:
     """While this lasts, no other process can do the same work in a folder.
 
     Args:
-        folder: an existing folder; it gets a lock file, which is removed at the end.
+        folder: an existing folder; it gets a lock file, which is removed at the end if it can be.
         work: what is done, in a word.
 
     Raises:
@@ -67,5 +67,6 @@ def alone_in(folder: Path, work: str) -> Iterator[None]:
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):  # a file that stays is in nobody's way: the lock goes with the descriptor
+            path.unlink()
         os.close(fd)
