@@ -5,10 +5,10 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+from scorers import Told
 
 from facefake.bundle import read_bundle
 from facefake.calibration import SoftFaces
-from facefake.classifier import Scores
 from facefake.errors import DatasetError, ModelError
 from facefake.rates import probability
 from facefake.training.calibrate import BLURS, FACE_SIDES
@@ -23,14 +23,6 @@ LOGITS = {
     ("fake", "gan", "<b>gans</b>"): [-2.2, 1.0, 2.5, 3.5],
     ("fake", "face-swap", "clips"): [-0.7, 0.0],
 }
-
-
-class Told:
-    """A scorer that takes the logit from the crop: its mean is 128 + 10 times the logit."""
-
-    def predict(self, crops: np.ndarray) -> Scores:
-        logits = (crops.astype(np.float64).mean((1, 2, 3)) - 128) / 10
-        return Scores(logits.astype(np.float32), np.zeros((len(crops), 1, 1), np.float32))
 
 
 @pytest.fixture(scope="module")
