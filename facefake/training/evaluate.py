@@ -76,9 +76,9 @@ class Judged:
 
     def mean(self, what: NDArray[np.bool_], among: NDArray[np.bool_]) -> float:
         """Share of `what` among some faces, with equal weight for each source."""
-        return float(
-            np.mean([what[among & (self.source == name)].mean() for name in set(self.source[among])])
-        )
+        # In a fixed order: the last digits of a sum over a set would depend on hashes.
+        names = np.unique(self.source[among])
+        return float(np.mean([what[among & (self.source == name)].mean() for name in names]))
 
     def weights(self, among: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Weights of some faces, equal for both labels and, within each, for every source; float64, summing to 2."""

@@ -80,6 +80,27 @@ def test_within_a_label_sources_weigh_the_same(scored):
         assert (gans.count, gans.auc) == (4, rows(scored, "sources", tier=tier, kind="gan")[0].auc)
 
 
+def test_a_mean_of_sources_is_the_same_to_its_last_digit_in_every_run():
+    rng = np.random.default_rng(0)
+    count = 400
+    faces = {name: rng.random(count) < 0.5 for name in ("fake", "called_fake", "called_uncertain")}
+    judged = Judged(
+        **faces,
+        kind=np.full(count, "photo"),
+        source=np.array([f"source {number}" for number in rng.integers(0, 40, count)]),
+        logits=np.zeros(count, np.float32),
+        details=np.ones((count, 2)),
+        stated=np.zeros(count),
+    )
+    for _ in range(50):
+        among = rng.random(count) < 0.7
+        shares = [
+            faces["fake"][among & (judged.source == name)].mean()
+            for name in sorted(set(judged.source[among]))
+        ]
+        assert judged.mean(judged.fake, among) == np.mean(shares)
+
+
 @pytest.mark.parametrize("lacking", [40, 300])
 def test_rates_on_sources_left_out_are_those_of_faces_that_lack_no_detail(tiny_bundle, lacking):
     """Some of 400 real faces are out of focus and look fake: with them among the others no score would be rare enough."""

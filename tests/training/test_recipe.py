@@ -33,7 +33,7 @@ def test_a_table_takes_the_place_of_the_default_s_whole_as_the_help_says(tmp_pat
     (stage,) = recipe.stages()
     assert (recipe.self_made_share, stage.self_made_share) == ({"swap": 1}, {"retouch": 2})
     told = CliRunner().invoke(train, ["--help"]).output
-    assert "A table takes the place of the default's whole" in " ".join(told.split())
+    assert "A table replaces the default's whole" in " ".join(told.split())
 
 
 @pytest.mark.parametrize(
