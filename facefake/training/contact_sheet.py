@@ -41,7 +41,8 @@ def contact_sheet(
 ) -> int:
     """Write a picture with one row per face: the crop, then each forgery with its mask and its difference, times four.
 
-    The source of a swap is one of the other crops and is shown before it. Crops without a face are left out.
+    The source of a swap is one of the other crops and is shown before it. Both tiles are empty where there is no other
+    face, or where the most similar one is turned too far away. Crops without a face are left out.
 
     Args:
         crops: uint8 (n, n, 3) RGB aligned face crops of different people.
@@ -53,23 +54,21 @@ def contact_sheet(
         How many faces are on the sheet.
 
     Raises:
-        ValueError: fewer than two of the crops show a face, or two heads are turned too far apart to be swapped.
+        ValueError: none of the crops shows a face.
         OutputError: the picture cannot be written.
     """
     mesh = FaceMesh()
     found = [(crop, mesh.landmarks(crop)) for crop in crops]
     faces = [(crop, landmarks) for crop, landmarks in found if landmarks is not None]
-    if len(faces) < 2:
-        raise ValueError(f"expected at least two crops with a face, got {len(faces)} of {len(found)}")
+    if not faces:
+        raise ValueError(f"expected a crop with a face, got none among {len(found)}")
     likenesses = np.stack([likeness(*face) for face in faces])
     rows = []
     for number, (crop, landmarks) in enumerate(faces):
-        others = [other for other in range(len(faces)) if other != number]
-        source = faces[others[nearest_source(likenesses[number], likenesses[others])]]
         row = [("original", crop)]
         for forge in (self_blend, region_blend, retouch, upsampling):
             row += _tiles(crop, forge(crop, landmarks, rng))
-        row += [("source", source[0]), *_tiles(crop, swap(crop, landmarks, *source, rng))]
+        row += _swap_tiles(number, faces, likenesses, rng)
         if network is not None:
             row += _tiles(crop, reconstruction(crop, landmarks, reconstruct(network, crop), rng))
         rows.append(row)
@@ -88,6 +87,25 @@ def contact_sheet(
             f"expected to write the contact sheet to {os.fspath(path)!r}, got: {error}"
         ) from error
     return len(rows)
+
+
+def _swap_tiles(
+    number: int,
+    faces: Sequence[tuple[NDArray[np.uint8], NDArray[np.float32]]],
+    likenesses: NDArray[np.float32],
+    rng: np.random.Generator,
+) -> list[tuple[str, NDArray[np.uint8]]]:
+    crop, landmarks = faces[number]
+    empty = np.full_like(crop, 255)
+    others = [other for other in range(len(faces)) if other != number]
+    if not others:
+        return [("no other face to swap", empty), *[("", empty)] * 3]
+    source = faces[others[nearest_source(likenesses[number], likenesses[others])]]
+    try:
+        swapped = _tiles(crop, swap(crop, landmarks, *source, rng))
+    except ValueError:
+        swapped = [("turned too far away", empty), *[("", empty)] * 2]
+    return [("source", source[0]), *swapped]
 
 
 def _tiles(crop: NDArray[np.uint8], forgery: Forgery) -> list[tuple[str, NDArray[np.uint8]]]:

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from facefake.errors import OutputError
+from facefake.training import contact_sheet as module
 from facefake.training.contact_sheet import contact_sheet
 from facefake.training.reconstruction import autoencoder
 
@@ -28,6 +29,28 @@ def test_one_row_per_face(crops, tmp_path):
     np.testing.assert_array_equal(np.array(Image.open(tmp_path / "again.png")), sheet)
 
 
+def test_what_cannot_be_swapped_has_empty_tiles(crops, tmp_path, monkeypatch):
+    def swapped(crop, *rest):
+        if crop is crops[1]:
+            raise ValueError("expected a source whose pose fits the target's")
+        return swap(crop, *rest)
+
+    def emptiness(name, row):
+        """Of each tile of a row: whether it is white but for its caption."""
+        sheet = np.array(Image.open(tmp_path / name))
+        high, side = module._TILE + module._CAPTION, module._TILE
+        tiles = sheet[high * row + module._CAPTION : high * (row + 1)]
+        return [bool((tile == 255).all()) for tile in np.split(tiles, sheet.shape[1] // side, axis=1)]
+
+    swap = module.swap
+    monkeypatch.setattr(module, "swap", swapped)
+    assert contact_sheet(crops, np.random.default_rng(0), tmp_path / "three.png") == 3
+    assert contact_sheet(crops[:1], np.random.default_rng(0), tmp_path / "one.png") == 1
+    assert not any(emptiness("three.png", 0)[-4:])
+    assert emptiness("three.png", 1)[-4:] == [False, True, True, True]  # the source is there
+    assert emptiness("one.png", 0)[-4:] == [True] * 4
+
+
 def test_an_autoencoder_adds_reconstructions(crops, tmp_path):
     network = autoencoder("nearest")
     for path, given in (("without.png", None), ("with.png", network)):
@@ -44,5 +67,5 @@ def test_a_folder_that_is_not_there_is_an_output_error(crops, tmp_path):
 
 def test_faceless_crops_are_refused(tmp_path):
     empty = np.full((128, 128, 3), 128, np.uint8)
-    with pytest.raises(ValueError, match="expected at least two crops with a face, got 0 of 2"):
+    with pytest.raises(ValueError, match="expected a crop with a face, got none among 2"):
         contact_sheet([empty, empty], np.random.default_rng(0), tmp_path / "sheet.png")
