@@ -1206,6 +1206,19 @@ def test_train_hands_over_its_settings(tmp_path: Path, monkeypatch: pytest.Monke
     assert (called[1][0][2].seed, called[1][1]["start"]) == (0, Path("b"))
 
 
+def test_ctrl_c_in_a_training_tells_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: Any, **settings: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("facefake.training.commands._import_keras", lambda: None)
+    monkeypatch.setattr("facefake.training.run.train", interrupted)
+    result = run("train", "data", "--out", str(tmp_path / "out"))
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert re.fullmatch(
+        r"Interrupted: the same command goes on after the last whole epoch, .*\n", result.stderr
+    )
+
+
 class Evaluation:
     """What `evaluate` and `leave_one_source_out` give."""
 

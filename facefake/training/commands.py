@@ -87,7 +87,6 @@ def train(
     if steps and chosen.stage:
         raise click.UsageError(f"expected a recipe without stages for --steps, got {recipe}")
     chosen = replace(chosen, steps=steps or chosen.steps, seed=chosen.seed if seed is None else seed)
-    _import_keras()
     err = terminal.console(stderr=True)
 
     def report(epoch: dict[str, Any]) -> None:
@@ -96,19 +95,27 @@ def train(
         by_source = [f"{terminal.printable(name)} {auc:.3f}" for name, auc in epoch["sources"].items()]
         err.print(f"  AUC by source: {', '.join(by_source)}", soft_wrap=True)
 
-    with terminal.progress("pictures cropped", err) as bar:
-        bundle = run(
-            data,
-            out,
-            chosen,
-            backbone=backbone or LITE0,
-            start=start,
-            cache=cache,
-            name=re.sub(r"[^\w.+-]", "-", out.absolute().name)[:60] or "custom",
-            progress=lambda what, done, total: bar(done, total, what),
-            report=report,
-            tell=_told_on(err),
+    try:
+        _import_keras()
+        with terminal.progress("pictures cropped", err) as bar:
+            bundle = run(
+                data,
+                out,
+                chosen,
+                backbone=backbone or LITE0,
+                start=start,
+                cache=cache,
+                name=re.sub(r"[^\w.+-]", "-", out.absolute().name)[:60] or "custom",
+                progress=lambda what, done, total: bar(done, total, what),
+                report=report,
+                tell=_told_on(err),
+            )
+    except KeyboardInterrupt:
+        err.print(
+            "Interrupted: the same command continues after the last complete epoch, or starts over if there is none.",
+            soft_wrap=True,
         )
+        raise
     terminal.console().print(f"{bundle.label} is in {terminal.printable(str(out))}", soft_wrap=True)
     model = terminal.printable(shlex.quote(str(out)))
     err.print(
