@@ -1215,7 +1215,7 @@ def test_ctrl_c_in_a_training_tells_how_to_go_on(tmp_path: Path, monkeypatch: py
     result = run("train", "data", "--out", str(tmp_path / "out"))
     assert (result.exit_code, result.stdout) == (130, "")
     assert re.fullmatch(
-        r"Interrupted: the same command goes on after the last whole epoch, .*\n", result.stderr
+        r"Interrupted: the same command continues after the last complete epoch, .*\n", result.stderr
     )
 
 

@@ -22,7 +22,7 @@ from facefake.training.fit import CHECKPOINT
 from facefake.training.recipe import Recipe
 from facefake.training.refit import fitted_to, refit
 from facefake.training.scoring import halves, seen, told_both_labels, told_left_out, unseen
-from facefake.training.stages import from_bundle, from_imagenet, train_stages, trained_files
+from facefake.training.stages import Start, from_bundle, from_imagenet, train_stages, trained_files
 
 if TYPE_CHECKING:
     import keras
@@ -82,7 +82,7 @@ def train(
     make_folder(out)
     with alone_in(out, "training"):
         # Before crops are cut: another dataset's would replace those that an interrupted run needs to resume.
-        content = _claimed(out, claim)
+        content = _claimed(begun, out, claim)
         store = make_crops(
             examples, out / "crops" if cache is None else cache, partial(progress, "pictures cropped")
         )
@@ -95,9 +95,7 @@ def train(
                 begun, store, numbers, calibration_half, out, cache=cache, progress=progress, report=report
             )
         except BaseException:  # Ctrl-C among them
-            begins = (finished[0], out / CHECKPOINT, out / "stage-1" / CHECKPOINT)
-            # With nothing to resume from, other settings may be tried.
-            if not any(file.exists() for file in begins):
+            if not _has_weights(begun, out):
                 (out / _CLAIM).unlink()
             raise
         bundle = export(
@@ -200,7 +198,13 @@ def _told_unknown(recipe: Recipe, examples: Sequence[Example]) -> str | None:
     )
 
 
-def _claimed(out: Path, settings: dict[str, Any]) -> str:
+def _has_weights(begun: Start, out: Path) -> bool:
+    """Whether there is anything to resume from; without it, other settings may be tried."""
+    files = (trained_files(begun, out)[0], out / CHECKPOINT, out / "stage-1" / CHECKPOINT)
+    return any(file.exists() for file in files)
+
+
+def _claimed(begun: Start, out: Path, settings: dict[str, Any]) -> str:
     """What identifies a run in its folder, so that it can be resumed there after an interruption.
 
     Raises:
@@ -208,12 +212,24 @@ def _claimed(out: Path, settings: dict[str, Any]) -> str:
     """
     content = json.dumps(settings, indent=1, sort_keys=True) + "\n"
     claim = out / _CLAIM
-    if claim.is_file() and claim.read_bytes() != content.encode():
+    if not claim.is_file() or claim.read_bytes() == content.encode():
+        return content
+    # A run that was killed before its first weights were kept could not take its own away.
+    if _has_weights(begun, out) or not _is_claim(claim, settings):
         raise DatasetError(
             f"{claim}: expected the settings, crops and start of the interrupted run in this folder, got others: use the "
             "same again, or another folder"
         )
     return content
+
+
+def _is_claim(file: Path, settings: dict[str, Any]) -> bool:
+    """Whether a file is a run's note of its settings, and no other program's."""
+    try:
+        noted = json.loads(file.read_bytes())
+    except ValueError:
+        return False
+    return isinstance(noted, dict) and noted.keys() == settings.keys()
 
 
 def export(

@@ -514,11 +514,12 @@ def test_a_run_is_gone_on_with_under_its_own_settings_alone(data, unexported, tm
     run(data, out, other)
 
 
-def test_another_program_s_file_is_no_claim_of_this_run(data, tiny, tmp_path):
-    (tmp_path / "run.json").write_bytes(b"\xff")
+@pytest.mark.parametrize("content", [b"\xff", b"[]", b'{"recipe": {}}'])
+def test_another_program_s_file_is_no_claim_of_this_run(data, tiny, tmp_path, content):
+    (tmp_path / "run.json").write_bytes(content)
     with pytest.raises(DatasetError, match=r"run\.json: expected the settings"):
         run(data, tmp_path)
-    assert (tmp_path / "run.json").read_bytes() == b"\xff"
+    assert (tmp_path / "run.json").read_bytes() == content
 
 
 def test_after_a_run_that_diverged_other_settings_may_be_tried(data, tiny, tmp_path, monkeypatch):
@@ -557,6 +558,21 @@ def test_after_a_run_that_was_stopped_in_its_first_epoch_other_settings_may_be_t
         with pytest.raises(KeyboardInterrupt):
             run(data, tmp_path, replace(SHORT, learning_rate=rate))
     assert asked == [1e-2, 2e-2]
+
+
+def test_the_claim_of_a_run_that_was_killed_in_its_first_epoch_binds_nobody(tmp_path):
+    begun = SimpleNamespace(plan=[(0, RECIPE)])
+    own = {"recipe": RECIPE.to_dict(), "crops": "some", "from": ["tiny"]}
+    other = {**own, "crops": "others"}
+    (tmp_path / "run.json").write_text(module._claimed(begun, tmp_path, own))
+    for settings in (own, other):
+        assert json.loads(module._claimed(begun, tmp_path, settings)) == settings
+    for weights in (CHECKPOINT, "trained-1.keras"):
+        (tmp_path / weights).touch()
+        assert json.loads(module._claimed(begun, tmp_path, own)) == own
+        with pytest.raises(DatasetError, match=r"run\.json: expected the settings"):
+            module._claimed(begun, tmp_path, other)
+        (tmp_path / weights).unlink()
 
 
 def test_after_a_recipe_that_was_refused_a_right_one_is_taken(data, unexported, tmp_path):
