@@ -12,7 +12,7 @@ from facefake.results import FileState
 from facefake.settings import Settings
 from facefake.video import VideoResult
 
-# Deadlines of single examples only tell how busy the machine is.
+# A deadline for each example would only measure how busy the machine is.
 settings.register_profile("facefake", deadline=None)
 settings.load_profile("facefake")
 
@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The development data beside the checkout, which a user who clones the project does not have."""
+    """The development data beside the checkout, which users who clone the project do not have."""
     folder = ROOT.parent / "shared"
     if not (folder / "groups").is_dir():
         pytest.skip("needs the development pictures in ../shared, which are not part of the project")
@@ -36,7 +36,7 @@ def shared() -> Path:
 
 @pytest.fixture
 def video_record() -> Callable[[Settings], VideoResult]:
-    """A clip without faces, ``clip.mp4``, sampled as usual and judged with the settings that are given."""
+    """A clip without faces, ``clip.mp4``, with the default sampling, judged with the given settings."""
 
     def record(settings: Settings) -> VideoResult:
         return VideoResult(
@@ -73,19 +73,19 @@ def _two_convolutions(name: str, side: int) -> Any:
 
 @pytest.fixture(scope="session")
 def tiny_backbone() -> Callable[[str, int], Any]:
-    """Two convolutions, in place of `network.backbone` with its ImageNet networks."""
+    """Two convolutions, as a replacement for `network.backbone` with its ImageNet networks."""
     return _two_convolutions
 
 
 @pytest.fixture(scope="session")
 def tiny_network(tiny_backbone: Callable[[str, int], Any]) -> Any:
-    """A network as `network.build` makes it, of side 32, with random weights."""
+    """A network from `network.build`, with input side 32 and random weights."""
     return _tiny(tiny_backbone, seed=3, scale=4.0, bias=0.25)
 
 
 @pytest.fixture(scope="session")
 def tiny_mirror(tiny_backbone: Callable[[str, int], Any]) -> Any:
-    """Another one."""
+    """Another such network, with different weights."""
     return _tiny(tiny_backbone, seed=4, scale=-3.0, bias=-1.0)
 
 
@@ -106,13 +106,13 @@ def _tiny(backbone: Callable[[str, int], Any], seed: int, scale: float, bias: fl
 
 @pytest.fixture(scope="session")
 def tiny_bundle(tiny_network: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a whole bundle with `tiny_network`; not to be changed."""
+    """The folder of a complete bundle with `tiny_network`; tests must not change it."""
     return _bundle(tmp_path_factory.mktemp("bundle") / "tiny", [tiny_network])
 
 
 @pytest.fixture(scope="session")
 def tiny_pair(tiny_network: Any, tiny_mirror: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same of `tiny_network` for crops and `tiny_mirror` for their mirror images."""
+    """The same, with `tiny_network` for crops and `tiny_mirror` for their mirror images."""
     return _bundle(tmp_path_factory.mktemp("bundle") / "pair", [tiny_network, tiny_mirror])
 
 

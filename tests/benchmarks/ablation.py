@@ -1,10 +1,11 @@
-"""One short training run that differs from another in one setting: what models/EXPERIMENTS.md compares.
+"""A short training run with some settings changed, such as models/EXPERIMENTS.md compares.
 
     python tests/benchmarks/ablation.py DATA --cache FOLDER --recipe RECIPE.toml [SETTING=VALUE ...] [options]
 
 DATA is a dataset as `facefake train` takes it. SETTING is one of the recipe's, VALUE in TOML. The run starts from
-ImageNet and is scored on the calibration half, at most so many faces a source: AUC of every source of fakes against the
-real faces of its own source, or else against all; means over the sources of a kind, and over all sources.
+ImageNet weights and is scored on the calibration half, on at most 60 faces per source: the AUC of every source of fakes
+against the real faces of its own source, or against all if it has none; means over the sources of a kind, and over all
+sources.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def main() -> None:
 
 
 def finer(network: keras.Model) -> keras.Model:
-    """The same weights with a stem that does not halve the picture, so that the map has twice the side."""
+    """The same weights with a stem of stride 1, so that the evidence map has twice the side."""
     config = network.get_config()
     for layer in config["layers"]:
         if layer["config"]["name"] == "stem":
@@ -82,7 +83,7 @@ def finer(network: keras.Model) -> keras.Model:
 def scored(
     network: keras.Model, store: CropStore, numbers: list[int], recipe: Recipe, tier: Tier
 ) -> dict[str, float]:
-    """Mean AUC by kind, of the sources that training left out, and over all sources."""
+    """Mean AUC by kind, over the sources that training left out, and over all sources."""
     kinds = {crop.example.source: crop.example.kind for crop in store.crops if crop.example.label == "fake"}
     logits = {
         key: network_logits(network, store, members[:A_SOURCE], recipe, tier)

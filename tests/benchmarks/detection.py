@@ -3,9 +3,9 @@
     python tests/benchmarks/detection.py --shared ../shared --portraits PICTURE... --draw boxes/
 
 The development pictures in `--shared` are not part of the project. `--portraits` are pictures of one person
-each: every further box on them counts as false. `--draw` leaves the pictures with their boxes, to be looked
-at: a box that counts as false may hold a face that the truth lacks, and where the truth is only a number of
-faces, a box that counts as found may hold none.
+each: every further box on them counts as false. `--draw` writes the pictures with their boxes, for inspection:
+a box that counts as false may hold a face that is missing from the ground truth, and where the ground truth is
+only a number of faces, a box that counts as found may hold none.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from facefake.tiles import Box, Pyramid, View, overlap
 Pixels = NDArray[np.uint8]
 Detect = Callable[[Pixels], list[Face]]
 
-# Faces counted by eye, those half hidden included.
+# Faces counted by eye, including half-hidden ones.
 COUNTED = {
     "pif-group.jpg": 67,
     "pif-reunion-19.jpg": 43,
@@ -44,7 +44,7 @@ BASELINE_SCORE = 0.5  # MediaPipe's default
 
 @dataclass
 class Scene:
-    """One picture with its truth: boxes, or only the number of faces."""
+    """One picture with its ground truth: boxes, or only the number of faces."""
 
     name: str
     pixels: Pixels
@@ -68,7 +68,7 @@ def read(path: Path) -> Pixels:
 
 
 def turned(scene: Scene, angle: int) -> Scene:
-    """The scene turned counterclockwise about its middle, with its boxes around the same centres."""
+    """The scene rotated counterclockwise about its middle, its boxes moved along without being rotated."""
     image = Image.fromarray(scene.pixels).rotate(angle, Image.Resampling.BICUBIC, expand=True)
     height, width = scene.pixels.shape[:2]
     cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))

@@ -26,7 +26,7 @@ FACES = 5_000
 
 
 def write_records(pictures: list[Path], target: Path) -> int:
-    """Records with `FACES` faces in all; how many there are."""
+    """Write records with `FACES` faces in all; returns how many records there are."""
     found = [record.to_dict() for record in scan(pictures, workers=0) if isinstance(record, ImageResult)]
     found = [record for record in found if record["faces"]]
     chance, faces, lines = random.Random(1), 0, []
@@ -45,7 +45,7 @@ def write_records(pictures: list[Path], target: Path) -> int:
 
 
 def open_report(page: Path) -> None:
-    """Prints how long a browser takes until the first faces are there, sorted anew, and filtered."""
+    """Print how long a browser takes to show the first faces, to sort, to filter, and to scroll to the end."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:

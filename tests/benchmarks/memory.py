@@ -2,8 +2,8 @@
 
     python tests/benchmarks/memory.py 2000
 
-Judges small pictures of several formats and sizes one after the other, every tenth of them cut off, and prints how
-many MiB this process held after each tenth of the way. Runs on Linux.
+Judges small pictures of several formats and sizes one after the other, every tenth of them truncated, and prints how
+many MiB this process held after each tenth of the run. Linux only.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP")
 
 
 def _pictures() -> Iterator[bytes]:
-    """Without end: a face of 50 to 120 pixels, in all formats by turns."""
+    """An endless series of pictures of one face, 50 to 120 pixels in size, in all formats in turn."""
     face = Image.open(_PORTRAIT).convert("RGB").crop((120, 0, 420, 300))
     encoded = []
     for number, side in enumerate(range(90, 210, 5)):

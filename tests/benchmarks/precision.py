@@ -1,9 +1,10 @@
-"""Which precision to ship: AUC, size and time a face of the bundle's networks as float32, float16 and int8.
+"""Which precision to ship: AUC, size and time per face of the bundle's networks as float32, float16 and int8.
 
     python tests/benchmarks/precision.py DATA --cache FOLDER [--model BUNDLE]
 
-DATA is a dataset as `facefake train` takes it; the faces are those that neither training nor calibration saw. Times
-are ratios to EfficientNet-Lite0 at 224 pixels, float32, its calls interleaved with the others', one LiteRT thread.
+DATA is a dataset as `facefake train` takes it; the faces are those that neither training nor calibration saw. Times are
+given in ms, and relative to EfficientNet-Lite0 at 224 pixels in float32, measured with interleaved calls and one LiteRT
+thread.
 """
 
 from __future__ import annotations

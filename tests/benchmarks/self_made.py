@@ -1,10 +1,10 @@
-"""How well a model tells fakes that the project's own code makes of real faces that it has never seen.
+"""How well a model detects fakes that the project's own code makes from real faces that the model has never seen.
 
     python tests/benchmarks/self_made.py DATA --cache FOLDER [--model BUNDLE] [--faces N] [--sheet FILE.png]
 
 DATA is a dataset as `facefake train` takes it. The faces are those that neither training nor calibration saw; the
-auto-encoders are of the kinds that the recipe leaves out, and learn from the faces of the calibration half. The networks
-for super-resolution are all whose packages are installed; a column tells those that the recipe uses.
+auto-encoders are of the kinds that the recipe leaves out, and are trained on the faces of the calibration half. The
+super-resolution networks are all those whose packages are installed; a column says which ones the recipe uses.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def main() -> None:
     real = logits([crop for crop, _ in faces])
     table = Table("fakes", "network in training", *(f"AUC {tier}" for tier in TIERS))
     for name, make in made.items():
-        # Its own, so that no row depends on which rows there are.
+        # A generator of its own, so that no row depends on which other rows there are.
         chance = np.random.default_rng([SEED, *name.encode()])
         fake = logits([make(at, chance).pixels for at in range(len(faces))])
         remade = name.removeprefix("reconstruction, ")
@@ -111,12 +111,12 @@ def main() -> None:
         table.add_row(name, known, *(f"{area_under_curve(real[tier], fake[tier]):.3f}" for tier in TIERS))
     Console().print(f"{bundle.label}, {len(faces)} real faces and each forged", table)
     if arguments.sheet:
-        network = next(iter(autoencoders.values()), None)  # a recipe may leave out none
+        network = next(iter(autoencoders.values()), None)  # there may be none that the recipe leaves out
         contact_sheet([crop for crop, _ in faces[:8]], rng, arguments.sheet, network)
 
 
 def forgeable(store: CropStore, numbers: list[int]) -> list[int]:
-    """The real ones that have landmarks."""
+    """The crops that have landmarks."""
     return [n for n in numbers if store.landmarks(n) is not None]
 
 

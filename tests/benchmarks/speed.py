@@ -1,14 +1,14 @@
-"""How fast it is, stage by stage, against what no program of this kind can do without.
+"""How fast facefake is, stage by stage, compared with the work that no program of this kind can avoid.
 
     python tests/benchmarks/speed.py [start] [picture] [folder] [memory] [growth] [--runs N] [--plot PICTURE.png]
 
-Parts: `start`, one small picture as a process of its own; `picture`, group photos of 12 megapixels; `folder`,
-500 portraits with one and two workers; `memory`, its peak; `growth`, time against pixels, faces and pictures. All
-of them by default. Whatever is compared runs by turns, and medians are given; times mean little elsewhere, ratios
-of one run do. On a machine that does other work at the same time, they mean little as well.
+Parts: `start`, one small picture in a process of its own; `picture`, group photos of 12 megapixels; `folder`,
+500 portraits with one and two workers; `memory`, peak memory; `growth`, time against pixels, faces and pictures. All
+of them by default. Whatever is compared runs in turn, and medians are given. Times mean little on another machine,
+but ratios within one run do; on a machine that does other work at the same time, they mean little as well.
 
-The pictures are composed of `samples/`. The group photos have a camera's grain; the smooth ones have none, so that
-their files are small and soon decoded.
+The pictures are composed from `samples/`. The group photos have a camera's grain; the smooth ones have none, so that
+their files are smaller and faster to decode.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ PORTRAITS = {
     "ai-selfie.jpg": None,
 }
 WIDTH, HEIGHT = 4000, 3000
-GRAIN = 4.0  # grey levels, standard deviation: files of some 3 MB at quality 90, as telephones write them
+GRAIN = 4.0  # standard deviation in grey levels: gives files of some 3 MB at quality 90, like those of phones
 
 
 def portrait(number: int) -> Image.Image:
@@ -61,7 +61,7 @@ def portrait(number: int) -> Image.Image:
 
 
 def backdrop(chance: np.random.Generator) -> Image.Image:
-    """Blotches of all sizes, as many as in photographs, so that no part is as flat as a wall."""
+    """Blotches of all sizes, distributed as in photographs, so that no part is as flat as a wall."""
     frequency = np.hypot(np.fft.fftfreq(750)[:, None], np.fft.rfftfreq(1000))
     frequency[0, 0] = np.inf
     phases = np.exp(2j * np.pi * chance.random(frequency.shape))
@@ -70,7 +70,7 @@ def backdrop(chance: np.random.Generator) -> Image.Image:
 
 
 def group(faces: int, width: int = WIDTH, height: int = HEIGHT, grain: float = GRAIN) -> bytes:
-    """A JPEG of so many people in rows; `faces` of 0 gives the backdrop alone."""
+    """A JPEG of this many people in rows; with 0 faces, the backdrop alone."""
     chance = np.random.default_rng(faces)
     picture = backdrop(chance).resize((width, height), Image.Resampling.BICUBIC)
     columns = max(1, round((faces * width / height) ** 0.5))
@@ -91,7 +91,7 @@ def group(faces: int, width: int = WIDTH, height: int = HEIGHT, grain: float = G
 
 
 def folder_of_portraits(folder: Path, count: int) -> Path:
-    """Portraits of 600 to 900 pixels a side, no two alike."""
+    """A folder of portraits of 600 to 900 pixels along a side, no two alike."""
     folder.mkdir()
     chance = np.random.default_rng(count)
     for number in range(count):
@@ -103,7 +103,7 @@ def folder_of_portraits(folder: Path, count: int) -> Path:
 
 
 def by_turns(runs: int, tasks: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """The median seconds of each task, after one turn that does not count."""
+    """The median time of each task, in seconds, after one round that does not count."""
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
     for turn in range(runs + 1):
         for name, task in tasks.items():
@@ -151,8 +151,8 @@ def start(runs: int) -> None:
 
 
 class Calls(NamedTuple):
-    """What a detector gives to its models: tiles for LiteRT, views for MediaPipe, crops for LiteRT by the network's
-    number."""
+    """The inputs of a detector's models: tiles for LiteRT, views for MediaPipe, and crops for LiteRT, each with the
+    number of its network."""
 
     tiles: list[Any]
     views: list[Any]
@@ -161,7 +161,7 @@ class Calls(NamedTuple):
 
 @contextmanager
 def recording(detector: FakeImageDetector) -> Iterator[Calls]:
-    """Its calls, while it works."""
+    """Records the detector's calls to its models within the context."""
     calls = Calls([], [], [])
     network, mediapipe = detector._faces._network, detector._faces._mediapipe
     classifiers = detector._classifier._network._networks  # type: ignore[attr-defined]
@@ -194,7 +194,7 @@ def recording(detector: FakeImageDetector) -> Iterator[Calls]:
 
 
 class Bare:
-    """LiteRT's interpreters, one of each network, and their bare calls."""
+    """LiteRT interpreters, one per network, called with nothing around them."""
 
     def __init__(self, contents: dict[Any, bytes]) -> None:
         from ai_edge_litert.interpreter import Interpreter
@@ -211,7 +211,7 @@ class Bare:
 
 
 class Floor:
-    """The bare calls that a picture's result needs, in the same number of threads, with nothing in between."""
+    """The bare calls that a picture's result needs, on the same number of threads, with nothing in between."""
 
     def __init__(self, calls: Calls, contents: list[bytes], threads: int) -> None:
         mediapipe = import_mediapipe()
@@ -220,7 +220,7 @@ class Floor:
         self._views = [
             mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=pixels) for pixels in calls.views
         ]
-        # As many of each as the detector has: two of MediaPipe's for every core, where there are several.
+        # As many of each as the detector has: two of MediaPipe's per thread, if there are several threads.
         at_once = 2 * threads if threads > 1 else 1
         self._opened = [_open(SHORT_RANGE, []) for _ in range(at_once)]
         networks: dict[Any, bytes] = dict(enumerate(contents))
@@ -230,7 +230,7 @@ class Floor:
 
     def detection(self) -> None:
         self._shared(self._bare, self._tiles)
-        shared = iter(self._views)  # each takes the next one, as the detector's threads do
+        shared = iter(self._views)  # each thread takes the next one, as the detector's do
         list(self._pool.map(lambda opened: [opened.detect(view) for view in shared], self._opened))
 
     def classification(self) -> None:
@@ -246,7 +246,7 @@ class Floor:
 
 
 def plain_way(data: bytes, detector: FakeImageDetector) -> Callable[[], int]:
-    """What a script of twenty lines does: decode, one pass of MediaPipe, `keras.predict` of each face."""
+    """What a script of twenty lines would do: decode, one pass of MediaPipe, `keras.predict` for each face."""
     from facefake.keras_archive import load_keras
 
     bundle = detector.bundle
@@ -267,7 +267,8 @@ def plain_way(data: bytes, detector: FakeImageDetector) -> Callable[[], int]:
 
 
 def stages(runs: int, data: bytes, threads: int) -> tuple[dict[str, float], int, int]:
-    """Median seconds of a picture's stages and of their bare calls; how many faces it has, and how many looks."""
+    """Median seconds of a picture's stages and of their bare calls; how many faces it has, and how many looks (tiles
+    and views) detection took."""
     with FakeImageDetector(threads=threads) as detector:
         with recording(detector) as calls:
             judged = len(detector.analyze(data).faces)
@@ -340,7 +341,7 @@ def folder(runs: int) -> None:
 
 
 def memory(runs: int) -> None:
-    """`runs` is of no account: a peak hardly varies."""
+    """`runs` is ignored: a peak hardly varies."""
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "group.jpg"
         path.write_bytes(group(60))
@@ -365,7 +366,7 @@ def children(pid: int) -> list[int]:
 
 
 def peak(pid: int) -> int:
-    """The most KiB that a process has ever held, by the kernel's count."""
+    """A process's peak resident memory in KiB, as counted by the kernel."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
