@@ -18,31 +18,32 @@ from facefake.tiles import Face
 
 SHORT_RANGE = "face_detection_short_range.tflite"
 SHORT_RANGE_SIDE = 256
-"""Side, in pixels, of the square pictures to give it: boxes are in whole ones, so twice its input halves the error."""
+"""Side, in pixels, of the square pictures to give it: twice the network's input size, since boxes come back rounded to
+whole pixels and doubling the side halves that error."""
 
-# MediaPipe tells so once in a process, of the first look whose input happens to lie so in memory: most often the very
-# first, but one process in fifty saw none in four looks. Pictures of other sizes move it.
+# MediaPipe prints this once per process, for the first input that happens to lie unaligned in memory: most often the very
+# first, but in one process of fifty none of the first four. A picture of another size lies elsewhere.
 _TOLD_ONCE = b"Input tensor memory is not aligned"
 _FIRST_SIDES = range(SHORT_RANGE_SIDE, SHORT_RANGE_SIDE // 2, -2)
-_settled = False  # changed while `quiet` lets no other thread in
+_settled = False  # changed only inside `quiet`, which admits one thread at a time
 
 
 class MediaPipeFaces:
-    """MediaPipe's `FaceDetector` with one of its models, a file's name, on at most `threads` threads at once.
+    """MediaPipe's `FaceDetector` with one of its models (given by file name), used by at most `threads` threads at once.
 
-    MediaPipe releases the interpreter's lock while it computes, but one of its objects does one thing at a time, so each
-    thread takes its own. They are opened when first needed, and closed by `close()`, with this object, or at the exit; in
-    a process forked from the one that opened them they are let go of as they are.
+    MediaPipe releases the GIL while it computes, but each of its objects handles one call at a time, so every thread
+    takes its own. They are opened on first use, and closed by `close()`, when this object goes, or at exit; a process
+    forked from the one that opened them drops them without closing them.
     """
 
     def __init__(self, model: str, threads: int) -> None:
         self._opened: list[Any] = []
-        # Not a method: the pool would keep this object alive, and so its models, until the next garbage collection.
+        # Not a bound method: that would be a reference cycle, and the models would live until the next garbage collection.
         self._pool = Pool(partial(_open, model, self._opened), threads)
         self.close = weakref.finalize(self, _close, self._opened, os.getpid())
 
     def find(self, pixels: NDArray[np.uint8]) -> list[Face]:
-        """The faces in uint8 (side, side, 3) RGB, in units of the side; boxes are rounded to whole pixels.
+        """The faces in uint8 (side, side, 3) RGB, in units of the side; boxes come rounded to whole pixels.
 
         Raises:
             MissingLibraryError: a system library is missing.
@@ -77,14 +78,14 @@ def _close(opened: list[Any], process: int) -> None:
     with quiet():
         for detector in opened:
             if os.getpid() != process:
-                # A fork has none of MediaPipe's threads: to close would be to wait for them for ever, and MediaPipe's
-                # own finaliser would do so.
+                # A forked process has none of MediaPipe's threads: closing would wait for them for ever, and so would
+                # MediaPipe's own finaliser.
                 detector._handle = None
                 continue
             try:
                 detector.close()
             except RuntimeError:
-                # The interpreter is exiting and MediaPipe's threads are gone: nothing is left to close, but
+                # The interpreter is exiting and MediaPipe's threads are gone: there is nothing left to close, but
                 # MediaPipe's own finaliser would try again and print a traceback.
                 detector._handle = None
 

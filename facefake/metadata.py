@@ -1,6 +1,6 @@
 """The texts that a picture's file carries beside its pixels: EXIF, XMP, IPTC, PNG text and comments.
 
-All of it is a stranger's: read in bounded amounts, cleaned of what is no text, and never the reason for which a
+All of it is untrusted: it is read in bounded amounts, stripped of whatever is not text, and never the reason why a
 picture fails.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from PIL import ImageFile
 
 _MOST_ENTRIES = 200
-_LONGEST_TEXT = 65_536  # characters of an entry; a ComfyUI workflow is longer, but begins like one
+_LONGEST_TEXT = 65_536  # characters of an entry; a ComfyUI workflow is longer, but its beginning will do
 _LARGEST_XMP = 1 << 20  # bytes
 _MOST_CHUNKS = 100_000  # of a PNG
 _SKIPPED_CHUNKS = (b"IDAT", b"fdAT", b"fcTL", b"acTL", b"iCCP")
@@ -87,7 +87,7 @@ class Entry:
     Attributes:
         standard: "EXIF", "XMP", "IPTC", "PNG text" or "comment".
         name: of the tag, property or keyword; valid Unicode, printable, at most 60 characters.
-        text: as it stands there, at most 65,536 characters; any characters, lone surrogates included.
+        text: as in the file, at most 65,536 characters of any kind, lone surrogates included.
     """
 
     standard: str
@@ -96,7 +96,7 @@ class Entry:
 
     @property
     def place(self) -> str:
-        """Where the text stands, for people."""
+        """Where in the file the text is, for people."""
         return f"{self.standard} {self.name}".strip()
 
 
@@ -126,7 +126,7 @@ def read_entries(data: bytes) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
 
 
 def printable(text: str, longest: int) -> str:
-    """A stranger's text for people: one line of visible characters, cut at `longest` with an ellipsis."""
+    """An untrusted text made fit to show: one line of visible characters, cut at `longest` with an ellipsis."""
     text = text[: 4 * longest].encode("utf-8", "replace").decode("utf-8")
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return text if len(text) <= longest else text[: longest - 1] + "…"
@@ -148,8 +148,8 @@ def _opened(data: bytes) -> ImageFile.ImageFile:
     file_format = file_format_of(data)
     if file_format is None:
         raise Refusal("unsupported", "a picture", "another file")
-    # Text may stand behind the pixels, and Pillow would decode them on the way there; of a colour profile it reads so
-    # much and no more, and then no text either.
+    # Text may come after the pixels, which Pillow would decode on the way there; and a colour profile above Pillow's limit
+    # would make it give up, so that no text is read either.
     if file_format == "PNG":
         data = without_chunks(data, _SKIPPED_CHUNKS, _MOST_CHUNKS)
     return open_reader(data, file_format)
@@ -177,7 +177,7 @@ def _comments(image: ImageFile.ImageFile) -> Iterator[bytes]:
 
 
 def _gif_extensions(image: ImageFile.ImageFile) -> Iterator[tuple[int, bytes]]:
-    # Pillow stops at the first picture, and texts may stand behind it.
+    # Pillow stops at the first picture, and texts may come after it.
     assert isinstance(image.fp, io.BytesIO)
     return gif_extensions(image.fp.getvalue())
 
@@ -191,14 +191,14 @@ def _joined(blocks: bytes) -> bytes:
 
 
 def _segments(image: ImageFile.ImageFile, kind: str, head: bytes) -> Iterator[bytes]:
-    """What stands behind that head in a JPEG's segments of a kind, of which Pillow itself keeps the last."""
+    """What follows this head in a JPEG's segments of one kind; Pillow itself keeps only the last of them."""
     for found, content in getattr(image, "applist", ()):
         if found == kind and content.startswith(head):
             yield content.removeprefix(head)
 
 
 def _raw_profile(image: ImageFile.ImageFile, kind: str) -> bytes:
-    """What ImageMagick writes into a PNG's text: the kind, the length and the content in hexadecimal, in lines."""
+    """A profile as ImageMagick writes it into PNG text: lines with the kind, the length and the content in hexadecimal."""
     text = image.info.get(f"Raw profile type {kind}")
     return bytes.fromhex("".join(text.split("\n")[3:])) if isinstance(text, str) else b""
 
@@ -211,7 +211,7 @@ def _exif(image: ImageFile.ImageFile) -> Iterator[tuple[str, str]]:
         text = _exif_text(exif.get(tag), wide=name.startswith("XP"))
         if text:
             yield name, text
-    # Many writers put it beside the other tags, or give it the type of plain text, which Pillow takes for Latin 1.
+    # Many writers put it among the main tags, or give it the type of plain text, which Pillow decodes as Latin 1.
     for tags in (exif.get_ifd(ExifTags.IFD.Exif), exif):
         comment = tags.get(ExifTags.Base.UserComment)
         if isinstance(comment, str):
@@ -228,7 +228,7 @@ def _exif_text(value: Any, wide: bool) -> str:
     if not isinstance(value, str):
         return ""
     try:
-        # Pillow takes EXIF text for Latin 1; most of what is not ASCII is UTF-8 now.
+        # Pillow decodes EXIF text as Latin 1; most of what is not ASCII is UTF-8 now.
         return value[:_LONGEST_TEXT].encode("latin-1").decode("utf-8").strip("\0 ")
     except UnicodeError:
         return value.strip("\0 ")
@@ -237,8 +237,8 @@ def _exif_text(value: Any, wide: bool) -> str:
 def _user_comment(value: bytes) -> str:
     code, text = value[:8], value[8:]
     if code == b"UNICODE\0":
-        # In the byte order of the EXIF data by the standard, big-endian by many writers: the half of a code unit
-        # that is mostly zero is the upper one.
+        # The standard says the byte order of the EXIF data, many writers use big-endian: so the byte of each code unit
+        # that is more often zero is taken for the upper one.
         big = text[::2].count(0) >= text[1::2].count(0)
         return text.decode("utf-16-be" if big else "utf-16-le", "replace").strip("\0 ")
     return (text if code in (b"ASCII\0\0\0", bytes(8)) else value).decode("utf-8", "replace").strip("\0 ")
@@ -254,7 +254,7 @@ def _xmp(image: ImageFile.ImageFile) -> Iterator[tuple[str, str]]:
 
 
 def _packets(image: ImageFile.ImageFile) -> Iterator[bytes]:
-    """The packets of XMP in a file, the one that other programs read first."""
+    """The XMP packets in a file, beginning with the one that other programs read."""
     if packet := image.info.get("xmp") or image.info.get("XML:com.adobe.xmp"):
         yield packet.encode("utf-8", "replace") if isinstance(packet, str) else packet
     for other in _segments(image, "APP1", _XMP_HEAD):
@@ -266,7 +266,7 @@ def _packets(image: ImageFile.ImageFile) -> Iterator[bytes]:
     if image.format == "GIF":
         for label, blocks in _gif_extensions(image):
             if label == 0xFF and blocks.startswith(b"\x0bXMP DataXMP"):
-                # The packet itself, behind which 257 bytes lead whoever takes it for sub-blocks to its end.
+                # The packet is not in sub-blocks; the 257 bytes after it lead a reader that expects them to the end.
                 yield blocks[12:-257]
 
 
@@ -274,7 +274,7 @@ def _properties(packet: bytes) -> Iterator[tuple[str, str]]:
     from defusedxml.ElementTree import fromstring
 
     bare = packet.strip(b"\0 \n\r\t")
-    if b"\0" not in bare[:4]:  # in UTF-16 it would have lost the half of a character
+    if b"\0" not in bare[:4]:  # in UTF-16 stripping would have halved a character
         packet = bare
     if not packet:
         return
@@ -286,7 +286,7 @@ def _properties(packet: bytes) -> Iterator[tuple[str, str]]:
         if name := _xmp_property(element.tag):
             for text in _xmp_values(element):
                 yield name, text
-            element.clear()  # or properties within each other would be read again and again
+            element.clear()  # or nested properties would be read again and again
 
 
 def _xmp_property(qualified: str) -> str | None:
@@ -295,12 +295,12 @@ def _xmp_property(qualified: str) -> str | None:
 
 
 def _xmp_values(element: Element) -> Iterator[str]:
-    """The value of a property, or each of its list's, without qualifiers."""
+    """The value of a property, or each value of its list, without qualifiers."""
     values: list[list[tuple[bool, str]]] = [[]]
     for part in element.iter():
         if part.tag == f"{_RDF}li":
             values.append([])
-        # A qualified value stands in rdf:value beside its qualifiers, and an address may stand in rdf:resource.
+        # A qualified value is in rdf:value beside its qualifiers, and an address may be in rdf:resource.
         is_value = part.tag == f"{_RDF}value"
         for text, marked in (
             (part.text, is_value),
@@ -316,7 +316,7 @@ def _xmp_values(element: Element) -> Iterator[str]:
 
 def _iptc(image: ImageFile.ImageFile) -> Iterator[tuple[str, str]]:
     if profile := _raw_profile(image, "iptc"):
-        # As one of Photoshop's resources, whose length stands before it, for which Pillow looks in JPEGs only.
+        # A Photoshop resource, preceded by its length; Pillow looks for these in JPEGs only.
         holder = object.__new__(JpegImagePlugin.JpegImageFile)
         resource = profile.partition(b"8BIM\x04\x04\0\0")[2]
         holder.info = {"photoshop": {0x0404: resource[4 : 4 + int.from_bytes(resource[:4])]}}

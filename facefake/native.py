@@ -1,4 +1,4 @@
-"""The native libraries beneath MediaPipe, OpenCV and Pillow: imported lean, named when missing, kept quiet."""
+"""The native libraries beneath MediaPipe, OpenCV and Pillow: imported sparingly, named when missing, kept quiet."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import Any
 
 from facefake.errors import MissingLibraryError
 
-# Debian's packages for what the wheels of MediaPipe and OpenCV link to but do not bring along.
+# The Debian packages with the libraries that the MediaPipe and OpenCV wheels link to but do not contain.
 _PACKAGES = {
     "libEGL.so": "libegl1",
     "libGLESv2.so": "libgles2",
@@ -30,12 +30,12 @@ _PACKAGES = {
     "libxcb.so": "libxcb1",
 }
 
-# MediaPipe imports these if they are there, and neither is of use here: tensorflow, for its documentation,
+# MediaPipe imports these if they are installed, and neither is of use here: tensorflow, for its documentation,
 # takes seconds, and sounddevice, for microphones, runs a compiler in search of a system library.
 _NEEDLESS = ("tensorflow", "sounddevice")
 
-# And this one to plot landmarks in three dimensions: it looks for fonts, and where it cannot write to the home folder
-# each process leaves a temporary one.
+# It imports this one to plot landmarks in 3D: matplotlib looks for fonts, and where it cannot write to the home folder,
+# every process leaves a temporary folder behind.
 _SELDOM = ("matplotlib", "matplotlib.pyplot")
 
 _CHATTER = re.compile(
@@ -46,9 +46,9 @@ _CHATTER = re.compile(
 
 
 def lock_awaited_by_forks() -> threading.RLock:
-    """A new lock, kept as long as the process, that no other thread holds when one of them forks.
+    """A new lock, which lives as long as the process, that no other thread holds when one of them forks.
 
-    A child has none of the other threads, so nobody there would give back what one of them holds.
+    A child has none of the other threads, so nobody there would release what one of them holds.
     """
     lock = threading.RLock()
     if hasattr(os, "register_at_fork"):
@@ -56,12 +56,12 @@ def lock_awaited_by_forks() -> threading.RLock:
     return lock
 
 
-_lock = lock_awaited_by_forks()  # held while this process's import function or file descriptor 2 is changed
+_lock = lock_awaited_by_forks()  # held while this process's import function or file descriptor 2 is replaced
 
 
 @contextmanager
 def naming_missing_libraries() -> Iterator[None]:
-    """Around an import: turns the dynamic linker's complaint into one that a person can act on.
+    """Around an import: turns the dynamic linker's error into one that a person can act on.
 
     Raises:
         MissingLibraryError: a system library is not installed.
@@ -73,21 +73,21 @@ def naming_missing_libraries() -> Iterator[None]:
         if found is None:
             raise
         library = found.group(1)
-        package = _PACKAGES.get(library, "the package that holds it")
+        package = _PACKAGES.get(library, "the package that contains it")
         raise MissingLibraryError(
             f"expected the system library {library}, found none: on Debian or Ubuntu install {package}"
         ) from error
 
 
 class _Later(ModuleType):
-    """Stands for a module that is imported when somebody asks it for something."""
+    """A stand-in for a module that is imported on first use."""
 
     def __getattr__(self, name: str) -> object:
         return getattr(importlib.import_module(self.__name__), name)
 
 
 def import_mediapipe() -> ModuleType:
-    """The package mediapipe, imported without the heavy packages that it does not need, or not yet.
+    """The package mediapipe, imported without the heavy packages that it does not need, or does not need yet.
 
     Raises:
         MissingLibraryError: a system library is not installed.
@@ -99,7 +99,7 @@ def import_mediapipe() -> ModuleType:
         later, plots = map(_Later, _SELDOM)
         later.__dict__["pyplot"] = plots
 
-        # For what MediaPipe's own modules import: stand-ins in sys.modules would be met by other threads as well.
+        # Only for imports in MediaPipe's own modules: stand-ins in sys.modules would be seen by other threads as well.
         def lean(name: str, names: Mapping[str, Any] | None = None, *rest: Any, **others: Any) -> Any:
             package = name.partition(".")[0]
             if package not in sys.modules and str((names or {}).get("__name__")).startswith("mediapipe."):
@@ -113,23 +113,23 @@ def import_mediapipe() -> ModuleType:
         try:
             return importlib.import_module("mediapipe")
         finally:
-            if builtins.__import__ is lean:  # and not what another thread has put there
+            if builtins.__import__ is lean:  # another thread may have replaced it meanwhile
                 builtins.__import__ = usual
 
 
 @contextmanager
 def quiet() -> Iterator[Callable[[], bytes]]:
-    """Holds back what native code chats to file descriptor 2; its errors, and all else, pass at the end.
+    """Suppresses the chatter of native code on file descriptor 2; its errors, and all else, are passed on at the end.
 
-    Gives a function that returns what is held back so far. For short moments only: other threads' lines to standard
-    error wait as well, and what a process that one of them starts meanwhile writes there is lost for good.
+    Yields a function that returns what has been held back so far. For short moments only: what other threads write to
+    standard error waits as well, and what a process that one of them starts meanwhile writes there is lost for good.
     """
     with _lock:
         try:
             held = tempfile.TemporaryFile()  # noqa: SIM115 - closed below, and opened before the redirection
             stderr = os.dup(2)
         except OSError:  # nowhere to hold it, or nothing to hold back
-            yield bytes  # a function, too: of nothing
+            yield bytes  # a function as well, which returns nothing held back
             return
         with held:
             os.dup2(held.fileno(), 2)
@@ -147,14 +147,14 @@ def quiet() -> Iterator[Callable[[], bytes]]:
 
 @cache
 def hush_libtiff() -> None:
-    """Takes away the two functions with which Pillow's libtiff writes to file descriptor 2, for this process.
+    """Removes, for this process, the two handlers with which Pillow's libtiff writes to file descriptor 2.
 
-    What it writes are the faults of damaged pictures, line after line; Pillow raises for each such picture anyway.
-    Unlike `quiet` this holds up no other thread.
+    They print what is wrong with damaged pictures, line after line; Pillow raises an error for these anyway. Unlike
+    `quiet`, this holds up no other thread.
     """
     from PIL import _imaging
 
-    # Looked up through the extension that is linked to it, the symbols are those of the very libtiff in use.
+    # Looked up through the extension that is linked to it, so that the symbols are those of the very libtiff in use.
     with suppress(OSError, AttributeError):
         library = ctypes.CDLL(_imaging.__file__)
         for setter in (library.TIFFSetErrorHandler, library.TIFFSetWarningHandler):

@@ -11,17 +11,17 @@ import click
 
 
 class _File(click.Path):
-    """A file by its name; ``-`` stands for a stream elsewhere, and would be the name of a file here."""
+    """A file by its name; ``-``, which means a stream in other programs, is refused rather than taken for a name."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path, or a `click.UsageError`."""
         if value == "-":
-            self.fail("expected the name of a file, got -; ./- is a file of that name", param, ctx)
+            self.fail("expected the name of a file, got -; for a file of that name write ./-", param, ctx)
         return super().convert(value, param, ctx)
 
 
 class _Output(_File):
-    """A file to be written, which must not be named like a picture: ``--force --csv *.jpg`` means none of them."""
+    """A file to be written, not named like a picture: nobody who writes ``--force --csv *.jpg`` means to overwrite one."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path, or a `click.UsageError`."""
@@ -29,7 +29,7 @@ class _Output(_File):
 
         path = super().convert(value, param, ctx)
         if is_picture(os.fsdecode(path)):
-            self.fail(f"expected another name than a picture's, got {path}", param, ctx)
+            self.fail(f"expected a name that is not a picture's, got {path}", param, ctx)
         return path
 
 
@@ -40,7 +40,7 @@ MODEL = click.option(
     "--model",
     type=FOLDER,
     metavar="BUNDLE",
-    help="Folder of a model bundle instead of the one that comes along.",
+    help="Folder of a model bundle to use instead of the one that comes with facefake.",
 )
 JSON = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON on standard output instead of tables."
@@ -48,7 +48,7 @@ JSON = click.option(
 
 
 class Finite(click.FloatRange):
-    """A number within bounds; neither ``inf`` nor ``nan``, which pass for one elsewhere."""
+    """A number within bounds; not ``inf`` or ``nan``, which `click.FloatRange` accepts."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The number, or a `click.UsageError`."""

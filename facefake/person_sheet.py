@@ -1,4 +1,4 @@
-"""One person of a clip on one sheet: the verdict, how it came about over time, and the faces that it is about."""
+"""A contact sheet of one person in a clip: the verdict, how it came about over time, and the faces it is based on."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from facefake.video import VideoResult
 
 MOST_FACES = 48
-"""Faces on a sheet at most, evenly from first to last."""
+"""The most faces on one sheet, chosen evenly from first to last."""
 
 _WIDTH = 1000
 _MARGIN = 24
 _LARGE, _MEDIUM, _SMALL = 26, 17, 14
 _CHART_HEIGHT = 170
-_CHART_LEFT = 74  # room for the figures at the axis
+_CHART_LEFT = 74  # room for the axis labels
 _TILE = 112
 _COLUMNS = 8
 _DOT = 4
@@ -44,11 +44,11 @@ _SPAN: Colour = (122, 58, 8)
 def person_sheet(result: VideoResult, person: PersonResult) -> Image.Image:
     """The contact sheet of one person.
 
-    Above stand the verdict and its figures; below them a chart of the fake probability of each face over the whole
-    clip, with the stretches in which the person looks fake; then the faces, with the time and the probability of each.
+    At the top are the verdict and its figures; below them a chart of each face's fake probability over the whole clip,
+    with the stretches in which the person looks fake; then the faces, each with its time and probability.
 
     Args:
-        result: the clip's, with the crops in its sightings.
+        result: the clip's, with crops in its sightings.
         person: one of its persons.
 
     Returns:
@@ -96,8 +96,8 @@ def _facts(result: VideoResult, person: PersonResult) -> list[str]:
     ]
     if person.fake_probability is not None and person.false_alarm_rate is not None:
         facts.append(
-            f"Fake probability {likely(person.fake_probability)}: more than half of the judged faces reach that. "
-            f"Of real people, at most {at_most(person.false_alarm_rate)} look as fake."
+            f"Fake probability {likely(person.fake_probability)}: more than half of the judged faces reach it. "
+            f"At most {at_most(person.false_alarm_rate)} of real people look as fake."
         )
     if person.spans:
         told = [f"{clock(span.start, True)} to {clock(span.end, True)}" for span in person.spans[:6]]
@@ -110,10 +110,10 @@ def _facts(result: VideoResult, person: PersonResult) -> list[str]:
 
 def _explanations(person: PersonResult, shown: int) -> list[str]:
     count = len(person.sightings)
-    some = f"{shown} of {count} faces, evenly chosen. " if shown < count else ""
+    some = f"{shown} of {count} faces, chosen evenly. " if shown < count else ""
     real = "REAL says that the face does not look fake, which proves nothing. "
     return [
-        f"{some}Below each face: its time in the clip, and how likely it is fake by this frame alone. "
+        f"{some}Below each face: its time in the clip, and how likely it is fake, judged by this frame alone. "
         "Grey: not judged in this frame.",
         f"{real if person.verdict == 'real' else ''}The model was trained on still pictures; video may mislead it. "
         "A verdict is statistics, not proof.",
@@ -166,11 +166,11 @@ def _chart(draw: ImageDraw.ImageDraw, result: VideoResult, person: PersonResult,
 
 
 def _time_axis(draw: ImageDraw.ImageDraw, length: float, across: Callable[[float], int], bottom: int) -> None:
-    """Marks at even times, and what these are.
+    """Tick marks at round times, with their labels.
 
     Args:
         length: seconds that the axis spans.
-        across: from seconds to x.
+        across: maps seconds to x.
         bottom: y of the axis.
     """
     free = _CHART_LEFT
@@ -178,7 +178,7 @@ def _time_axis(draw: ImageDraw.ImageDraw, length: float, across: Callable[[float
         draw.line((across(seconds), bottom, across(seconds), bottom + 5), _RULE)
         label = clock(seconds, tenths=True)
         x = min(across(seconds), across(length) - text_width(label, _SMALL))
-        if x >= free:  # the last one may stand too near to the one before it
+        if x >= free:  # the last label may be too close to the one before it
             _write(draw, label, (x, bottom + 9), _SMALL, _DIM)
             free = x + text_width(label, _SMALL) + 8
 
@@ -209,7 +209,7 @@ def _tile(
 
 
 def _write(draw: ImageDraw.ImageDraw, text: str, at: tuple[int, int], size: int, colour: Colour) -> None:
-    """Write a line whose capitals begin at that height."""
+    """Write a line of text whose capitals have their tops at ``at``'s y."""
     for word, offset in spaced(text, size):
         draw.text((at[0] + offset, at[1] + capital_height(size)), word, colour, font(size), anchor="ls")
 

@@ -1,4 +1,4 @@
-"""From the faces that one person has in a clip's frames to a verdict on the person, and on the clip."""
+"""From one person's faces in the frames of a clip to a verdict on the person, and on the clip."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from facefake.tiles import Box
 
 FEWEST_JUDGED = 3
-"""Faces of a person that must be judged, in a clip that has so many frames: one face alone may be no face."""
+"""How many faces of a person must be judged, in a clip with at least as many frames: a single one may not be a face."""
 
 WINDOW = 5
-"""Judged faces in a row that make a time span."""
+"""How many judged faces in a row make a time span."""
 
 
 class Span(NamedTuple):
@@ -48,7 +48,7 @@ class Sighting:
         fake_probability: that of this face alone, 0 to 1; None when it was not judged.
         false_alarm_rate: that of this face alone, above 0 and at most 1; None when it was not judged.
         reason: why it was not judged; None when it was.
-        crop: uint8 (n, n, 3) RGB, the face and what is around it, for a contact sheet; no part of the record.
+        crop: uint8 (n, n, 3) RGB, the face and its surroundings, for a contact sheet; not part of the record.
     """
 
     time: float
@@ -75,7 +75,7 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class PersonResult:
-    """What is said of one person in a clip, or, to be exact, of one uninterrupted appearance.
+    """The judgement on one person in a clip or, to be exact, on one uninterrupted appearance.
 
     Attributes:
         index: in the order of appearance, from 0.
@@ -84,7 +84,7 @@ class PersonResult:
         false_alarm_rate: share of real people, above 0 and at most 1, who look at least as fake in as many frames;
             an upper bound, see `judge_persons`; None when the person was not judged.
         reason: why the person is uncertain or was not judged; None otherwise.
-        logit: what more than half of the judged faces reach; None when the person was not judged.
+        logit: the highest that more than half of the judged faces reach; None when the person was not judged.
         spans: when the person looks fake, in order.
         sightings: the person's face in each frame in which it was found, in order.
     """
@@ -105,7 +105,7 @@ class PersonResult:
 
     @property
     def judged(self) -> int:
-        """In how many frames the face was judged."""
+        """The number of frames in which the face was judged."""
         return sum(sighting.logit is not None for sighting in self.sightings)
 
     @property
@@ -144,26 +144,27 @@ def judge_persons(
 ) -> ClipJudgement:
     """Verdicts for the people in a clip and for the clip.
 
-    The frames of one person are anything but independent: what makes one face look fake, such as the camera's
-    filter, makes the next one. So nothing is multiplied. A person's score is the logit that more than half of the
-    person's m judged faces reach, the k-th largest of them, and as many faces are at or below some false-alarm rate.
-    Whatever the dependence, and if each face of a real person is as likely to be there as a real face in a still
-    picture, a real person gets there with at most m / k times, that is less than twice, that rate (Rüger 1978, "Das
-    maximale Signifikanzniveau des Tests «Lehne H₀ ab, wenn k unter n gegebenen Tests zur Ablehnung führen»",
-    Metrika 25; Vovk & Wang 2020, "Combining p-values via averaging", Biometrika 107). This bound is the person's
-    false-alarm rate. It is `adjusted` for the number of judged people, as faces' are for that of a picture's faces, and
-    verdicts follow from it as they do there. A clip of one frame is judged like a picture of the same faces.
+    The frames of one person are anything but independent: what makes one face look fake, such as the camera's filter,
+    makes the next one look fake too. So no probabilities are multiplied. A person's score is the logit that more than
+    half of the person's m judged faces reach, the k-th largest; as many faces have at most some false-alarm rate.
+    However the faces depend on each other: if each face of a real person is as likely to have such a rate as a real face
+    in a still picture, k of m have it with a probability of at most m / k times that rate, which is less than twice
+    (Rüger 1978, "Das maximale Signifikanzniveau des Tests «Lehne H₀ ab, wenn k unter n gegebenen Tests zur Ablehnung
+    führen»", Metrika 25; Vovk & Wang 2020, "Combining p-values via averaging", Biometrika 107). This bound is the
+    person's false-alarm rate. It is `adjusted` for the number of judged people, just as faces' rates are for the number
+    of faces in a picture, and verdicts follow from it in the same way. A clip of one frame is judged like a picture of
+    the same faces.
 
-    Spans are found in the same way from `WINDOW` judged faces in a row, corrected for how many such windows the clip
-    has as well. In people who are called fake, whose spans only tell when, the correction is for the people alone, and
-    shared by as many as look alike.
-    A person with spans who is not called fake is uncertain, and so is the clip, whatever the scores: a part may be
+    Spans are found in the same way from `WINDOW` judged faces in a row, and corrected for the number of such windows in
+    the clip as well. For people who are called fake, whose spans only say when, the correction is for the number of
+    people alone, and shared by as many as look equally fake.
+    A person who has spans but is not called fake is uncertain, and so is the clip, whatever the scores: a part may be
     faked.
 
     Args:
-        tracks: one a person, in order of appearance; each has at least one sighting.
+        tracks: one per person, in order of appearance, each with at least one sighting.
         frames: how many frames were looked at.
-        calibration: of the model, for still pictures.
+        calibration: the model's, for still pictures.
     """
     least = min(FEWEST_JUDGED, frames)
     judged = [sum(sighting.logit is not None for sighting in track) for track in tracks]
@@ -213,17 +214,17 @@ def _judge_person(
     chances = count / rate.among if verdict == "fake" else windows
     spans = _spans(track, chances, calibration)
     if spans and verdict == "real":
-        verdict, reason = "uncertain", "looks fake for a part of the time only"
+        verdict, reason = "uncertain", "looks fake only part of the time"
     return PersonResult(
         index, verdict, most.fake_probability, most.rate, reason, most.logit, spans, tuple(track)
     )
 
 
 class Majority(NamedTuple):
-    """What more than half of a person's judged faces, one at least, have.
+    """What more than half of a person's judged faces have in common.
 
     Attributes:
-        logit: that they reach.
+        logit: the highest that they all reach.
         fake_probability: likewise.
         rate: the bound on the person's false-alarm rate that follows from theirs.
     """
@@ -234,7 +235,7 @@ class Majority(NamedTuple):
 
 
 def majority(sightings: Sequence[Sighting]) -> Majority:
-    """What more than half of the judged faces have, of which there is one at least."""
+    """What more than half of the judged faces have in common; at least one sighting must have been judged."""
     logits = sorted((s.logit for s in sightings if s.logit is not None), reverse=True)
     chances = sorted((s.fake_probability for s in sightings if s.fake_probability is not None), reverse=True)
     rates = sorted(s.false_alarm_rate for s in sightings if s.false_alarm_rate is not None)
@@ -243,7 +244,7 @@ def majority(sightings: Sequence[Sighting]) -> Majority:
 
 
 def _bounded(chance: float) -> float:
-    """A probability whose odds are finite."""
+    """The probability, kept far enough from 0 and 1 for its odds to be finite."""
     return min(max(chance, sys.float_info.min), 1 - sys.float_info.epsilon)
 
 

@@ -1,4 +1,4 @@
-"""Things that do one thing at a time, shared by threads."""
+"""Sharing objects between threads where each object can serve only one thread at a time."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 
 class Pool(Generic[T]):
-    """Lends each thread one of several equal things, and opens them as they are needed.
+    """Lends each thread one of several interchangeable objects, which are created as they are needed.
 
     Args:
-        open_one: makes one; what it raises reaches whoever wanted it, and the next one tries again.
+        open_one: creates one; what it raises reaches the thread that asked, and the next request tries again.
         most: how many there may be, at least 1; further threads wait.
     """
 
@@ -25,10 +25,10 @@ class Pool(Generic[T]):
 
     @contextmanager
     def one(self) -> Iterator[T]:
-        """One of them, for as long as the context lasts."""
+        """One of the objects, lent for as long as the context lasts."""
         with self._places:
             lent = None
-            with suppress(IndexError):  # to look and then take would be two steps
+            with suppress(IndexError):  # checking first and then popping would not be atomic
                 lent = self._idle.pop()
             if lent is None:
                 lent = self._open()
@@ -38,5 +38,5 @@ class Pool(Generic[T]):
                 self._idle.append(lent)
 
     def clear(self) -> None:
-        """Lets go of those that are not lent."""
+        """Drops the objects that are not lent at the moment."""
         self._idle.clear()

@@ -1,7 +1,7 @@
-"""What a picture's file says of its own origin, kept apart from what its pixels look like.
+"""What a picture's file says about its own origin, kept apart from what its pixels look like.
 
-Such statements are easily removed, and all but intact content credentials as easily written by anybody. So they change
-no verdict, and that there are none proves nothing.
+Anybody can easily remove such statements, and as easily write them, except for intact content credentials. So they change
+no verdict, and their absence proves nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SAYS = {
     "partly_generated": "says that a part of its picture was generated",
     "captured": "names a camera or a scan",
     "edited": "says that its picture was edited",
-    "other": "says of its picture's origin",
+    "other": "says about its picture's origin",
 }
 _IN_ITS_WORDS = ("captured", "other", "software")  # kinds of traces whose names are the file's own
 _QUOTATION_MARK = re.compile('["“”„‟″]')
@@ -34,12 +34,12 @@ _QUOTATION_MARK = re.compile('["“”„‟″]')
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What a file says of its picture's origin.
+    """What a file says about its picture's origin.
 
     Attributes:
-        content_credentials: signed ones; None when the file has none.
-        traces: what its other metadata say, each once, at most 30, those of generators first and of software last.
-        notes: what of its metadata could not be read, one sentence each.
+        content_credentials: signed statements (C2PA); None when the file has none.
+        traces: what its other metadata say, without duplicates, at most 30, generators first and software last.
+        notes: which of its metadata could not be read, one sentence each.
     """
 
     content_credentials: ContentCredentials | None = None
@@ -48,9 +48,9 @@ class Provenance:
 
     @property
     def claim(self) -> Claim:
-        """The gravest thing that the file says of how its picture came about.
+        """The most serious thing that the file says about how its picture came about.
 
-        "nothing" is no evidence, and traces of the kind "other" may stand beside it.
+        "nothing" is not evidence of anything, and there may be traces of the kind "other" all the same.
         """
         kinds = {trace.kind for trace in self._believed()}
         return next((claim for claim in CLAIMS if claim in kinds), "nothing")
@@ -82,7 +82,7 @@ class Provenance:
             return " ".join(sentences)
         software = [trace for trace in self._believed() if trace.kind == "software"]
         if software:
-            # What was not read, or is not believed, may name a camera.
+            # Metadata that could not be read, or are not believed, may name a camera.
             no_camera = "" if self.notes or self.content_credentials else ", and no camera"
             return f"The file names the software that wrote it, {_listed(software)}{no_camera}."
         if self.content_credentials is not None:
@@ -105,15 +105,15 @@ class Provenance:
 def read_provenance(
     source: bytes | str | os.PathLike[str] | EncodedFile, limits: ImageLimits | None = None
 ) -> Provenance:
-    """What a picture's file says of its origin. Its pixels are not decoded, and nothing is fetched.
+    """What a picture's file says about its origin. The pixels are not decoded, and nothing is fetched.
 
     Args:
-        source: the bytes of the file, its path, or what `reading.read_source` gave.
-        limits: how large a file may be; None for the usual ones.
+        source: the bytes of the file, its path, or what `reading.read_source` returned.
+        limits: how large a file may be; None for the default limits.
 
     Raises:
-        ImageError: the file cannot be read. What is wrong with its metadata becomes a note.
-        TypeError: the source is no file.
+        ImageError: the file cannot be read. Faults in its metadata become notes instead.
+        TypeError: the source is none of these.
     """
     if not isinstance(source, (str, bytes, os.PathLike, EncodedFile)):
         raise TypeError(f"expected a path or the bytes of a file, got a {type(source).__name__}")
@@ -129,7 +129,7 @@ def read_provenance(
 
 
 def _is_link(entry: Entry) -> bool:
-    # Museums write there whose a work was, and credentials that were in the file before they were removed have no host.
+    # Museums use this field for a work's owners; and the address of credentials since removed from the file has no host.
     address = entry.text.casefold().startswith(("http://", "https://"))
     return address and (entry.standard, entry.name) == ("XMP", "provenance")
 
@@ -138,21 +138,21 @@ def _of_credentials(credentials: ContentCredentials | None) -> str:
     if credentials is None:
         return ""
     if credentials.state == "remote":
-        return "The file names content credentials that lie elsewhere; they were not fetched."
+        return "The file refers to content credentials stored elsewhere; they were not fetched."
     if credentials.state == "unchecked":
         why = f": {credentials.problems[0]}" if credentials.problems else ""
         return f"The file has content credentials that were not checked{why}."
     name = credentials.issuer or credentials.signer
     by = f"signed as {_quoted(name) if name else 'somebody unnamed'}"
     if credentials.state == "invalid":
-        # An expired certificate, say, shows no change.
+        # An expired certificate, for example, does not mean that the file was changed.
         changed = [code for code in credentials.problems if code.endswith(".mismatch")]
         why = "".join(f" ({code})" for code in (changed or credentials.problems)[:1])
         if not changed:
             return f"The file has content credentials, {by}, that are not valid{why}."
         return (
-            f"The file has content credentials, {by}, that do not fit it{why}: "
-            "it was changed since, or they were forged."
+            f"The file has content credentials, {by}, that do not match it{why}: "
+            "it has been changed since, or they were forged."
         )
     trust = "" if credentials.state == "trusted" else ", though nobody vouches for that name"
     return f"The file has intact content credentials, {by}{trust}."
@@ -168,5 +168,5 @@ def _name(trace: Trace) -> str:
 
 
 def _quoted(words: str) -> str:
-    """A stranger's words, which could go on as if they were ours, in quotation marks that they cannot close."""
+    """Untrusted words in quotation marks that they cannot close, lest they go on as if they were ours."""
     return "“" + _QUOTATION_MARK.sub("'", words) + "”"

@@ -1,4 +1,4 @@
-"""How often real faces look this fake, alone and in a crowd: logits to rates and probabilities."""
+"""How often real faces look this fake, alone and in a crowd: from logits to rates and probabilities."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ if TYPE_CHECKING:
 Score = TypeVar("Score", float, "NDArray[np.float64]")
 
 SMALLEST_RATE = 1e-6
-"""The smallest false-alarm rate ever claimed: some thousands of real faces support no rarer event."""
+"""The smallest false-alarm rate ever claimed: a few thousand real faces say nothing about rarer events."""
 
 
 def false_alarm_rate(logit: float, calibration: Calibration, detail: Detail = FULL) -> float:
     """Share of real faces that look at least as fake as a face with this logit, in [`SMALLEST_RATE`, 1].
 
-    Faces out of focus are compared with such faces, those without grain with such, all others with the rest, in the manner
-    of one for each category ("Mondrian", Vovk, Gammerman & Shafer 2005, "Algorithmic Learning in a Random World"), but
-    without its guarantee: real faces that lack detail were measured in views of which most do, not all.
+    Faces that are out of focus are compared with real faces that are too, faces without grain with others without, and all
+    the rest with the rest. That is a conformal predictor per category ("Mondrian", Vovk, Gammerman & Shafer 2005,
+    "Algorithmic Learning in a Random World"), but without its guarantee: the real faces that lack detail were measured in
+    views most of which lack it, not all.
 
     Args:
         logit: of the face.
         calibration: has the scores of real faces.
-        detail: of the face; unless it is told, the face lacks none.
+        detail: of the face; by default it lacks none.
 
     Raises:
         ModelError: the logit is not a finite number.
@@ -43,8 +44,8 @@ def rate_of(score: float, scores: RealScores) -> float:
     """Share of real faces with a score at least as high, in [`SMALLEST_RATE`, 1].
 
     (1 + real faces with a score at least as high) / (1 + real faces), a conformal p-value. Above the tail's threshold the
-    fitted law goes on from there: it starts at the larger of the counted and the fitted share, so that the rate never rises
-    with the score and is not too hopeful at the join.
+    fitted distribution takes over: it starts from the counted or the fitted share, whichever is larger, so that the rate
+    never rises with the score and is not too optimistic at the join.
 
     Raises:
         ModelError: the score is not a finite number.
@@ -62,11 +63,11 @@ def rate_of(score: float, scores: RealScores) -> float:
 
 
 class Adjusted(NamedTuple):
-    """A false-alarm rate that allows for how many there are of what it is about.
+    """A false-alarm rate that allows for how many faces (or people) were judged together.
 
     Attributes:
-        rate: `among` of as many real ones score as high as these do at most this often.
-        among: of how many, of which the one meant is one.
+        rate: at most this often do `among` of the same number of real ones all score as high as these.
+        among: how many score as high, the one in question included.
     """
 
     rate: float
@@ -74,19 +75,20 @@ class Adjusted(NamedTuple):
 
 
 def adjusted(rates: Sequence[float]) -> list[Adjusted]:
-    """False-alarm rates of faces, each alone, adjusted for their number.
+    """The false-alarm rates of single faces, adjusted for the number of faces.
 
-    By the step-up of Benjamini & Hochberg 1995, "Controlling the false discovery rate". Of pictures of real faces at most
-    a share of α holds one whose adjusted rate is at most α, where the faces are independent (Simes 1986) or look fake
-    together rather than instead of one another (Sarkar 1998, "Some probability inequalities for ordered MTP2 random
-    variables"), as faces that share a camera do. Each face has to be as rare as α, so in a picture in which everybody is
-    fake as many can be called so as of faces alone.
+    This is the step-up procedure of Benjamini & Hochberg 1995, "Controlling the false discovery rate". Of pictures with
+    real faces only, at most a share of α holds a face whose adjusted rate is at most α, provided that the faces are
+    independent (Simes 1986) or look fake together rather than instead of one another (Sarkar 1998, "Some probability
+    inequalities for ordered MTP2 random variables"), as faces from the same camera do. Every face still needs a rate of at
+    most α of its own; where all have one, that is enough, so in a wholly fake picture as many can be called fake as if
+    each face were alone.
 
     Args:
         rates: of the faces, each above 0 and at most 1.
 
     Returns:
-        One for each rate, at least as large: n × p / k, the smallest that this or a larger rate p of rank k gives.
+        One for each rate, at least as large: the smallest n × p / k over this and all larger rates p, each of rank k.
     """
     count = len(rates)
     order = sorted(range(count), key=lambda at: rates[at])
@@ -104,7 +106,7 @@ def adjusted(rates: Sequence[float]) -> list[Adjusted]:
 def corrected(rate: float, count: float) -> float:
     """1 − (1 − rate)^count: the rate of a false alarm among `count` independent faces, 1 or more (Šidák 1967).
 
-    Exact for tiny rates, where the plain formula loses all its digits. A count need not be whole, where several share one.
+    Exact for tiny rates, where the plain formula loses all its digits. The count need not be whole.
     """
     return 1.0 if rate >= 1 else -math.expm1(count * math.log1p(-rate))
 
@@ -126,12 +128,12 @@ def probability_of(log_odds: float) -> float:
 
 
 def log_odds(logit: float, calibration: Calibration, detail: Detail = FULL) -> float:
-    """The logarithm of the odds, p / (1 − p), of that probability."""
+    """The log-odds, log(p / (1 − p)), of that probability."""
     return log_odds_of(logit, calibration.of(detail))
 
 
 def log_odds_of(score: Score, scores: FaceScores) -> Score:
-    """The logarithm of the odds, p / (1 − p), that a face of this group with this score is fake.
+    """The log-odds, log(p / (1 − p)), that a face of this group with this score is fake.
 
     Args:
         score: a number, or float64 of any shape.
@@ -141,13 +143,13 @@ def log_odds_of(score: Score, scores: FaceScores) -> Score:
 
 
 def any_fake_probability(log_odds: Sequence[float]) -> float:
-    """Posterior probability, 0 to 1, that one of at least one face is fake.
+    """Posterior probability, 0 to 1, that one of the faces is fake.
 
-    Even odds beforehand, and the fake equally likely to be any one of the faces: the odds are the mean of
-    the faces' odds. One face gives `probability`; a crowd does not raise it, as 1 − Π(1 − p) would.
+    With even prior odds, and any one of the faces equally likely to be the fake, the odds are the mean of the faces'
+    odds. For a single face this is `probability`; a crowd does not raise it, as 1 − Π(1 − p) would.
 
     Args:
-        log_odds: of each face.
+        log_odds: of each face, at least one.
     """
     top = max(log_odds)
     # fsum is exact, so the order of the faces cannot change the last digit.

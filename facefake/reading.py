@@ -1,4 +1,4 @@
-"""The bytes of a picture, read whole from whatever they come in, within limits."""
+"""Reading the bytes of a picture, whole and within limits, from whatever source they come in."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ for _flag in ("O_NONBLOCK", "O_NOCTTY", "O_BINARY"):  # not every system has all
     _READ_ONLY |= getattr(os, _flag, 0)
 
 LONGEST_SIDE = 32_766
-"""Pixels along a side with which OpenCV, which looks at pictures for faces, can deal."""
+"""The longest side, in pixels, that OpenCV, with which faces are looked for, can handle."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """What is refused before decoding: a file's bytes, a picture's pixels, the pixels along its longer side.
+    """What is accepted for decoding: how many bytes in a file, pixels in a picture, and pixels along its longer side.
 
     Each is a number of at least 1, `max_side` at most `LONGEST_SIDE`.
 
     Raises:
-        TypeError, ValueError: one is not.
+        TypeError, ValueError: one of them is not.
     """
 
     max_bytes: int = 200 * 1024 * 1024
@@ -48,14 +48,14 @@ class ImageLimits:
                 raise ValueError(f"expected {item.name} to be at least 1, got {value!r}")
         if self.max_side > LONGEST_SIDE:
             raise ValueError(
-                f"expected max_side to be at most {LONGEST_SIDE:,}, beyond which no face can be looked for, "
+                f"expected max_side to be at most {LONGEST_SIDE:,}, beyond which faces cannot be looked for, "
                 f"got {self.max_side!r}"
             )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodedFile:
-    """The bytes of a picture's file, not decoded, and the path that they were read from, if any."""
+    """The undecoded bytes of a picture's file, and the path that they were read from, if any."""
 
     data: bytes
     path: str | None = None
@@ -65,7 +65,7 @@ class BinaryFile(Protocol):
     """A binary file object, or anything else that is read like one."""
 
     def read(self, size: int, /) -> bytes:
-        """At most so many of the next bytes; none at the end."""
+        """At most `size` of the next bytes; none at the end."""
         ...
 
 
@@ -75,10 +75,10 @@ Source: TypeAlias = Union[str, "os.PathLike[str]", bytes, BinaryFile, EncodedFil
 def read_source(
     source: Source, limits: ImageLimits = ImageLimits()
 ) -> EncodedFile | Image.Image | NDArray[Any]:
-    """The bytes of a path, of bytes or of a file object; what is decoded already comes back as it is.
+    """The bytes behind a path, bytes or a file object; a picture that is decoded already is returned as it is.
 
-    For who wants more of a file than its picture and does not want to read it twice: `load_picture` takes the
-    answer as its source.
+    For callers who want more from a file than its picture but do not want to read it twice: `load_picture` takes the
+    result as its source.
 
     Raises:
         ImageError: nothing else.
@@ -104,21 +104,21 @@ def read_source(
 
 
 def image_error(refusal: Refusal, path: str | None) -> ImageError:
-    """The error for who called, which knows what could not be read."""
+    """The error for the caller, which names what could not be read."""
     kind, expected, got = refusal.args
     return ImageError(path=path, kind=kind, expected=expected, got=got)
 
 
 @contextmanager
 def opened_file(path: str, max_bytes: int) -> Iterator[FileIO]:
-    """A file of at most so many bytes, opened without waiting for anything.
+    """A file of at most `max_bytes` bytes, opened without ever blocking.
 
     Raises:
-        Refusal: it is no file, or a larger one, see `check_regular`.
+        Refusal: it is not a regular file, or a larger one, see `check_regular`.
         OSError, ValueError: it cannot be opened.
     """
-    # Opening a device can itself do harm, so look first; the name may be swapped meanwhile, so look again at
-    # what was opened, which O_NONBLOCK keeps from waiting for the other end of a FIFO.
+    # Opening a device can itself do harm, so check first; the name may be swapped in between, so check again what
+    # was opened. O_NONBLOCK keeps that from waiting for the other end of a FIFO.
     check_regular(os.stat(path), max_bytes)
     with open(os.open(path, _READ_ONLY), "rb", buffering=0) as stream:
         check_regular(os.fstat(stream.fileno()), max_bytes)
@@ -126,7 +126,7 @@ def opened_file(path: str, max_bytes: int) -> Iterator[FileIO]:
 
 
 def check_regular(status: os.stat_result, max_bytes: int) -> None:
-    """Refuse what is no file, or a larger one.
+    """Refuse anything but a regular file of at most `max_bytes` bytes.
 
     Raises:
         Refusal: its kind is "not_a_file" or "too_large".
@@ -140,7 +140,7 @@ def check_regular(status: os.stat_result, max_bytes: int) -> None:
 
 
 def check_size(width: int, height: int, limits: ImageLimits) -> None:
-    """Refuse a picture or frame of such a size, in pixels.
+    """Refuse a picture or frame, of a size given in pixels, that has no pixels or more than the limits allow.
 
     Raises:
         Refusal: its kind is "empty" or "too_large".

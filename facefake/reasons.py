@@ -1,4 +1,4 @@
-"""Why a verdict is uncertain, or there is none, in plain English: which numbers are told, and in which words."""
+"""Why a verdict is uncertain, or there is none, in plain English: which numbers are given, and in which words."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from facefake.rates import Adjusted
 from facefake.wording import percent, plain
 
 COMMON = 0.5
-"""Where more pictures of real faces than this share hold several that look at least as fake as some of a picture's, these
-are so ordinary that the reason for a verdict is told of one face instead."""
+"""If more than this share of pictures of real faces hold several that look at least as fake as several of a picture's do,
+those are so ordinary that the reason for a verdict speaks of a single face instead."""
 
 _LACKING: Mapping[Lack, str] = {"soft": " out of focus", "grainless": " without grain"}
 
 
 @dataclass(frozen=True, slots=True)
 class Alike:
-    """Words for who looks as fake: real faces, or pictures with so many of them, and what all of them lack.
+    """Words for what looks as fake: real faces, or pictures with the same number of them, and the detail that all lack.
 
     Attributes:
-        count: how many faces of a picture are judged.
-        lack: what all of them lack, or None.
+        count: how many of a picture's faces are judged.
+        lack: the kind of detail that all of them lack, or None.
     """
 
     count: int
     lack: Lack | None
 
     def told(self, rate: Adjusted, lack: Lack | None = None) -> str:
-        """For `why_uncertain`; of a face that lacks detail, if it alone is meant, real ones that do, too."""
+        """The words for `why_uncertain`; a face that lacks detail, if it alone is meant, is compared with its like."""
         which = "real faces"
         if shared := self.lack or (lack if rate.among == 1 else None):
             which += _LACKING[shared]
@@ -41,10 +41,10 @@ class Alike:
 
 
 def told_rate(alone: float, rate: Adjusted, count: int, calibration: Calibration) -> Adjusted:
-    """The adjusted rate that a reason tells, which makes the verdict that `rate` makes.
+    """The adjusted rate that a reason gives; it leads to the same verdict as `rate`.
 
-    Beyond `COMMON` it is Bonferroni's for one face: that up to all pictures of forty-eight real faces hold forty-eight
-    that look at least as fake, as the least suspicious of them do, tells nobody anything.
+    Beyond `COMMON` it is Bonferroni's for one face: for the least suspicious of forty-eight faces, say, "up to 100 % of
+    pictures with 48 real faces hold 48 that look at least as fake" would tell nobody anything.
 
     Args:
         alone: the rate of one face or person.
@@ -58,7 +58,7 @@ def told_rate(alone: float, rate: Adjusted, count: int, calibration: Calibration
 
 
 def suspicious_alone(alone: float, calibration: Calibration) -> bool:
-    """Whether a face's or person's own rate is low enough for its number of companions to matter to its verdict."""
+    """Whether a face's or person's own rate is low enough for the number of others to matter to its verdict."""
     return alone <= calibration.uncertain_rate
 
 
@@ -74,9 +74,9 @@ def why_uncertain(
     Args:
         rate: the false-alarm rate, adjusted for how many chances of a false alarm there were.
         fake_probability: of what is judged.
-        alike: who is how often as fake, the rate as ``{}``: such as "{} of real faces look".
+        alike: what looks as fake how often, with ``{}`` for the rate, such as "{} of real faces look".
         calibration: has the thresholds.
-        told: writes a rate for people.
+        told: formats a rate for people.
     """
     who = alike.format(told_apart(rate, [calibration.alarm_rate, calibration.uncertain_rate], told, " %"))
     if rate > calibration.uncertain_rate:
@@ -93,8 +93,8 @@ def told_apart(value: float, limits: Sequence[float], told: Callable[[float], st
 
     Args:
         value, limits: the number, and what it is compared with.
-        told: writes a number as people usually read it.
-        unit: " %" where that writes a share in per cent.
+        told: formats a number as people usually read it.
+        unit: " %" if `told` formats a share as a percentage.
     """
     text = told(value)
     for digits in range(3, 9):
@@ -105,7 +105,7 @@ def told_apart(value: float, limits: Sequence[float], told: Callable[[float], st
 
 
 def why_none(reasons: Sequence[str]) -> str:
-    """Why a picture has no verdict, by why each of its faces has none, "fault: the numbers behind it"."""
+    """Why a picture has no verdict, given why each of its faces has none, as "fault: the numbers behind it"."""
     if not reasons:
         return "no face found"
     if len(reasons) == 1:

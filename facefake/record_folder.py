@@ -1,4 +1,4 @@
-"""A folder of Parquet files with one row a record, in any store: it grows by whole files and is gone on with."""
+"""A folder of Parquet files, one row per record, in any store: it grows by whole files, and a scan can resume with it."""
 
 from __future__ import annotations
 
@@ -25,37 +25,36 @@ if TYPE_CHECKING:
     from facefake.frames import Sampling
     from facefake.settings import Settings
 
-_ROWS = 10_000  # of one file
-_SECONDS = 60.0  # after which what has come is written, so that little is lost with this process
-_STATE = ("size", "modified_ns", "sha256")  # of a record's file; folders of before have no sha256
-_CONDITION = "facefake."  # before its name, in the metadata of a file
-_PART = re.compile(r"part-\d{20}-[0-9a-f]{8}-\d{6,}\.parquet")  # other programs, too, write part-*.parquet
-# There a file is seen when it is whole; elsewhere it is put in its place then.
+_ROWS = 10_000  # in one file
+_SECONDS = 60.0  # after which the records so far are written, so that little is lost if this process ends
+_STATE = ("size", "modified_ns", "sha256")  # of a record's file; folders from earlier versions have no sha256
+_CONDITION = "facefake."  # the prefix of a condition's name in a file's metadata
+_PART = re.compile(r"part-\d{20}-[0-9a-f]{8}-\d{6,}\.parquet")  # other programs write part-*.parquet, too
+# In these a file becomes visible only when it is whole; elsewhere it is moved into place then.
 _OBJECT_STORES = ("s3", "gcs", "abfs")
 
 
 class RecordFolder:
     """A folder of ``part-*.parquet`` with the columns path, verdict, error, size, modified_ns, sha256 and record.
 
-    `error` is the kind of a failure, `sha256` that of what came as bytes, and `record` the JSON that a line of
-    `JsonLines` holds. Every file is written whole or not at all. With `resume`, records that have a later one of the
-    same path are dropped, at the beginning and at the end. Files of other names stay as they are. Of a million records
-    it keeps 32 MB in memory. Only one process may write to a folder at a time.
+    `error` is the kind of a failure, `sha256` the digest of a picture that came as bytes, and `record` the same JSON as a
+    line of `JsonLines`. Every file is written whole or not at all. With `resume`, records that are superseded by a later
+    one for the same path are dropped, at the beginning and at the end. Files with other names are left alone. A million
+    records take 32 MB of memory. Only one process may write to a folder at a time.
 
     Args:
-        folder: a path or a URI; is made if it does not exist.
+        folder: a path or a URI; created if it does not exist.
         settings: of all the records.
-        sampling: of those of videos; None for the usual one.
+        sampling: of the records of videos; None for the default.
         force: remove the files of an earlier scan, in `begin`.
-        resume: go on with them, if they have these settings, and if videos among them have this sampling.
-        retry_failures: when resuming, let `known` not know the files of which there are failures; a new record replaces
-            theirs.
+        resume: continue them, provided that they have these settings, and any videos among them this sampling.
+        retry_failures: when resuming, leave files with a failure out of `known`; new records replace the failures.
 
     Attributes:
-        known: the files that there were records of when this was opened, but for failures to try again.
+        known: the files that had records when this was opened, except for failures to be retried.
 
     Raises:
-        OutputError: the folder holds records, or records with other settings, or it cannot be read or written.
+        OutputError: the folder holds records (with other settings, when resuming), or cannot be read or written.
     """
 
     def __init__(
@@ -70,30 +69,30 @@ class RecordFolder:
     ) -> None:
         self._folder = folder
         self._conditions = conditions(settings, sampling)
-        # Names in the order of time, so that the later of two records of a path is known.
+        # File names sort by time, so that it is known which of a path's records is the latest.
         self._run = f"{time.time_ns():020d}-{secrets.token_hex(4)}"
         self._written = 0
         self._waiting: list[dict[str, Any]] = []
-        self._named: set[str] = set()  # the conditions that those tell
+        self._named: set[str] = set()  # the conditions that the waiting records state
         self._since = time.monotonic()
         self._replaced: list[str] = []
         self.known = KnownFiles()
         with self._faults():
             self._system, root, _ = resolved(folder)
-            self._root = root.rstrip("/") or root  # object stores take no empty name between two slashes
+            self._root = root.rstrip("/") or root  # object stores accept no empty name between two slashes
             self._system.create_dir(self._root, recursive=True)
             names = self._parts()
             if force:
                 self._replaced = names
             elif names and not resume:
                 raise OutputError(
-                    f"{folder}: expected a folder without records, found {len(names)} files of them"
+                    f"{folder}: expected a folder without records, found {len(names)} files of records"
                 )
             elif names:
                 self.known = self._tidy(retry_failures)
 
     def begin(self) -> None:
-        """Remove what is written over, once there are records to be had; a ``with`` does so.
+        """Remove the files to be replaced, once there are new records; entering a ``with`` block does this.
 
         Raises:
             OutputError: it cannot be removed.
@@ -127,13 +126,15 @@ class RecordFolder:
             self._flush()
 
     def close(self) -> None:
-        """Write what has come, and drop the records that were replaced by it.
+        """Write the records that are still waiting, and drop those that were superseded.
 
         Raises:
             OutputError: it cannot be written.
         """
         self._flush()
-        if not self._replaced:  # of which there are some, under whatever settings, where it was never begun
+        if (
+            not self._replaced
+        ):  # else `begin` was never called, and old files with any settings are still there
             with self._faults():
                 self._tidy(False)
 
@@ -172,14 +173,14 @@ class RecordFolder:
         return sorted(info.path for info in found if _PART.fullmatch(info.base_name))
 
     def _tidy(self, retry_failures: bool) -> KnownFiles:
-        """Rewrite the files that hold records which were replaced by later ones; what is not to be done again."""
+        """Rewrite the files that hold superseded records; returns the files that need not be scanned again."""
         import pyarrow.parquet as pq
 
         names = self._parts()
         index, ends = RecordIndex(), []
         for name in names:
             with (
-                self._faults(name, "a file of records"),  # of thousands one may be torn
+                self._faults(name, "a file of records"),  # naming it: one of thousands may be damaged
                 self._system.open_input_file(name) as stream,
                 pq.ParquetFile(stream) as file,
             ):
@@ -207,7 +208,7 @@ class RecordFolder:
             with self._system.open_output_stream(target) as stream:
                 pq.write_table(table, stream, compression="zstd")
             if self._system.type_name == "local":
-                # Or the name may outlast a loss of power, and the content not.
+                # Or after a power failure the name may be there, and the content not.
                 with open(target, "rb") as file:
                     os.fsync(file.fileno())
             if not whole:
@@ -221,13 +222,13 @@ class RecordFolder:
     def _faults(self, place: str | None = None, expected: str = "a folder for records") -> Iterator[None]:
         try:
             yield
-        except (OSError, ValueError) as error:  # those of Arrow among them
+        except (OSError, ValueError) as error:  # Arrow's are among these
             got = (isinstance(error, OSError) and error.strerror) or str(error)
             raise OutputError(f"{place or self._folder}: expected {expected}, got: {got}") from error
 
 
 def _conditions_in(metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
-    """The conditions of its records that a file tells."""
+    """The conditions that a file states for its records."""
     found = {name.decode("utf-8", "replace"): value for name, value in metadata.items()}
     return {
         name.removeprefix(_CONDITION): json.loads(value)

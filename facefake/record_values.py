@@ -1,4 +1,4 @@
-"""How records hold numbers and texts: in few digits, and as valid Unicode."""
+"""How records hold numbers and texts: with few digits, and as valid Unicode."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ def six_digits(value: float | None) -> float | None:
 
 
 def message_text(text: str) -> str:
-    """A message as records hold it: lone surrogates, as undecodable file names have them, become escapes."""
+    """A message as records hold it: lone surrogates, as in undecodable file names, become escapes."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def valid_unicode(text: str) -> str:
-    """A path as records hold it: as in a message, but no two paths become the same text.
+    """A path as records hold it: escaped like a message, but so that no two paths become the same text.
 
-    Therefore backslashes are doubled where there are surrogates, or what looks like their escapes.
+    To that end backslashes are doubled where there are surrogates, or anything that looks like their escapes.
     """
     if _SURROGATE.search(text) or _ESCAPE.search(text):
         text = text.replace("\\", "\\\\")
@@ -29,7 +29,7 @@ def valid_unicode(text: str) -> str:
 
 
 def without_escapes(text: str) -> str:
-    """The path that `valid_unicode` made this text of."""
+    """The path that `valid_unicode` made this text from."""
     if not _ESCAPE.search(text):
         return text
     spelled = re.compile(rf"\\\\|{_ESCAPE.pattern}")

@@ -12,7 +12,7 @@ from facefake.errors import RecordError
 from facefake.results import SCHEMA_VERSION
 
 LONGEST_LINE = 64 << 20
-"""Bytes that a line may have, its end included: a picture of a thousand faces has one MiB."""
+"""The most bytes a line may have, its end included: one for a picture of a thousand faces has 1 MiB."""
 
 _BEGINNING = b'{"schema_version": "'
 _FIELDS = {"path": str | None, "verdict": str}
@@ -43,20 +43,20 @@ def read_records(
 
     Args:
         path: the file, to which a scan may still be writing.
-        warn: is told when the last line is half-written, which is not yielded.
+        warn: is called with a message when the last line is half-written; that line is not yielded.
 
     Raises:
-        RecordError: the file cannot be read, or a line is no record; those before it have been yielded.
+        RecordError: the file cannot be read, or a line is not a record; those before it have been yielded.
     """
     for line, record in read_lines(path):
         if record is None:
-            warn(f"{path}: the last line is half-written and left out: {len(line)} bytes")
+            warn(f"{path}: the last line is half-written and was left out: {len(line)} bytes")
         else:
             yield record
 
 
 def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
-    """As `read_records`, each line with its record; the last line with None where a record only begins in it."""
+    """As `read_records`, but each line with its record; a last line that holds only the beginning of one has None."""
     try:
         with open(path, "rb") as file:
             number = 0
@@ -82,12 +82,12 @@ def _parsed(line: bytes) -> dict[str, Any]:
     try:
         record = json.loads(line)
     except RecursionError as error:
-        raise ValueError("lists within lists without end") from error
+        raise ValueError("values nested too deeply") from error
     if not isinstance(record, dict):
         raise ValueError(f"a {type(record).__name__}")
     version = record.get("schema_version")
     if not isinstance(version, str) or version.split(".")[0] != SCHEMA_VERSION.split(".")[0]:
-        raise ValueError(f"schema version {version!r} where {SCHEMA_VERSION} is known")
+        raise ValueError(f"schema version {version!r} where {SCHEMA_VERSION} is supported")
     for name, kind in _FIELDS.items():
         if not isinstance(record.get(name), kind):
             raise ValueError(f"{record.get(name)!r:.80} for {name}")

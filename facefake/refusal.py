@@ -1,4 +1,4 @@
-"""Why a picture is refused: foreign exceptions and warnings of its decoder, turned into one kind each."""
+"""Why a picture is refused: its decoder's exceptions, each turned into one kind of error, and its warnings silenced."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ ErrorKind = Literal[
     "not_a_file",  # a directory, FIFO, device or socket
     "unreadable",  # the operating system or the file object failed
     "empty",  # no bytes at all
-    "too_large",  # more bytes, pixels or a longer side than ImageLimits, Pillow or the memory allows
+    "too_large",  # more bytes, more pixels or a longer side than ImageLimits, Pillow or the memory allows
     "unsupported",  # a format, or a kind of pixels, that is not on the list
-    "truncated",  # ends before the picture does; also a JPEG or PNG that lacks nothing but its end marker
+    "truncated",  # ends before the picture does; also a JPEG or PNG that lacks only its end marker
     "corrupt",  # contradicts itself or its format
     "wrong_type",  # not a source that load_picture takes
 ]
@@ -49,7 +49,9 @@ def faults(kind: ErrorKind, expected: str) -> Iterator[None]:
     except Refusal:
         raise
     except (MemoryError, Image.DecompressionBombError) as fault:
-        raise Refusal("too_large", "a picture of bearable size", str(fault) or "too little memory") from fault
+        raise Refusal(
+            "too_large", "a picture of manageable size", str(fault) or "too little memory"
+        ) from fault
     except (FileNotFoundError, NotADirectoryError) as fault:
         raise Refusal("not_found", "a file", "no file of that name") from fault
     except PermissionError as fault:
@@ -64,9 +66,9 @@ def faults(kind: ErrorKind, expected: str) -> Iterator[None]:
         raise Refusal(kind, expected, got) from fault
 
 
-# Pillow tells of oddities through Python's warnings, whose filters belong to the whole process:
-# warnings.catch_warnings would swap them under other threads. Instead, one filter for a category to which every
-# warning belongs, but only as seen from a thread that is decoding.
+# Pillow reports oddities through Python's warnings, whose filters belong to the whole process:
+# warnings.catch_warnings would change them under other threads. Instead there is one filter, for a category to which
+# every warning belongs, but only as seen from a thread that is decoding.
 _decoding = threading.local()
 
 
@@ -79,8 +81,8 @@ class _PillowWarning(Warning, metaclass=_WhileDecoding):
     pass
 
 
-# Pillow's switch for damaged files is the whole process's as well: one that is on gives way to one that is off as seen
-# from a thread that is decoding, and looks the same from all others.
+# Pillow's switch for accepting truncated files is global as well: if it is on, it is replaced by one that is off as seen
+# from a thread that is decoding, and on as seen from all others.
 class _OffWhileDecoding(int):
     def __bool__(self) -> bool:
         return not getattr(_decoding, "active", False)
@@ -88,8 +90,8 @@ class _OffWhileDecoding(int):
 
 @contextmanager
 def pillow_muted() -> Iterator[None]:
-    """Around decoding: in this thread Pillow warns of nothing, and lets no damaged file pass for a whole one."""
-    # Whoever resets or prepends filters displaces ours, so it is put back in front.
+    """Around decoding: in this thread Pillow issues no warnings, and accepts no truncated file as if it were whole."""
+    # Anybody who resets or prepends filters displaces ours, so it is put back in front.
     if not warnings.filters or warnings.filters[0][2] is not _PillowWarning:
         warnings.simplefilter("ignore", _PillowWarning)
     if ImageFile.LOAD_TRUNCATED_IMAGES:

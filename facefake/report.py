@@ -1,4 +1,4 @@
-"""Records as a table for spreadsheets: while a scan runs, or from its records at any time."""
+"""Records as a spreadsheet table: written while a scan runs, or made from its records at any time."""
 
 from __future__ import annotations
 
@@ -39,26 +39,27 @@ COLUMNS = (
     "model",
     "schema_version",
 )
-"""The columns of `CsvTable`. Those before picture_verdict are the face's, which is numbered from 1."""
+"""The columns of `CsvTable`. Those from face to lack describe the face, which is numbered from 1."""
 
 
 class CsvTable(RecordFile):
-    """A comma-separated table with the columns `COLUMNS`, one row a face.
+    """A comma-separated table with the columns `COLUMNS`, one row per face.
 
-    A picture without faces, or an unreadable one, has one row, a video one a person. Text that a spreadsheet would take
-    for a formula gets an apostrophe before it. UTF-8 with the mark that spreadsheets know it by.
+    A picture without faces, or an unreadable one, has one row; a video has one per person. Text that a spreadsheet would
+    take for a formula gets an apostrophe before it. The encoding is UTF-8 with a byte order mark, by which spreadsheets
+    recognise it.
 
     Args:
         path: the file, which must not exist yet.
-        force: write over an existing file.
+        force: overwrite an existing file.
 
     Raises:
-        OutputError: the file exists, cannot be created, or another process writes to it; `write` raises it when the disk
-            is full.
+        OutputError: the file exists, cannot be created, or another process is writing to it; `write` raises it when the
+            disk is full.
     """
 
     def begin(self) -> None:
-        """Empty a file that is written over, and write the names of the columns; a ``with`` does so.
+        """Empty a file that is to be overwritten, and write the column names; entering a ``with`` block does this.
 
         Raises:
             OutputError: the disk is full.
@@ -72,14 +73,14 @@ class CsvTable(RecordFile):
 
 
 def write_csv(records: Iterable[Mapping[str, Any]], path: Path, force: bool = False) -> None:
-    """Make the table that `CsvTable` makes, out of records as `read_records` or `read_latest` gives them.
+    """Write the same table as `CsvTable`, from records as `read_records` or `read_latest` gives them.
 
     Raises:
         OutputError: the file exists, a scan still writes to it, or it cannot be written; nothing is left behind.
         RecordError: as `records` raises it.
     """
     with ExitStack() as stack:
-        if force and path.is_file():  # and no pipe, which two cannot open
+        if force and path.is_file():  # and not a pipe, which cannot be opened twice
             stack.push(RecordFile(path, resume=True))
         file = stack.enter_context(whole_file(path, force, through=True))
         file.write(_HEADER)
@@ -89,7 +90,7 @@ def write_csv(records: Iterable[Mapping[str, Any]], path: Path, force: bool = Fa
 
 def _table(record: Mapping[str, Any]) -> bytes:
     rows = ([row.get(column) for column in COLUMNS] for row in _rows(record))
-    # A record may come from anywhere, and hold what is no text.
+    # A record may come from anywhere, and hold lone surrogates.
     return "".join(map(_line, rows)).encode("utf-8", "backslashreplace")
 
 
@@ -115,8 +116,8 @@ def _rows(values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _line(cells: Iterable[Any]) -> str:
-    # Quotes around all text, because a spreadsheet that separates by semicolons would cut a bare name at one. It sees
-    # those with which the line begins alone, and cuts other text within its quotes.
+    # All text is quoted, because a spreadsheet that splits at semicolons would cut an unquoted name at one. But it
+    # recognises only the quotes at the beginning of a line, and cuts later text even within its quotes.
     first, *others = cells
     line = io.StringIO()
     csv.writer(line, quoting=csv.QUOTE_NONNUMERIC).writerow(
@@ -129,7 +130,7 @@ def _defused(cell: Any, formula: re.Pattern[str]) -> Any:
     return formula.sub("'", cell) if isinstance(cell, str) else cell
 
 
-# Where a spreadsheet would see a formula begin.
+# Where a spreadsheet would take a formula to begin.
 _FORMULA = re.compile(r"\A(?=[=+\-@\t\r\n])")
 _FORMULA_AFTER_CUT = re.compile(rf"{_FORMULA.pattern}|(?<=[;\t\r\n])(?=\"*[=+\-@])")
 _HEADER = b"\xef\xbb\xbf" + _line(COLUMNS).encode("utf-8")

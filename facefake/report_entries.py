@@ -1,4 +1,4 @@
-"""What an HTML report is told of each record: JSON-ready values for its script, and small pictures."""
+"""What goes into an HTML report for each record: JSON-ready values for its script, and small pictures."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from facefake.wording import likely, percent
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_USUAL_MARGIN = 1.25  # of crops in records that do not tell it
+_USUAL_MARGIN = 1.25  # of the crops in records that do not give it
 _LONGEST_TEXT = 2_000  # characters
-_FINEST = 16  # cells a side of an evidence map in a report; finer ones are averaged
+_FINEST = 16  # cells along a side of an evidence map in a report; finer maps are averaged down
 
 
 def picture_entry(
@@ -30,12 +30,12 @@ def picture_entry(
 
     Args:
         record: as `ImageResult.to_dict` gave it.
-        shown: the places of those of its faces that the report shows.
-        with_thumbnails: the places of those of them that have thumbnails.
+        shown: the positions in it of the faces that the report shows.
+        with_thumbnails: the positions of those among them that get thumbnails.
         room: how many bytes the whole picture may take.
 
     Raises:
-        LookupError, TypeError, ValueError, AttributeError, ArithmeticError: it is no such record.
+        LookupError, TypeError, ValueError, AttributeError, ArithmeticError: it is not such a record.
     """
     margin = float(record.get("crop_margin") or _USUAL_MARGIN)
     faces = {place: _face(record["faces"][place]) for place in sorted(shown)}
@@ -59,10 +59,10 @@ def picture_entry(
 
 
 def other_entry(record: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    """A failure, a picture without a face or a video, by the kind that `report_summary.kind_of` gave it.
+    """A failure, a picture without a face, or a video, whichever `report_summary.kind_of` says it is.
 
     Raises:
-        LookupError, TypeError, ValueError, AttributeError, ArithmeticError: it is no such record.
+        LookupError, TypeError, ValueError, AttributeError, ArithmeticError: it is not such a record.
     """
     entry: dict[str, Any] = {"kind": kind, "name": text(record["path"])}
     if kind == "failure":
@@ -138,12 +138,12 @@ def _cause(face: FaceResult) -> str:
         return ""
     if face.verdict == "uncertain":
         rather = face.reason.startswith("rather")
-        return "rather fake, but real faces look alike" if rather else "between the limits"
+        return "rather fake, but so are many real faces" if rather else "between the limits"
     return text(face.reason.partition(":")[0])
 
 
 def _placed(face: FaceResult, margin: float) -> str:
-    """The SVG matrix that takes a square of side 1 to where the face's crop lies in the picture."""
+    """The SVG matrix that maps the unit square to the face's crop in the picture."""
     to_crop = crop_matrix(Face(face.box, face.keypoints, face.detection_score), 1, margin)
     (a, c, e), (b, d, f) = np.linalg.inv(np.vstack([to_crop, [0, 0, 1]]))[:2]
     return " ".join(f"{value:.2f}" for value in (a, b, c, d, e, f))
@@ -165,6 +165,6 @@ def _provenance(record: Mapping[str, Any]) -> str | None:
 
 
 def text(given: str | None) -> str:
-    """A text from a record on one line: what would not show, or turn the reading direction, becomes an escape."""
+    """A text from a record on one line: characters that are invisible or change the reading direction become escapes."""
     shown = printable("no file" if given is None else given)
     return shown if len(shown) <= _LONGEST_TEXT else f"{shown[:_LONGEST_TEXT]} …"

@@ -1,4 +1,4 @@
-"""The summary of many records: how many pictures and faces got which verdict, in numbers and as a histogram."""
+"""The summary of many records: how many pictures and faces got each verdict, in numbers and as a histogram."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from facefake.terminal import SIGNS, WORDS
 from facefake.wording import counted
 
 BINS = 20
-"""Of the histogram, from 0 to 100 %."""
+"""Number of bins in the histogram, from 0 to 100 %."""
 
 _STACKED = ("real", "uncertain", "fake")  # from the axis up
 _LEFT, _TOP, _WIDE, _HIGH = 46, 34, 640, 190  # of the histogram's bars, in units of its drawing
 
 FaceKey = tuple[float, int, int]
-"""How suspicious a face is, the smaller the more; the number of its record; its place in that."""
+"""How suspicious a face is (the smaller, the more); the number of its record; its position in that."""
 
 
 @dataclass
@@ -29,8 +29,8 @@ class Tally:
     Attributes:
         records: how many there are.
         pictures, faces, videos: by verdict.
-        others: records that are no picture with faces, by "failure", "faceless" and "video".
-        failed_videos: those of the failures that are of videos.
+        others: records other than pictures with faces, by "failure", "faceless" and "video".
+        failed_videos: how many of the failures are videos.
         models: pictures and videos by the model that judged them.
         histogram: judged faces by verdict and by the bin that their fake probability falls into.
     """
@@ -45,7 +45,7 @@ class Tally:
     histogram: Counter[tuple[str, int]] = field(default_factory=Counter)
 
     def counting(self, records: Iterable[Mapping[str, Any]]) -> Iterator[FaceKey]:
-        """Count records, and give the key of each face on the way."""
+        """Count records, and yield the key of each face on the way."""
         for number, record in enumerate(records):
             self.records += 1
             kind = kind_of(record)
@@ -101,7 +101,7 @@ class Tally:
 
 
 def kind_of(record: Mapping[str, Any]) -> str:
-    """What a record is to a report: "picture" with faces, "faceless", "video" or "failure"."""
+    """How a report treats a record: as a "picture" (with faces), "faceless", a "video" or a "failure"."""
     if record["verdict"] == "error":
         return "failure"
     if record.get("media") == "video":
@@ -110,7 +110,7 @@ def kind_of(record: Mapping[str, Any]) -> str:
 
 
 def counts(tally: Tally) -> str:
-    """The verdicts with how many pictures, videos if there are any, and faces got them, as the inside of an HTML table."""
+    """How many pictures, videos (if there are any) and faces got each verdict, as the inside of an HTML table."""
     columns = {"Pictures": tally.pictures, "Videos": tally.videos, "Faces": tally.faces}
     if not tally.videos and not tally.failed_videos:
         del columns["Videos"]

@@ -26,7 +26,7 @@ SCHEMA_VERSION = "1.5"
 Verdict = Literal["real", "fake", "uncertain", "not_applicable"]
 
 MORE_FACES = "holds more faces"
-"""How the warning begins that not all faces of a picture were judged."""
+"""The beginning of the warning that not all faces of a picture were judged."""
 
 OUTLIER = 3.5
 """The relative score above which a face stands out (Iglewicz & Hoaglin 1993, "How to Detect and Handle Outliers")."""
@@ -34,7 +34,7 @@ OUTLIER = 3.5
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """By what a file is known again: its size in bytes and when it was last changed, in nanoseconds since 1970."""
+    """What a file is recognised by: its size in bytes and its time of change, in nanoseconds since 1970."""
 
     size: int
     modified_ns: int
@@ -42,7 +42,7 @@ class FileState:
 
 @dataclass(frozen=True, slots=True)
 class ContentState(FileState):
-    """By what a content that came as bytes is known again: its `modified_ns` is 0, and its path is but a name.
+    """What a picture that came as bytes is recognised by: its `modified_ns` is 0, and its path is only a name.
 
     Attributes:
         sha256: of the content, in hexadecimal digits.
@@ -53,7 +53,7 @@ class ContentState(FileState):
 
 @dataclass(frozen=True, slots=True)
 class FaceResult:
-    """What is said of one face.
+    """The judgement on one face.
 
     Attributes:
         index: position among the picture's faces from left to right, from 0.
@@ -63,21 +63,20 @@ class FaceResult:
         detection_score: the detector's confidence that this is a face, 0 to 1.
         verdict: "not_applicable" when the face cannot be judged.
         fake_probability: calibrated probability, 0 to 1, that the face is fake; None when it was not judged.
-        false_alarm_rate: share of real faces, above 0 and at most 1, that look at least as fake as this one; where it
-            has little fine detail, of real faces that have as little. Not adjusted for how many faces there are. In a
-            picture with 4 judged faces or more both numbers are of faces among neighbours, and allow for how real
-            this one's look (see `facefake.neighbours`). None when it was not judged.
+        false_alarm_rate: share of real faces, above 0 and at most 1, that look at least as fake as this one; if it has
+            little fine detail, of real faces that have as little. Not adjusted for the number of faces. In a picture
+            with 4 judged faces or more, this and the probability refer to faces among neighbours, and allow for how real
+            this one's neighbours look (see `facefake.neighbours`). None when it was not judged.
         reason: why the face is uncertain or was not judged, in plain English; None otherwise. For a face that
             was not judged it is a short name of the fault, a colon and the numbers.
         logit: the network's raw score, positive for fake; None when the face was not judged.
-        relative_score: by how many robust standard deviations the log-odds of being fake are above the median of the
-            judged faces of the same picture, which share its camera and its compression, each taken alone; None with
-            fewer than 4 of them. It is told beside the verdict and does not change it.
-        evidence: float32 (h, w), the logit by place of the aligned crop, row by row from its top left:
-            ``evidence.mean()`` plus the bundle's bias is the logit, exactly but for rounding. None when the face
-            was not judged.
+        relative_score: by how many robust standard deviations the face's log-odds of being fake exceed the median of the
+            picture's judged faces, which share its camera and its compression, each taken alone; None with fewer than 4
+            of them. It accompanies the verdict and does not change it.
+        evidence: float32 (h, w), the logit resolved over the aligned crop, row by row from the top left:
+            ``evidence.mean()`` plus the bundle's bias is the logit, up to rounding. None when the face was not judged.
         sharpness, grain: of the crop, 0 or more (see `facefake.detail`).
-        lack: "soft" or "grainless" where the false-alarm rate is of real faces that lack sharpness or grain, too; None
+        lack: "soft" or "grainless" if the false-alarm rate refers to real faces that lack sharpness or grain, too; None
             for other faces, and when the face was not judged.
     """
 
@@ -103,13 +102,13 @@ class FaceResult:
 
     @property
     def stands_out(self) -> bool:
-        """Whether the face looks much more fake than the others of its picture: a relative score above `OUTLIER`."""
+        """Whether the face looks much more fake than the others in its picture: a relative score above `OUTLIER`."""
         return self.relative_score is not None and self.relative_score > OUTLIER
 
     def to_dict(self) -> dict[str, Any]:
         """The face as JSON-ready values.
 
-        Pixels have two decimals, evidence four significant digits, the rest six.
+        Pixel coordinates have two decimals, evidence four significant digits, other numbers six.
         """
         return {
             "index": self.index,
@@ -133,10 +132,10 @@ class FaceResult:
 
 @dataclass(frozen=True, slots=True)
 class ImageResult:
-    """What is said of one picture and of each face in it.
+    """The judgement on one picture and on each face in it.
 
     Attributes:
-        path: where the picture came from, or None when it was no file.
+        path: where the picture came from, or None when it was not a file.
         width, height: of the upright picture, in pixels.
         verdict: "fake" when at least one face is, "not_applicable" when no face was judged. "real" means that
             no face looks fake, which is no proof that the picture is authentic.
@@ -149,11 +148,11 @@ class ImageResult:
         warnings: what was odd about the file, one sentence each.
         model: name and version of the model bundle.
         schema_version: of the record.
-        crop_margin: side of the aligned square that a face's evidence is of, as a multiple of its box's longer
+        crop_margin: side of the aligned square that a face's evidence covers, as a multiple of its box's longer
             side (see `facefake.alignment`); None in a result without evidence.
-        provenance: what the file says of its own origin, which is no part of the verdict; None where nobody asked.
-        file: the file's state before a scan read it; None otherwise, and when the picture was no file.
-        settings: what the verdict depends on beside the picture; None in a result that no detector made.
+        provenance: what the file says about its own origin, which does not affect the verdict; None if nobody asked.
+        file: the file's state before a scan read it; None outside a scan, and when the picture was not a file.
+        settings: what the verdict depends on apart from the picture; None in a result that no detector made.
         picture: the pixels that `annotated` draws on; not part of the record.
     """
 
@@ -176,7 +175,7 @@ class ImageResult:
 
     @property
     def counts(self) -> Mapping[Verdict, int]:
-        """How many faces got each verdict; every verdict is a key."""
+        """How many faces got each verdict; all verdicts are keys."""
         verdicts = [face.verdict for face in self.faces]
         return {verdict: verdicts.count(verdict) for verdict in get_args(Verdict)}
 
@@ -219,7 +218,7 @@ class ImageResult:
     def to_dict(self) -> dict[str, Any]:
         """The result as JSON-ready values that satisfy `schema`.
 
-        Bytes of the path that are no text become ``\\udcNN`` escapes, so that the record is valid Unicode; see
+        Undecodable bytes of the path become ``\\udcNN`` escapes, so that the record is valid Unicode; see
         `record_values.valid_unicode`.
         """
         return {
@@ -245,10 +244,10 @@ class ImageResult:
         """The picture with a box and a label per face and the summary below it, as a new RGB image.
 
         Args:
-            evidence: whether the evidence on each judged face is laid over it in colours.
+            evidence: whether to overlay each judged face with its evidence in colour.
 
         Raises:
-            OutputError: the result was kept without its picture.
+            OutputError: the result no longer has its picture.
         """
         from facefake.annotate import annotate
 
@@ -264,10 +263,10 @@ class ErrorResult:
     """The record of a picture that could not be analysed.
 
     Attributes:
-        path: where the picture came from, or None when it was no file.
+        path: where the picture came from, or None when it was not a file.
         kind: a short machine-readable class of the fault, such as "truncated".
         message: what was expected and what came, for a person.
-        file: the file's state before it was read; None when there was no file, or none that could be looked at.
+        file: the file's state before it was read; None if there was no file, or none whose state could be read.
         settings: what a verdict would have depended on; None outside a scan.
     """
 

@@ -1,4 +1,4 @@
-"""Annotated copies of pictures in one folder: nothing else is touched, nothing is left half-written."""
+"""Annotated copies of pictures in one folder: no other file is touched, and none is left half-written."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
     from facefake.results import ImageResult
 
-TAKEN = "expected a new file, found one of that name: force writes over it"
-TAKEN_RECORDS = f"{TAKEN}, resume goes on with it"
+TAKEN = "expected a new file, found one of that name: force overwrites it"
+TAKEN_RECORDS = f"{TAKEN}, resume continues it"
 
-_LONGEST_STEM = 255 - len("-annotated-0123456789-person-10000.jpg")  # bytes: most systems take 255 for a name
+_LONGEST_STEM = 255 - len("-annotated-0123456789-person-10000.jpg")  # bytes: most systems allow 255 in a name
 _LOSSLESS = ("PNG", "GIF", "BMP", "TIFF")
-_JPEG_HEAD, _PNG_HEAD = 20, 33  # bytes, after which Pillow's files may hold a comment
-_PARENTS = 256  # of pictures, whose real places are remembered
-_MARKED_WITHIN = 128  # bytes, however large a colour profile comes after the mark
+_JPEG_HEAD, _PNG_HEAD = 20, 33  # bytes, after which a comment can be inserted into Pillow's files
+_PARENTS = 256  # pictures' folders whose real paths are cached
+_MARKED_WITHIN = 128  # bytes; the mark comes before any colour profile, however large
 
 
 class CopyName(NamedTuple):
@@ -40,8 +40,8 @@ class CopyName(NamedTuple):
 
     Attributes:
         name: of the file, without its suffix.
-        mark: a digest of the way from the folder of copies to the picture, by which its copies are known again.
-        replace: whether a copy of the same picture as it was before goes; other files of that name never do.
+        mark: a digest of the path from the folder of copies to the picture, by which its copies are recognised.
+        replace: whether an earlier copy of the same picture is replaced; other files of that name never are.
         video: whether it is of a video.
     """
 
@@ -52,15 +52,15 @@ class CopyName(NamedTuple):
 
 
 class CopyNames:
-    """Gives pictures' copies their names: ``NAME-annotated``, without a suffix.
+    """Gives the copies of pictures their names: ``NAME-annotated``, without a suffix.
 
-    Of pictures of the same name only the first to come is called that; the others' have a digest of the way to them
-    besides. So one hand gives all names, however many draw the copies, and a picture that is added between two scans
-    moves no other's name.
+    Of several pictures with the same name only the first gets this one; the others' copies are also named after a digest
+    of the path to the picture. All names are given in one place, however many processes draw the copies, and a picture
+    that is added between two scans changes no other's name.
 
     Args:
         folder: of the copies, which need not exist yet.
-        resume: whether an earlier scan is gone on with, whose copies lie there.
+        resume: whether an earlier scan, whose copies are there, is being resumed.
     """
 
     def __init__(self, folder: Path, resume: bool = False) -> None:
@@ -68,10 +68,10 @@ class CopyNames:
         self._resume = resume
         self._taken: set[str] = set()
         self._parent = lru_cache(_PARENTS)(os.path.realpath)
-        self._holds = lru_cache(2)(self._look)  # `has_copy` and then `name` ask the same of a picture
+        self._holds = lru_cache(2)(self._look)  # `has_copy` and then `name` ask the same about a picture
 
     def name(self, path: str) -> CopyName:
-        """The name for the copy of the picture at that path; also to be asked for pictures that are left out."""
+        """The name for the copy of the picture at that path; must also be called for pictures that are left out."""
         name, own, mark = self._names(path)
         video = is_video(path)
         first = _key(path) not in self._taken
@@ -88,7 +88,7 @@ class CopyNames:
         return CopyName(own, mark, True, video)
 
     def has_copy(self, path: str) -> bool:
-        """Whether there is a copy of the picture at that path, of a scan to this folder."""
+        """Whether a scan has left a copy of the picture at that path in this folder."""
         name, own, mark = self._names(path)
         video = is_video(path)
         return self._holds(name, mark, video) or self._holds(own, mark, video)
@@ -97,26 +97,26 @@ class CopyNames:
         return any(_has_mark(path, mark) for path in copies_of(self._folder, name, video))
 
     def _names(self, path: str) -> tuple[str, str, str]:
-        """The short name, the one that is certainly no other picture's, and the mark."""
+        """The short name, the one that is certainly unique, and the mark."""
         name = f"{_stem(path)}-annotated"
-        # Not the whole path: folders of pictures and copies may be moved together, or mounted elsewhere; nor as it is
-        # spelled: a link may lead there.
+        # Not of the absolute path: the folders of pictures and copies may be moved together, or mounted elsewhere; and not
+        # of the path as given: it may go through a link.
         folder, own = os.path.split(path)
         try:
             way = os.path.relpath(os.path.join(self._parent(folder), own), self._folder)
-        except (OSError, ValueError):  # as of a NUL, or where the current folder is gone: no file is there
+        except (OSError, ValueError):  # a NUL, say, or the current folder is gone: there is no such file
             way = path
         mark = blake2b(os.fsencode(way), digest_size=5).hexdigest()
         return name, f"{name}-{mark}", mark
 
 
 def _key(path: str) -> str:
-    """What pictures of one name have in common; some file systems take capital letters for small ones."""
+    """What pictures of the same name have in common; some file systems ignore case."""
     return _stem(path).casefold()
 
 
 def _stem(path: str) -> str:
-    """A picture's name without its suffix, as much of it as leaves room for what the names of copies have besides."""
+    """A picture's name without its suffix, cut to leave room for what is added to it in the names of copies."""
     stem = Path(path).stem or "picture"
     while len(os.fsencode(stem)) > _LONGEST_STEM:
         stem = stem[:-1]
@@ -124,10 +124,10 @@ def _stem(path: str) -> str:
 
 
 def copies_of(folder: Path, name: str, video: bool) -> Iterator[Path]:
-    """The files in a folder that hold a copy of that name: of a picture, or of a video's people, numbered from 1.
+    """The files in a folder that are copies of that name: of a picture, or of a video's people, numbered from 1.
 
-    Of a crowd not all have sheets, and the first ones may have none. So for a video the whole folder is gone through,
-    after the names that can be guessed; some files may come twice.
+    In a crowd not everybody has a sheet, and the first few may have none. So for a video the whole folder is searched
+    after the names that can be guessed; some files may be yielded twice.
     """
     yield from (path for suffix in (".jpg", ".png") if os.path.lexists(path := folder / f"{name}{suffix}"))
     yield from takewhile(os.path.lexists, (folder / f"{name}-person-{number}.jpg" for number in count(1)))
@@ -139,12 +139,12 @@ def copies_of(folder: Path, name: str, video: bool) -> Iterator[Path]:
 class AnnotatedFolder:
     """Writes annotated pictures as ``.jpg``, or ``.png`` where the source was lossless.
 
-    The copies hold no metadata but the colour profile and a comment, the mark by which a later scan knows them. Worker
-    processes may write to the same folder, as long as no two write the same name.
+    The only metadata in the copies are the colour profile and a comment, the mark by which a later scan recognises them.
+    Several processes may write to the same folder, as long as no two write the same name.
 
     Attributes:
-        folder: is made when the first picture comes.
-        force: write over files that were there before.
+        folder: created with the first copy.
+        force: overwrite existing files.
         evidence: draw the evidence on each face as well.
     """
 
@@ -164,9 +164,8 @@ class AnnotatedFolder:
             copy: the name.
 
         Returns:
-            The path, or why it could not be written: another file of that name was there before, or the folder cannot
-            be written. A file that is there already and is what would be written, as after an interrupted scan, is
-            left alone.
+            The path, or why it could not be written: there is another file of that name, or the folder cannot be
+            written to. A file that already has the same content, as after an interrupted scan, is left alone.
         """
         lossless = result.picture is not None and result.picture.format in _LOSSLESS
         image = result.annotated(self.evidence)
@@ -179,7 +178,7 @@ class AnnotatedFolder:
         return self._write({f"-person-{n}.jpg": _encoded(sheet, False) for n, sheet in sheets}, copy)
 
     def _write(self, parts: Mapping[str, bytes], copy: CopyName) -> tuple[Path | OutputError, ...]:
-        """Write the files of one copy, by what their names end with, and remove what an earlier one had besides."""
+        """Write the files of one copy, keyed by how their names end, and remove any others that an earlier copy had."""
         written: list[Path] = []
         faults: list[OutputError] = []
         for ending, content in parts.items():
@@ -203,7 +202,7 @@ class AnnotatedFolder:
         return (*written, *faults)
 
     def drop(self, copy: CopyName, but: Sequence[Path]) -> None:
-        """Remove what a replaced copy left behind: under other suffixes or other people's numbers, or all of it.
+        """Remove what is left of a replaced copy: files with other suffixes or person numbers, or all files not in `but`.
 
         Raises:
             OutputError: a file cannot be removed.
@@ -225,7 +224,7 @@ def _holds(path: Path, content: bytes) -> bool:
 
 
 def _marked(content: bytes, mark: str) -> bytes:
-    """What Pillow wrote, with a mark in a comment before all that is not of one length."""
+    """What Pillow wrote, with a mark in a comment that comes before anything of variable length."""
     text = _comment(mark)
     if content.startswith(b"\x89PNG"):
         chunk = b"tEXtComment\0" + text
@@ -236,7 +235,7 @@ def _marked(content: bytes, mark: str) -> bytes:
 
 
 def _has_mark(path: Path, mark: str) -> bool:
-    """Whether a file is a copy with that mark; what cannot be read is taken for somebody else's."""
+    """Whether a file is a copy with that mark; one that cannot be read is taken to be somebody else's."""
     try:
         if not path.is_file() or path.is_symlink():
             return False
@@ -261,15 +260,15 @@ def _encoded(image: PIL.Image.Image, lossless: bool) -> bytes:
 
 
 def check_free(path: Path, force: bool, records: bool = False) -> None:
-    """Complain unless a file may be written there: what would fail after minutes of work should fail before them.
+    """Raise an error unless a file may be written there: better before minutes of work than after them.
 
     Args:
         path: the file.
         force: whether an existing one is to be replaced.
-        records: whether it is one that a scan can go on with.
+        records: whether it is a file that a scan can resume.
 
     Raises:
-        OutputError: there is something of that name, and it is not to be replaced, or no folder for it.
+        OutputError: it exists and is not to be replaced, or is a folder, or there is no folder for it.
     """
     if not path.parent.is_dir():
         raise OutputError(f"{path}: expected a folder to write to, found none at {path.parent}")
@@ -280,39 +279,39 @@ def check_free(path: Path, force: bool, records: bool = False) -> None:
 
 
 def check_whole_file(path: Path, force: bool, through: bool = False) -> None:
-    """Complain unless `whole_file` may write there; as `check_free`, before minutes of work.
+    """Raise an error unless `whole_file` may write there; like `check_free`, to be called before minutes of work.
 
     Raises:
-        OutputError: `check_free` or `check_folder` do.
+        OutputError: as `check_free` and `check_folder` do.
     """
     check_free(path, force)
     end = Path(os.path.realpath(path)) if through else path
-    # A device gets what is written without a file beside it.
+    # A device is written to directly, without a temporary file beside it.
     if os.path.isfile(end) or not os.path.exists(end):
         check_folder(end.parent)
 
 
 def check_folder(folder: Path) -> None:
-    """Complain unless files may be written to a folder, which need not exist yet; as `check_free`, before minutes of work.
+    """Raise an error unless files may be written to a folder, which need not exist yet; see `check_free` for when.
 
     Raises:
-        OutputError: they may not, or the folder cannot be made.
+        OutputError: they may not, or the folder cannot be created.
     """
     there = next(filter(os.path.lexists, (folder, *folder.parents)), Path(os.curdir))
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise OutputError(f"{folder}: expected a folder to write to, got none that may be written at {there}")
+        raise OutputError(f"{folder}: expected a folder to write to, found none that is writable at {there}")
 
 
 @contextmanager
 def whole_file(path: Path, force: bool = False, through: bool = False) -> Iterator[BinaryIO]:
-    """A file that is to be written: it appears when all of it is there, and not at all when that fails.
+    """A file to write to: it appears once it is complete, and not at all if writing fails.
 
-    A device or a pipe cannot be put in its place, so it gets what is written as it comes.
+    A device or a pipe cannot be replaced, so it is written to directly.
 
     Args:
         path: the file, in a folder that exists.
-        force: put it in the place of an existing file, or of a link.
-        through: put it in the place of what a link leads to instead.
+        force: replace an existing file or link.
+        through: replace what a link points to instead of the link.
 
     Raises:
         OutputError: the file exists, or cannot be written.
@@ -320,12 +319,12 @@ def whole_file(path: Path, force: bool = False, through: bool = False) -> Iterat
     try:
         with suppress(OSError):
             os.lstat(path)
-    except ValueError as error:  # as of a NUL
+    except ValueError as error:  # a NUL, say
         raise OutputError(f"{path}: expected a file that can be written, got: {error}") from error
     try:
         if not force and os.path.lexists(path):
             raise OutputError(f"{path}: {TAKEN}")
-        if through and os.path.exists(end := os.path.realpath(path)):  # not so for a link to a pipe
+        if through and os.path.exists(end := os.path.realpath(path)):  # not for /dev/fd/N if that is a pipe
             path = Path(end)
         partial = path.with_name(f".facefake-{secrets.token_hex(8)}.partial")
         if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):

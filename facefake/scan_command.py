@@ -1,4 +1,4 @@
-"""What the command `facefake scan` does: on this machine or on many, with what it tells a person meanwhile."""
+"""The command `facefake scan`, on this machine or on many, and what it reports to the user meanwhile."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scan:
-    """The arguments of `facefake scan`, named like its options, and what is done about them."""
+    """The arguments of `facefake scan`, named like its options, and what it does with them."""
 
     pictures: tuple[str, ...]
     annotate: Path | None
@@ -75,12 +75,12 @@ class Scan:
             raise click.UsageError(f"expected two files, got {self.jsonl} for both --jsonl and --csv")
         for target in filter(None, (self.jsonl, self.csv)):
             if _is_one_of(target, self.pictures):
-                raise click.UsageError(f"expected another file than a picture's to write to, got {target}")
+                raise click.UsageError(f"expected a file to write to, got one of the pictures, {target}")
         if self.annotate and any(
             same_file(Path(path), self.annotate) for path in self.pictures if path != "-"
         ):
             raise click.UsageError(
-                f"expected another folder for --annotate than one of those to scan, got {self.annotate}: "
+                f"expected a folder for --annotate other than those to scan, got {self.annotate}: "
                 "a later scan would take the copies for pictures"
             )
         if self.annotate and is_picture(os.fspath(self.annotate)) and not self.annotate.exists():
@@ -103,7 +103,7 @@ class Scan:
             )
         if self.engine == "ray" and self.jsonl and self.jsonl.suffix != ".jsonl":
             raise click.UsageError(
-                f"expected the file of --jsonl to end with .jsonl beside --engine ray, got {self.jsonl}"
+                f"expected a name that ends with .jsonl for --jsonl with --engine ray, got {self.jsonl}"
             )
         if self.output and self.output.endswith(".jsonl"):
             raise click.UsageError(
@@ -123,7 +123,7 @@ class Scan:
             for path in self.pictures:
                 if is_uri(path) and not os.path.lexists(path):
                     raise click.UsageError(
-                        f"expected --engine ray for a URI, got {path}, and no file of that name"
+                        f"expected a file of that name, or --engine ray for a URI, got {path}"
                     )
 
     def _paths(self, told: Told) -> Iterable[str | bytes | Pause]:
@@ -196,11 +196,11 @@ class Scan:
 
         tables = None if self.as_json or self.jsonl or self.csv else Tables()
         records: list[dict[str, Any]] = []
-        # These complain before there is a file.
+        # These raise errors before any file is created.
         settings, paths = read_settings(self.model, **self._judging), self._paths(told)
         with ExitStack() as stack:
             journal, files = self._files(stack, settings)
-            # A bar would draw over tables on the same terminal, and they show the progress themselves.
+            # A bar would overwrite tables on the same terminal, and they show the progress themselves.
             shown = not (tables and tables.out.is_terminal)
             bar = stack.enter_context(terminal.progress("pictures", told.err, shown=shown))
 
@@ -226,8 +226,8 @@ class Scan:
                 copied=told.copy,
             )
             stack.enter_context(closing(found))
-            first = list(islice(found, 1))  # where the scan cannot begin, there is none, and old results stay
-            for file in reversed(files):  # the records, which a table can be made of, go last
+            first = list(islice(found, 1))  # if the scan cannot begin, this raises, and old results are kept
+            for file in reversed(files):  # the records last, since a table can be made from them
                 file.begin()
             for record in chain(first, found):
                 for file in files:
@@ -246,7 +246,7 @@ class Scan:
     def _files(
         self, stack: ExitStack, settings: Settings
     ) -> tuple[JsonLines | None, list[JsonLines | CsvTable]]:
-        """The journal, if there is one, and all files that get the records; none of them is begun."""
+        """The journal, if there is one, and all files that get the records; none of them has been begun."""
         from facefake.journal import JsonLines
         from facefake.report import CsvTable
         from facefake.saving import check_folder, check_free
@@ -273,7 +273,7 @@ class Scan:
 
 
 def same_file(one: Path, other: Path) -> bool:
-    """Whether two names are of one file, which need not exist."""
+    """Whether two names refer to the same file, which need not exist."""
     try:
         return one.resolve() == other.resolve() or one.samefile(other)
     except (OSError, ValueError, RuntimeError):
@@ -281,7 +281,7 @@ def same_file(one: Path, other: Path) -> bool:
 
 
 def _is_one_of(target: Path, pictures: Iterable[str]) -> bool:
-    """Whether a file is one of the pictures; one that is not there yet is none."""
+    """Whether a file is one of the pictures; one that does not exist yet is not."""
     try:
         own = target.stat()
     except (OSError, ValueError):
@@ -303,7 +303,7 @@ def _from_standard_input(pictures: tuple[str, ...], null: bool, told: Told) -> I
         first = list(islice((path for path in listed if not isinstance(path, Pause)), 1))
     except ValueError as error:
         raise click.UsageError(
-            f"standard input: {error}: give a picture by its path, and --null where each path ends with a NUL"
+            f"standard input: {error}: give pictures by their paths, and --null if each path ends with a NUL"
         ) from error
     if not first:
         told.fault("standard input: expected paths of pictures, got none")

@@ -1,4 +1,4 @@
-"""What `facefake scan` shows a person: results, progress, complaints, and how it ended."""
+"""What `facefake scan` shows the user: results, progress, errors, and how it ended."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 class Tables:
-    """Results on standard output, and what helps to read them."""
+    """Results on standard output, and hints on reading them."""
 
     def __init__(self) -> None:
         self.out = terminal.console()
-        self.place = ""  # of the next picture among all
+        self.place = ""  # of the next picture among all of them, as "3 of 7  "
         self._crowded = False
         self._smallest: float | None = None
 
     def show(self, record: Record) -> None:
-        """Print a result; what could not be analysed is told elsewhere."""
+        """Print a result; errors are reported elsewhere."""
         from facefake.results import ImageResult
         from facefake.video import VideoResult
 
@@ -36,13 +36,13 @@ class Tables:
             self.out.print(terminal.video(record, self.place + record.path, *shown), crop=False)
         elif isinstance(record, ImageResult):
             self._crowded = self._crowded or len(record.faces) > 1
-            if record.faces and record.settings:  # where there are none, the summary says it
+            if record.faces and record.settings:  # without faces, the summary mentions it
                 self._smallest = record.settings.min_face
             heading = self.place + (record.path or "")
             self.out.print(terminal.picture(record, heading, *shown), crop=False)
 
     def hint(self, err: Console, marked: bool, all_sizes: bool) -> None:
-        """Tell how to see more, unless the faces were marked, or the smallest size was chosen."""
+        """Say how to see more: unless faces were marked, how to mark them; unless a size was chosen, how to find more."""
         from facefake.wording import pixels
 
         if self._crowded and not marked:
@@ -51,28 +51,26 @@ class Tables:
             )
         if self._smallest and not all_sizes:
             least = pixels(self._smallest)
-            err.print(f"Faces of less than {least} pixels were not looked for; --min-face PX finds them.")
+            err.print(f"Faces smaller than {least} pixels were not looked for; --min-face PX finds them.")
 
 
 class Told:
-    """What a scan has told a person so far, and how it ends."""
+    """What a scan has reported so far, and how it ends."""
 
     def __init__(self) -> None:
         self.err = terminal.console(stderr=True)
         self.verdicts: Counter[str] = Counter()
-        self._videos = 0  # among what they are of
-        self._faults = 0  # beside the pictures'
-        self._left_out: Counter[tuple[bool, bool]] = (
-            Counter()
-        )  # by whether there is a file, and it is a video
+        self._videos = 0  # of all that got a verdict
+        self._faults = 0  # apart from the pictures'
+        self._left_out: Counter[tuple[bool, bool]] = Counter()  # by whether the file was found, and is a video
 
     @property
     def worst(self) -> str:
-        """What a bar says beside the number of pictures."""
+        """What a progress bar says beside the number of pictures."""
         return terminal.counts(self.verdicts, ("fake", "error"))
 
     def verdict(self, path: str | None, verdict: str, error: str | None) -> None:
-        """Count a picture or video, and complain if it could not be analysed."""
+        """Count a picture or video, and report an error if it could not be analysed."""
         from facefake.sources import is_video
 
         self.verdicts[verdict] += 1
@@ -81,7 +79,7 @@ class Told:
             self._complain(error)
 
     def copy(self, copy: Path | OutputError) -> None:
-        """Name an annotated copy, or complain that there is none."""
+        """Name an annotated copy, or report why there is none."""
         if isinstance(copy, OutputError):
             self.fault(str(copy))
         else:
@@ -94,7 +92,7 @@ class Told:
         self._left_out[found, is_video(path)] += 1
 
     def end(self, fail_on_fake: bool) -> None:
-        """Tell how many pictures and videos have which verdict, and exit with the status that says so, if any does."""
+        """Say how many pictures and videos got which verdict, and exit unless the status is 0."""
         for found, why in ((True, "recorded already"), (False, "recorded before, but not found now")):
             if left_out := terminal.media(self._left_out[found, False], self._left_out[found, True]):
                 self.err.print(f"{left_out} left out: {why}.")
@@ -107,7 +105,7 @@ class Told:
             raise click.exceptions.Exit(1)
 
     def fault(self, message: str) -> None:
-        """Complain of what is no picture's fault, and still is one."""
+        """Report an error that is not about one picture."""
         self._faults += 1
         self._complain(message)
 

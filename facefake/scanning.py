@@ -1,4 +1,4 @@
-"""Many pictures: files and folders in, one record a picture out, whatever some of them are like."""
+"""Many pictures: files and folders in, one record per picture out, even if some of them are faulty."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 AnyPath: TypeAlias = Union[str, bytes, "os.PathLike[str]"]
 
-_VIDEO_PATIENCE = 10  # pictures' time that a video may take
-_COUNTING = 1.0  # seconds in which short scans are counted before they begin
+_VIDEO_PATIENCE = 10  # how many times as long as a picture a video may take
+_COUNTING = 1.0  # seconds to wait for the count before a scan begins; enough for short ones
 
 
 def scan(
@@ -67,49 +67,49 @@ def scan(
     progress: Callable[[int, int | None], None] = lambda done, total: None,
     copied: Callable[[Path | OutputError], None] = lambda copy: None,
 ) -> Generator[Record]:
-    """Analyse pictures in worker processes; what cannot be analysed becomes an `ErrorResult` and stops nothing.
+    """Analyse pictures in worker processes; one that cannot be analysed becomes an `ErrorResult` and stops nothing.
 
-    A picture's record is the same whatever the number of workers and whatever the other pictures are. Beside the
-    kinds of an `ImageError`, an `ErrorResult` can have these: "timeout", "out_of_memory", "crashed" (the worker
-    process died; it is replaced) and "internal" (facefake or a library failed in a way that nobody foresaw). It is
-    "too_large", too, where the record itself would be, as that of a clip with hundreds of thousands of faces.
+    A picture's record depends neither on the number of workers nor on the other pictures. Apart from the kinds of an
+    `ImageError`, an `ErrorResult` can have these: "timeout", "out_of_memory", "crashed" (the worker process died; it is
+    replaced) and "internal" (facefake or a library failed in an unforeseen way). It is also "too_large" if the record
+    itself would be, as for a clip with hundreds of thousands of faces.
 
     Args:
-        paths: files, folders and patterns, as `find_pictures` takes them, or one of these. What is no sequence, set,
-            mapping or view of one, as a generator, is asked for the next path when there is somebody to analyse it;
-            where it has to wait for that, it should give `facefake.sources.Pause()` now and then, since no records
-            come meanwhile.
+        paths: files, folders and patterns, as `find_pictures` takes them, or a single one. An iterable that is not a
+            sequence, set, mapping or view of one, such as a generator, is asked for the next path when a worker is
+            free; if it has to wait for that path, it should yield `facefake.sources.Pause()` now and then, since no
+            records are yielded meanwhile.
         model, min_face, alarm_rate, runtime, limits, max_faces: as for `FakeImageDetector`.
-        workers: how many processes at most, each of which keeps one core busy; None for all cores, several of them
-            for each picture where there are more cores than pictures. With 0 this process does it alone,
-            one picture after the other, for debuggers and for places where none can be started: `timeout` and
-            `worker_memory` do not hold then, and what crashes takes the scan along.
+        workers: the largest number of processes, each of which keeps one core busy; None for all cores, with several
+            cores for each picture if there are more cores than pictures. With 0 this process does the work alone, one
+            picture after the other, for debuggers and for places where no process can be started: `timeout` and
+            `worker_memory` are then not enforced, and a crash ends the scan.
         timeout: seconds that one picture may take; a video may take ten times as long.
         worker_memory: bytes of private memory that a worker may use; its models take half a GiB of it.
-        annotate: where annotated copies go, a folder or a `facefake.saving.AnnotatedFolder`, which may say more; None
-            for none.
+        annotate: where annotated copies go, as a folder or, with options, a `facefake.saving.AnnotatedFolder`; None for
+            no copies.
         sampling: which frames of videos are looked at, a `facefake.frames.Sampling`; None for two a second, at most
-            300 a clip.
-        ordered: yield in the order of `find_pictures`, which holds back the records that overtake others.
-        skip: is told the path and the state of each file, and whether it answers True that one is left out, but for
-            pictures that `known` knows and that have no annotated copy where there are to be copies.
-        known: where an earlier scan is gone on with, tells whether it has judged the picture at a path. That is left
-            out if there is no file any more, as on a disk that is not there; otherwise its annotated copy is replaced,
-            or goes if the picture cannot be judged any more. None for a scan of its own.
-        shows_nobody: tells whether the video at a path, which `known` knows, has no copies because it shows nobody.
-        left_out: is told the path of each picture that is left out, and whether there is a file.
-        looked_into: is told each folder and pattern that stands for a picture, so that there is no failure of it any more.
-        progress: is told, before each record and at the end, how many pictures are done, those left out among
-            them, and how many there are, or None while they are being counted.
-        copied: is told, before its record, of each annotated copy, or why it could not be written.
+            300 per clip.
+        ordered: yield in the order of `find_pictures`; records that overtake others are held back.
+        skip: called with the path and state of each file; if it returns True, the picture is left out, unless `known`
+            knows it, copies are wanted and it has none.
+        known: when resuming an earlier scan, says whether that has judged the picture at a path. Such a picture is left
+            out if its file is missing, as when a disk is not mounted; otherwise its annotated copy is replaced, or
+            removed if the picture cannot be judged any more. None for a scan that resumes nothing.
+        shows_nobody: says whether the video at a path, which `known` knows, has no copies because it shows nobody.
+        left_out: called with the path of each picture that is left out, and whether there is a file.
+        looked_into: called with each folder and pattern that yields a picture, so that an earlier failure of it is void.
+        progress: called before each record and at the end with how many pictures are done, including those left out,
+            and how many there are, or None while they are being counted.
+        copied: called, before the picture's record, with each annotated copy, or the reason why it could not be written.
 
     Yields:
-        One record a picture or video, without its pixels; in the order in which they are done, unless `ordered`.
+        One record per picture or video, without its pixels; in the order of completion, unless `ordered`.
 
     Raises:
-        FaceFakeError: the fault is not the picture's but the installation's, so every other picture would
-            fail alike: `MissingLibraryError`, `ModelError`, or no worker process can be started.
-        TypeError, ValueError: an argument is of another kind, or out of range.
+        FaceFakeError: the fault lies not with the picture but with the installation, so that every other picture
+            would fail as well: `MissingLibraryError`, `ModelError`, or no worker process can be started.
+        TypeError, ValueError: an argument has the wrong type, or is out of range.
     """
     if workers is not None:
         workers = whole_number("workers", workers, least=0)
@@ -128,7 +128,7 @@ def scan(
     given: Iterable[AnyPath | Pause] = [paths] if isinstance(paths, (str, bytes, os.PathLike)) else paths
     copies = None if annotate is None else annotate.folder
     detector = {"model": model, "limits": limits, **judging}
-    # Made before anything is counted: it may complain.
+    # Made before anything is counted, since it may raise.
     analyst = Analyst(detector, annotate, sampling) if workers == 0 else None
     count = _Count(given, copies)
     names = None if copies is None else CopyNames(copies, resume=known is not None)
@@ -154,10 +154,10 @@ def scan(
 
 
 class _Count(threading.Thread):
-    """Counts the pictures among paths while the first of them are analysed; `total` is None until it is done.
+    """Counts the pictures among paths while the first of them are analysed; `total` is None until that is done.
 
-    Only what says of itself that it is a sequence, a set or a mapping is counted: whoever goes through anything else,
-    whatever methods it has, may take from it what the scan should get.
+    Only a `Sequence`, `Set`, `Mapping` or `MappingView` is counted: iterating over anything else, whatever methods it has,
+    may use up what the scan should get.
     """
 
     total: int | None = None
@@ -173,7 +173,7 @@ class _Count(threading.Thread):
 
     def run(self) -> None:
         counted = 0
-        with suppress(Exception):  # what is wrong with the paths the scan itself will say
+        with suppress(Exception):  # the scan itself will report what is wrong with the paths
             for _ in find_pictures(self._paths, self._copies):
                 if self._closed:
                     return
@@ -186,7 +186,7 @@ class _Count(threading.Thread):
 
 
 class _Jobs:
-    """The pictures that are to be analysed, numbered from 0, and what was met on the way to them."""
+    """The pictures to be analysed, numbered from 0, and the errors met on the way to them."""
 
     def __init__(
         self,
@@ -222,11 +222,11 @@ class _Jobs:
                 self._aside.append((number, found))
                 continue
             file = file_state(found)
-            if file is None:  # its record says more than that
+            if file is None:  # an existing record says more than a failure would
                 left_out = self._known is not None and self._known(found)
             else:
                 left_out = self._skip(found, file) and not self._lacks_copy(found)
-            # A copy has the same name whether or not the pictures before it are left out.
+            # Named even if left out, so that the names of later copies do not depend on it.
             copy = self._names.name(found) if self._names else None
             if left_out:
                 self.left_out += 1
@@ -235,25 +235,25 @@ class _Jobs:
                 yield Job(number, found, file, copy)
 
     def _lacks_copy(self, path: str) -> bool:
-        """Whether a picture was judged, but there is no copy of it. A video of nobody has none."""
+        """Whether a picture was judged, but its copy is missing. A video that shows nobody has none to miss."""
         if self._names is None or self._known is None or not self._known(path):
             return False
         return not self._shows_nobody(path) and not self._names.has_copy(path)
 
     def errors(self) -> Iterator[tuple[int, ErrorResult]]:
-        """The records of what is no picture, each once."""
+        """The records of paths that lead to no picture, each once."""
         while self._aside:
             yield self._aside.popleft()
 
 
 def checked_bounds(timeout: float, worker_memory: int, limits: ImageLimits | None) -> Bounds:
-    """The bounds that a worker is held to, where all of these can be held.
+    """The bounds that a worker is held to, if all of these are valid.
 
     Raises:
-        TypeError, ValueError: they are of other kinds, not above 0, or larger than any system can count.
+        TypeError, ValueError: one has the wrong type, is not above 0, or is larger than the system can handle.
     """
     check_limits(limits)
-    # In Python's own numbers: the system's timers take no others.
+    # As Python's own numbers: the system's timers accept no others.
     bounds = Bounds(real_number("timeout", timeout), whole_number("worker_memory", worker_memory))
     if not 0 < bounds.seconds <= LONGEST_TIMEOUT:
         raise ValueError(
@@ -267,7 +267,7 @@ def checked_bounds(timeout: float, worker_memory: int, limits: ImageLimits | Non
 
 
 def patience(job: Job) -> float:
-    """How many times as long as a picture this may take."""
+    """How many times as long as a picture this job may take."""
     return _VIDEO_PATIENCE if is_video(job.path) else 1
 
 
@@ -286,7 +286,7 @@ def _records(
             yield number, complete(error)
         if annotate and job.copy and (isinstance(answer, Failure) or isinstance(answer.record, ErrorResult)):
             try:
-                annotate.drop(job.copy, but=())  # what there is shows the picture as it was
+                annotate.drop(job.copy, but=())  # an existing copy shows the picture as it was
             except OutputError as fault:
                 copied(fault)
         if isinstance(answer, Failure):
@@ -318,4 +318,4 @@ def _alone(
             yield job, analyse(job)
         except MemoryError as error:
             got = str(error) or "too little"
-            yield job, Failure("out_of_memory", "an analysis in the memory there is", got)
+            yield job, Failure("out_of_memory", "an analysis within the available memory", got)

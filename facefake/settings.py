@@ -1,4 +1,4 @@
-"""How a scan judges, and what it allows a picture; records carry the former, so that no file mixes two settings."""
+"""How a scan judges, and what a picture may cost it; records carry the former, so that no file mixes different settings."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
     from facefake.bundle import Bundle
 
 MAX_FACES = 1000
-"""How many faces of a picture are judged, where nothing else is said: half a minute's work."""
+"""How many faces of a picture are judged by default: half a minute's work."""
 
 LEAST_FACE = 8
-"""Pixels of the smallest face that may be looked for: less than that is not a face to any model."""
+"""The smallest face that may be looked for, in pixels: anything smaller is not a face to any model."""
 
 TIMEOUT = 120.0
-"""Seconds that one picture may take."""
+"""How long one picture may take by default, in seconds."""
 
 LONGEST_TIMEOUT = 1_000_000
-"""Seconds that `timeout` may be: eleven days, far from what the system's clocks overflow at."""
+"""The largest `timeout`, in seconds: eleven days, far below where the system's clocks overflow."""
 
 WORKER_MEMORY = 4 << 30
-"""Bytes of memory that a worker process may use, its models included; the largest pictures take two thirds of it."""
+"""How much memory a worker process may use by default, in bytes, models included; the largest pictures take two thirds."""
 
 MOST_WORKER_MEMORY = 1 << 50
-"""Bytes that `worker_memory` may be: more than any machine has."""
+"""The largest `worker_memory`, in bytes: more than any machine has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Settings:
         runtime: "litert" or "keras".
         alarm_rate: largest false-alarm rate at which a picture is called fake.
         min_face: smallest face that is looked for, in pixels.
-        max_faces: how many faces of a picture are judged at most, the largest first.
+        max_faces: the most faces of a picture that are judged, the largest first.
     """
 
     bundle: str
@@ -60,10 +60,10 @@ def settings_of(
     min_face: float | None = None,
     max_faces: int = MAX_FACES,
 ) -> Settings:
-    """The settings of a detector with this bundle; None stands for what the bundle says.
+    """The settings of a detector with this bundle; None stands for the bundle's own value.
 
     Raises:
-        TypeError, ValueError: one is of another kind, or out of range.
+        TypeError, ValueError: one has the wrong type, or is out of range.
     """
     return Settings(
         bundle=bundle.description_sha256[:16],
@@ -79,10 +79,10 @@ def settings_of(
 
 
 def whole_number(name: str, value: object, least: int = 1) -> int:
-    """An argument that must be a whole number, at least `least`; NumPy's are taken, too.
+    """An argument that must be a whole number, at least `least`; NumPy's are accepted, too.
 
     Raises:
-        TypeError, ValueError: it is none, or below that.
+        TypeError, ValueError: it is not one, or is below that.
     """
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"expected {name} to be a whole number, got {value!r}")
@@ -93,25 +93,25 @@ def whole_number(name: str, value: object, least: int = 1) -> int:
 
 
 def real_number(name: str, value: object) -> float:
-    """An argument that must be a number; NumPy's are taken, too, of whatever precision.
+    """An argument that must be a number; NumPy's are accepted, too, of any precision.
 
     Raises:
-        TypeError: it is none.
-        ValueError: it is a whole number or a fraction beyond what a float holds.
+        TypeError: it is not one.
+        ValueError: it is a whole number or a fraction too large for a float.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"expected {name} to be a number, got {value!r}")
     try:
         return float(value)
     except OverflowError as error:
-        raise ValueError(f"expected {name} to be a number that a float holds, got a larger one") from error
+        raise ValueError(f"expected {name} to be a number that fits a float, got a larger one") from error
 
 
 def checked_rate(alarm_rate: object) -> float:
-    """A largest false-alarm rate at which a picture is called fake.
+    """The largest false-alarm rate at which a picture is called fake, once checked.
 
     Raises:
-        TypeError, ValueError: it is no number, or not between 0 and 1.
+        TypeError, ValueError: it is not a number, or not between 0 and 1.
     """
     rate = real_number("alarm_rate", alarm_rate)
     if not 0 < rate < 1:
@@ -120,10 +120,10 @@ def checked_rate(alarm_rate: object) -> float:
 
 
 def checked_min_face(min_face: object) -> float:
-    """A smallest face to look for, in pixels.
+    """The smallest face to look for, in pixels, once checked.
 
     Raises:
-        TypeError, ValueError: it is no number, not finite, or below `LEAST_FACE`.
+        TypeError, ValueError: it is not a number, not finite, or below `LEAST_FACE`.
     """
     side = real_number("min_face", min_face)
     if not LEAST_FACE <= side < math.inf:
@@ -132,10 +132,10 @@ def checked_min_face(min_face: object) -> float:
 
 
 def check_limits(limits: object) -> None:
-    """Complain unless these are limits of a picture.
+    """Raise an error unless these are limits for pictures.
 
     Raises:
-        TypeError: they are neither `ImageLimits` nor None, which stands for the usual ones.
+        TypeError: they are neither `ImageLimits` nor None, which stands for the default ones.
     """
     from facefake.reading import ImageLimits
 
@@ -144,10 +144,10 @@ def check_limits(limits: object) -> None:
 
 
 def check_sampling(sampling: object) -> None:
-    """Complain unless this says which frames of videos are looked at.
+    """Raise an error unless this says which frames of videos are looked at.
 
     Raises:
-        TypeError: it is neither a `Sampling` nor None, which stands for the usual one.
+        TypeError: it is neither a `Sampling` nor None, which stands for the default one.
     """
     from facefake.frames import Sampling
 
@@ -156,7 +156,7 @@ def check_sampling(sampling: object) -> None:
 
 
 def read_settings(model: str | bytes | os.PathLike[str] | None, **chosen: Any) -> Settings:
-    """The settings of a detector that is yet to be made with these arguments; its networks are not loaded.
+    """The settings that a detector made with these arguments would have; no network is loaded.
 
     Raises:
         ModelError: the bundle is missing or damaged.

@@ -19,22 +19,22 @@ from facefake.results import ErrorResult, FileState
 SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .mpo .png .webp .gif .tif .tiff .bmp .avif .heic .heif".split()  # noqa: SIM905
 )
-"""What a file in a folder must end with, in small or capital letters, to be taken for a picture."""
+"""What the name of a file in a folder must end with, in any case, to be taken for a picture."""
 
 VIDEO_SUFFIXES = frozenset((".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi"))
-"""What any file must end with to be taken for a video."""
+"""What the name of any file must end with, in any case, to be taken for a video."""
 
 ANNOTATED = "annotated copy of picture "
-"""How the comment of every annotated copy begins, by which it is told from a picture of its own; a mark follows."""
+"""The beginning of the comment in every annotated copy, which tells it from an original picture; a mark follows."""
 
 _KINDS = {errno.ENOENT: "not_found", errno.EACCES: "no_permission", errno.EPERM: "no_permission"}
-_NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)  # but nothing, or a file
-_LONGEST_PATH = 1 << 16  # bytes: more is a path on no system
-_MOMENT = 0.1  # seconds that a list is waited for at a time
+_NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)  # there is nothing, or a file
+_LONGEST_PATH = 1 << 16  # bytes: no system has longer paths
+_MOMENT = 0.1  # seconds to wait for more of a list at a time
 
 
 class Pause:
-    """What comes in place of a path that is not there yet, so that meanwhile others can be done with."""
+    """Comes in place of a path that is not there yet, so that others can be finished in the meantime."""
 
 
 @overload
@@ -60,28 +60,28 @@ def find_pictures(
 ) -> Iterator[str | ErrorResult | Pause]:
     """The pictures among files and folders, each once, in the order of the paths and by name within a folder.
 
-    A folder stands for the files in it and in its sub-folders that end with one of `SUFFIXES` or `VIDEO_SUFFIXES`,
-    without hidden ones (a name that begins with a dot). A path that is no folder is taken for a picture whatever its
-    name, even if it does not exist, so that analysing it says what is wrong. Links to folders are followed; a folder
-    that is reached twice, as through a link to its own parent, is read once.
+    A folder stands for the files in it and in its subfolders that end with one of `SUFFIXES` or `VIDEO_SUFFIXES`, except
+    hidden ones (whose names begin with a dot). A path that is not a folder is taken for a picture whatever its name, even
+    if it does not exist, so that analysing it reports what is wrong. Links to folders are followed; a folder that is
+    reached twice, for example through a link to its own parent, is read once.
 
-    A str that names nothing, and holds one of ``*?[``, is a pattern as the shell knows them, in which ``**``
-    stands for any folders, none of them reached through a link; what matches comes by name. Bytes and path objects only
-    ever mean themselves.
+    A str that is not the path of anything and contains one of ``*?[`` is a shell-style pattern, in which ``**`` stands for
+    any number of folders, none of them reached through a link; matches come in the order of their names. Bytes and path
+    objects are always taken literally.
 
-    The names of one folder, or all that one pattern matches, are held in memory, and some 100 bytes for each path that
-    did not come from a folder.
+    Held in memory are the names in one folder at a time, or all matches of one pattern, and some 100 bytes for each path
+    that did not come from a folder.
 
     Args:
         paths: of files and folders.
-        copies: a folder of annotated copies, which is not looked into unless it is one of the paths; nor does a pattern
-            match what is in it, unless it begins with that folder.
-        looked_into: is told each of the paths that is a folder or pattern in which there is a picture, and each such folder
-            that a pattern matches.
+        copies: a folder of annotated copies, which is skipped unless it is one of the paths; a pattern matches what is in
+            it only if the pattern begins with that folder.
+        looked_into: called with each of the paths that is a folder or pattern and yields a picture, and with each such
+            folder that a pattern matches.
 
     Yields:
-        A path, or the record of a folder that cannot be listed, be it given or met on the way of a pattern, or that
-        holds no picture, of a pattern without match, or of a path that no file can have; and each `Pause`.
+        A path; or the error record of a folder that cannot be listed (given, or met while expanding a pattern) or that
+        holds no picture, of a pattern without a match, or of a path that no file can have; and each `Pause`.
     """
     # os.path throughout: pathlib raises where a parent folder may not be searched, and takes "" for ".".
     folders: set[tuple[int, int]] = set()
@@ -125,14 +125,14 @@ def is_video(path: str | os.PathLike[str]) -> bool:
 
 
 def listed_paths(stream: io.BufferedIOBase, null: bool = False) -> Iterator[bytes | Pause]:
-    """The paths in a list, one a line, or with a NUL after each; empty ones are left out.
+    """The paths in a list, one per line, or with a NUL after each; empty ones are left out.
 
-    They come as they are read, so that the list may be longer than the memory, or still be growing: each moment that
-    it is waited for, a `Pause` comes.
+    They are yielded as they are read, so that the list may be larger than the memory, or still be growing: while waiting
+    for more of it, this yields a `Pause` every moment.
 
     Raises:
         FaceFakeError: it cannot be read.
-        ValueError: it begins like no list of lines: there is a NUL in what is read first.
+        ValueError: it does not look like a list of lines: there is a NUL in the first part that is read.
     """
     rest, begun = b"", False
     while True:
@@ -146,7 +146,9 @@ def listed_paths(stream: io.BufferedIOBase, null: bool = False) -> Iterator[byte
         if not block:
             break
         if b"\0" in block and not null and not begun:
-            raise ValueError(f"expected paths, one a line, got bytes with a NUL, {block[:8]!r} first")
+            raise ValueError(
+                f"expected paths, one per line, got bytes with a NUL that begin with {block[:8]!r}"
+            )
         begun = True
         *whole, rest = (rest + block).split(b"\0" if null else b"\n")
         if len(rest) > _LONGEST_PATH:  # no path
@@ -157,15 +159,15 @@ def listed_paths(stream: io.BufferedIOBase, null: bool = False) -> Iterator[byte
 
 
 def _is_ready(stream: io.BufferedIOBase) -> bool:
-    """Whether a stream can be read without waiting, after a moment of that at most."""
+    """Whether a stream can be read without waiting; waits for a moment at most."""
     try:
         return bool(select.select([stream], [], [], _MOMENT)[0])
-    except (OSError, ValueError):  # not of the system's, such as bytes in memory
+    except (OSError, ValueError):  # not a system file, such as bytes in memory
         return True
 
 
 def nameless(path: str) -> ErrorResult | None:
-    """The record of a path with characters that the system's names cannot have; None of any other."""
+    """The error record of a path with characters that file names cannot have here; None for any other path."""
     try:
         os.fsencode(path)
     except UnicodeEncodeError as error:
@@ -174,7 +176,7 @@ def nameless(path: str) -> ErrorResult | None:
 
 
 def file_state(path: str) -> FileState | None:
-    """The state of a file; None when there is none, or none that can be looked at."""
+    """The state of a file; None if there is none, or its state cannot be read."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):
@@ -183,12 +185,12 @@ def file_state(path: str) -> FileState | None:
 
 
 def state_of(status: os.stat_result) -> FileState:
-    """What is kept of a file's status. Times before 1677 and after 2262 count as the first and last of 64 bits."""
+    """The part of a file's status that is kept. Times before 1677 or after 2262 are clipped to 64 bits."""
     return FileState(status.st_size, min(max(status.st_mtime_ns, -(1 << 63)), (1 << 63) - 1))
 
 
 def no_pictures(path: str, by_pattern: bool) -> ErrorResult:
-    """The record of a folder that holds no picture, or of a pattern that nothing matches."""
+    """The error record of a folder that holds no picture, or of a pattern that nothing matches."""
     if by_pattern:
         return _error(path, "not_found", "a file of that name, or files that match it as a pattern", "none")
     return _error(
@@ -211,9 +213,9 @@ def _matches(pattern: str, copies: str | os.PathLike[str] | None) -> Iterator[st
 
 
 def _expanded(pattern: str) -> tuple[set[str], dict[str, ErrorResult]]:
-    """What a pattern matches, and, by their paths, the folders on the way there that cannot be looked into.
+    """What a pattern matches, and errors, by path, for the folders on the way that cannot be listed.
 
-    `glob` and `pathlib` keep silent about those, and `glob` would go through links, round and round for ever.
+    `glob` and `pathlib` ignore those silently, and `glob` would follow links, round and round for ever.
     """
     found: set[str] = set()
     faults: dict[str, ErrorResult] = {}
@@ -223,7 +225,7 @@ def _expanded(pattern: str) -> tuple[set[str], dict[str, ErrorResult]]:
     while waiting:
         folder, (part, *rest) = waiting.pop()
         place = folder or os.curdir
-        if part == "**" and not rest and folder:  # all that is in the folder, as if it were given itself
+        if part == "**" and not rest and folder:  # everything in the folder, as if that itself were given
             found |= {place} if os.path.isdir(place) else set()
             continue
         part = part if rest or part != "**" else "*"  # so that no name begins with "./"
@@ -241,7 +243,7 @@ def _expanded(pattern: str) -> tuple[set[str], dict[str, ErrorResult]]:
                 else:
                     names = fnmatch.filter((entry.name for entry in shown), part)
                     below += [os.path.join(folder, name) for name in names]
-        except ValueError:  # as of a NUL
+        except ValueError:  # a NUL, say
             continue
         except OSError as error:
             if error.errno not in _NO_FOLDER:
@@ -286,7 +288,7 @@ def _inside(
 
 
 def _entries(folder: str) -> list[tuple[str, bool]]:
-    """The paths of the pictures and folders in a folder, by name, each with whether it is a folder."""
+    """The paths of the pictures and folders in a folder, sorted by name, each with whether it is a folder."""
     with os.scandir(folder) as entries:
         found = [
             (entry.path, os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir())
@@ -302,7 +304,7 @@ def is_picture(path: str) -> bool:
 
 
 def _was_inside(path: str, seen: set[tuple[int, int]]) -> bool:
-    """Whether a file came with one of the folders that were read."""
+    """Whether a file was found in one of the folders that were read."""
     folder, name = os.path.split(path)
     if not seen or name.startswith(".") or not is_picture(name):
         return False
@@ -313,16 +315,16 @@ def _was_inside(path: str, seen: set[tuple[int, int]]) -> bool:
 
 
 def _within(path: str, folder: str | os.PathLike[str]) -> bool:
-    """Whether a path is a folder or lies in it, links resolved."""
+    """Whether a path is that folder or lies in it, links resolved."""
     try:
         inner, outer = os.path.realpath(path), os.path.realpath(folder)
-    except (OSError, ValueError):  # as of a NUL, or where the current folder is gone
+    except (OSError, ValueError):  # a NUL, say, or the current folder is gone
         return False
     return inner == outer or inner.startswith(os.path.join(outer, ""))
 
 
 def _is(key: tuple[int, int], folder: str | os.PathLike[str]) -> bool:
-    """Whether that is the identity of a folder, which may not exist yet."""
+    """Whether `key` is the identity of that folder, which may not exist yet."""
     try:
         return _identity(folder) == key
     except OSError:
@@ -335,9 +337,9 @@ def _identity(folder: str | os.PathLike[str]) -> tuple[int, int]:
 
 
 def _digest(path: str) -> bytes:
-    """By what a file is known again, through whatever links to its folder it is reached."""
+    """What a file is recognised by, through whatever links to its folder it is reached."""
     folder, name = os.path.split(path)
-    with suppress(OSError, ValueError):  # as of a NUL, or where the current folder is gone
+    with suppress(OSError, ValueError):  # a NUL, say, or the current folder is gone
         path = os.path.join(os.path.realpath(folder), name)
     return blake2b(os.fsencode(path), digest_size=16).digest()
 

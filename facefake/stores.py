@@ -1,4 +1,4 @@
-"""Pictures by URI, in whatever store pyarrow or fsspec can reach: found, told apart, read."""
+"""Pictures by URI, in any store that pyarrow or fsspec can reach: finding them, knowing their state, reading them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem
 
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(::|://)")
-_MAGIC = re.compile(r"[*\[]")  # and not "?", which begins a URI's query
-_LOCAL_MAGIC = re.compile(r"[*?\[]")  # this machine's files have no query
+_MAGIC = re.compile(r"[*\[]")  # not "?", which begins a URI's query
+_LOCAL_MAGIC = re.compile(r"[*?\[]")  # URIs of local files have no query
 _ESCAPED_MAGIC = re.compile("%(2A|3F|5B)", re.IGNORECASE)
 _LOCAL = "file:///"
 _ALSO_LOCAL = re.compile(r"((simple|file|block)cache::)*(file|local):///")  # fsspec's names for the same
-_PLAIN = "/!$&'()*+,;=:@"  # beside letters and digits, what stands for itself in a URI
+_PLAIN = "/!$&'()*+,;=:@"  # what stands for itself in a URI apart from letters, digits and -._~
 
 
 class Stored(NamedTuple):
@@ -35,7 +35,7 @@ class Stored(NamedTuple):
 
     Attributes:
         uri: where it is.
-        file: its state; `modified_ns` is 0 where the store does not tell. None when there is no such file.
+        file: its state; `modified_ns` is 0 if the store does not give it. None if there is no such file.
     """
 
     uri: str
@@ -48,14 +48,14 @@ def is_uri(path: str) -> bool:
 
 
 def find_stored(uri: str) -> Iterator[Stored | ErrorResult]:
-    """What a URI stands for, by name, as `sources.find_pictures` has it for paths.
+    """What a URI stands for, sorted by name, as `sources.find_pictures` does for paths.
 
-    A folder stands for the pictures and videos in it and below; a URI that holds ``*`` or ``[`` is a pattern, in which
-    ``**`` stands for any folders, and which may match folders, too; so is a ``file:///`` URI that holds ``?``. Anything
-    else is taken for a picture. Hidden files are left out of both.
+    A folder stands for the pictures and videos in it and below. A URI that contains ``*`` or ``[`` is a pattern, in which
+    ``**`` stands for any number of folders, and which may match folders, too; so is a ``file:///`` URI that contains
+    ``?``. Folders and patterns leave out hidden files. Anything else is taken for a picture.
 
     Yields:
-        The pictures, or a record of why there are none.
+        The pictures, or an error record saying why there are none.
 
     Raises:
         MissingLibraryError: the library for such stores is not installed.
@@ -89,9 +89,7 @@ def find_stored(uri: str) -> Iterator[Stored | ErrorResult]:
             below = _quoted(name) if quoted else name
             place = begin + "/".join(filter(None, (folder.rstrip("/"), below))) + end
             if "::" in below:
-                fault = (
-                    f"{place}: expected a name for a URI, got {name}, in which :: would begin another store"
-                )
+                fault = f"{place}: expected a name that a URI can hold, got {name}, in which :: would begin another store"
                 yield ErrorResult(place, "unreadable", fault)
             else:
                 yield Stored(place, _state(info))
@@ -100,10 +98,10 @@ def find_stored(uri: str) -> Iterator[Stored | ErrorResult]:
 
 
 def _find_local(uri: str, path: str) -> Iterator[Stored | ErrorResult]:
-    """As `find_stored`. Arrow refuses a whole folder for one name that is no UTF-8, or one that it may not look into."""
+    """As `find_stored`. Arrow refuses a whole folder for a single name that is not UTF-8, or a subfolder it cannot list."""
     is_pattern = _LOCAL_MAGIC.search(uri) is not None
     given = _unquoted_pattern(uri.removeprefix("file://")) if is_pattern else path
-    # As it is spelled, however that be: a file's record is known by its URI.
+    # Spelled exactly as given: a file's record is recognised by its URI.
     spelled = uri.removeprefix("file://")
     fixed = (
         _LOCAL_MAGIC.split(spelled, maxsplit=1)[0].rpartition("/")[0] if is_pattern else spelled.rstrip("/")
@@ -119,13 +117,13 @@ def _find_local(uri: str, path: str) -> Iterator[Stored | ErrorResult]:
 
 
 def _unquoted_pattern(pattern: str) -> str:
-    """A pattern without percent escapes, of which those of stars and brackets mean these themselves."""
+    """A pattern with its percent escapes decoded; escaped ``*``, ``?`` and ``[`` are then literal."""
     literal = _ESCAPED_MAGIC.sub(lambda escape: f"[{unquote(escape[0])}]", pattern)
     return unquote(literal, errors="surrogateescape")
 
 
 def _wanted(pattern: str) -> Callable[[str], bool]:
-    """Whether a pattern matches a file of that name, or a folder above a picture of that name."""
+    """A function that says whether the pattern matches the file of a name, or a folder above the picture of that name."""
     from fsspec.utils import glob_translate
 
     matches = re.compile(glob_translate(pattern.rstrip("/"))).match
@@ -140,7 +138,7 @@ def _wanted(pattern: str) -> Callable[[str], bool]:
 
 
 def stored_state(uri: str) -> FileState | None:
-    """The state of a file; None when there is none, or none that can be looked at."""
+    """The state of a file; None if there is none, or its state cannot be read."""
     try:
         with _named(uri), faults("unreadable", "a readable file"):
             if (local := _path_here(uri)) is not None:
@@ -152,7 +150,7 @@ def stored_state(uri: str) -> FileState | None:
 
 
 def resolved(place: str) -> tuple[FileSystem, str, bool]:
-    """The file system of a path or URI, the path there, and whether percent signs in what was given are escapes.
+    """The file system of a path or URI, the path in it, and whether percent signs in `place` are escapes.
 
     Raises:
         MissingLibraryError: the library for such stores is not installed.
@@ -178,14 +176,14 @@ def resolved(place: str) -> tuple[FileSystem, str, bool]:
 
 @contextmanager
 def opened(uri: str, max_bytes: int) -> Iterator[BinaryIO]:
-    """A file, to be read from its beginning to its end.
+    """A file, opened to be read from beginning to end.
 
     Args:
         uri: where it is.
-        max_bytes: that a file of this machine may have; other stores may not tell before it is read.
+        max_bytes: the most that a file on this machine may have; other stores may not know before it is read.
 
     Raises:
-        ImageError: it cannot be opened, or is of this machine and either no file or a larger one.
+        ImageError: it cannot be opened; or it is on this machine and is not a regular file, or is larger.
         MissingLibraryError: the library for such stores is not installed.
     """
     with ExitStack() as stack:
@@ -200,9 +198,9 @@ def opened(uri: str, max_bytes: int) -> Iterator[BinaryIO]:
 
 @cache
 def _arrow_system(store: str) -> tuple[FileSystem, str] | None:
-    """The file system of a bucket or host, and the bucket's path; None where Arrow has none of its own.
+    """The file system of a bucket or host, and the bucket's path; None if Arrow itself has none for it.
 
-    Kept, because to find a bucket takes a request or two.
+    Cached, because finding a bucket takes a request or two.
     """
     from pyarrow import ArrowInvalid
     from pyarrow.fs import FileSystem
@@ -224,7 +222,7 @@ def _named(uri: str) -> Iterator[None]:
 
 
 def _parts(uri: str) -> tuple[str, str, str]:
-    """A URI's scheme, its path, and what follows: its query, and the stores around it."""
+    """A URI's scheme, its path, and what follows: its query, and the stores that it is chained to."""
     scheme, rest = uri.split("://", 1)
     end = re.search(r"::|$" if uri.startswith(_LOCAL) else r"\?|::|$", rest)
     assert end is not None
@@ -232,13 +230,13 @@ def _parts(uri: str) -> tuple[str, str, str]:
 
 
 def _local_path(uri: str) -> str | None:
-    """The path of a file of this machine, whose name may be no text; None where a URI leads elsewhere."""
+    """The path of a file on this machine, whose name may be undecodable; None if the URI leads elsewhere."""
     _, path, end = _parts(uri)
     return unquote(path, errors="surrogateescape") if uri.startswith(_LOCAL) and not end else None
 
 
 def _path_here(uri: str) -> str | None:
-    """The same, also of a URI that reaches the file by another name or through a cache."""
+    """The same, but also for a URI that reaches the file by another name or through a cache."""
     if (local := _local_path(uri)) is None and _ALSO_LOCAL.match(uri):
         return resolved(uri)[1]
     return local
@@ -249,7 +247,7 @@ def _quoted(name: str) -> str:
 
 
 def _listed(system: FileSystem, root: str) -> list[tuple[str, FileInfo]]:
-    """The files below a folder, by name, which is told as from that folder."""
+    """The files below a folder, sorted by name; names are relative to that folder."""
     from pyarrow.fs import FileSelector
 
     found = system.get_file_info(FileSelector(root, allow_not_found=True, recursive=True))

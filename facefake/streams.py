@@ -13,26 +13,26 @@ from facefake.errors import OutputError
 
 
 class NoReader(OutputError):
-    """Whoever read standard output has ended, as ``head`` does when it has enough."""
+    """The process that read standard output has ended, as ``head`` does when it has enough."""
 
 
 @contextmanager
 def lasting() -> Iterator[None]:
-    """Lets standard error break without a word, which nobody could hear, and standard output with an `OutputError`.
+    """Makes standard error fail silently, since nobody could read a message, and standard output with an `OutputError`.
 
-    Left to themselves, click and rich end the process with status 1 where a pipe breaks.
+    Left to themselves, click and rich end the process with status 1 when a pipe breaks.
 
     Raises:
-        OutputError: something written to standard output, or flushed there, could not be; `NoReader` where that is
-            a pipe that nobody reads any more.
+        OutputError: writing to standard output, or flushing it, failed; `NoReader` if it is a pipe that nobody reads any
+            more.
     """
-    # What is closed is opened, so that no file gets its number, to which native code may write. To what is opened for
-    # reading nothing can be written: what is printed is told to be lost.
+    # Closed descriptors are opened, so that no file gets their numbers, to which native code may write. Standard output
+    # is opened for reading only: writing to it then fails, so the loss of what is printed is reported.
     for number, mode in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
         try:
             os.fstat(number)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, mode), True)  # the lowest number that is free
+            os.set_inheritable(os.open(os.devnull, mode), True)  # gets the lowest free number
     given = sys.stdout, sys.stderr
     output, errors = _Output(given[0] or _opened(1)), _Stream(given[1] or _opened(2))
     sys.stdout, sys.stderr = cast(TextIO, output), cast(TextIO, errors)
@@ -74,8 +74,8 @@ class _Stream:
         self._lead_nowhere()
 
     def _lead_nowhere(self) -> None:
-        # What is left in the buffer would raise once more, at the latest when the process ends.
-        with suppress(OSError):  # which one that is not of the system's has no number for
+        # What is left in the buffer would raise again, at the latest when the process ends.
+        with suppress(OSError):  # a stream without a descriptor
             number = self._stream.fileno()
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, number)
@@ -90,7 +90,7 @@ class _Output(_Stream):
         kind: type[OutputError] = OutputError
         if isinstance(error, BrokenPipeError):
             kind = NoReader
-            self._lead_nowhere()  # what comes until the end is for nobody, and no fault a second time
+            self._lead_nowhere()  # nobody reads what is written from now on, and it must not fail a second time
         raise kind(f"expected to write to standard output, got: {error.strerror}") from error
 
     def end(self) -> None:

@@ -1,4 +1,4 @@
-"""What the command line shows to a person: tables and progress that no file name can tamper with."""
+"""What the command line shows: tables and progress that no file name can tamper with."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ WORDS: Mapping[str, str] = {
     "not_applicable": "not judged",
 }
 
-# Colours that colour-blind people tell apart and that every terminal theme keeps legible; the word and the
+# Colours that colour-blind people can tell apart and that are legible in every terminal theme; the word and the
 # sign before it say the same without colour.
 _COLOURS: Mapping[Verdict, str] = {
     "fake": "bold red",
@@ -50,24 +50,24 @@ _COLOURS: Mapping[Verdict, str] = {
 _LOOKS = {verdict: (f"{SIGNS[verdict]} {WORDS[verdict]}", colour) for verdict, colour in _COLOURS.items()}
 _OUTCOMES = {**WORDS, "error": "failed"}
 _ASCII = str.maketrans({"×": "x", "≤": "<=", "▲": "^", "○": "o", "–": "-"})
-_FIRST_LINE, _LONGEST_PAUSE = 30, 600  # seconds: a night's log shall not be all progress
+_FIRST_LINE, _LONGEST_PAUSE = 30, 600  # seconds: an overnight log should not be all progress lines
 _NUMBER = re.compile(r"[\d.]+%?$")
-_FOLDED_NAME = 16  # columns that a name in a table of figures keeps where there is no room for all of it
+_FOLDED_NAME = 16  # columns that a name in a table of figures keeps if there is no room for all of it
 _WIDE = 100  # columns from which on reasons have room in the table of a picture
 
 
 def console(stderr: bool = False) -> Console:
-    """Standard output, or standard error, where brackets and colons in a text mean themselves."""
+    """Standard output, or standard error, on which brackets and colons in a text are literal."""
     return Console(stderr=stderr, markup=False, highlight=False, emoji=False)
 
 
 def printable(text: str) -> str:
-    """Text for a terminal: what would move its cursor, change its colours or not show becomes an escape."""
+    """Text for a terminal: characters that are invisible, move the cursor or change colours become escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def table(headers: Iterable[str], rows: Iterable[Sequence[str | Text]], numbers: Sequence[int] = ()) -> Table:
-    """A table; the columns at the places `numbers` are aligned to the right."""
+    """A table; the columns at the positions `numbers` are right-aligned."""
     made = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for place, header in enumerate(headers):
         made.add_column(
@@ -85,14 +85,14 @@ def figures(
     width: int,
     numbers: Sequence[int] | None = None,
 ) -> list[Table]:
-    """A table of which no number and no word of a heading is broken, in several parts where it is too wide.
+    """A table in which no number and no word of a heading is broken; split into several parts if it is too wide.
 
     Args:
         headers: of the columns.
-        rows: at least one, of a cell for each column.
-        names: how many of the first columns, which every part has, say what a row is of.
-        width: columns that there are; where a name and a number do not fit side by side, a part is wider.
-        numbers: places of the columns with numbers; None for those with a cell of digits, or of these and a % sign.
+        rows: at least one, with a cell for each column.
+        names: how many of the first columns name the row; every part repeats them.
+        width: of the terminal, in columns; a part is wider if a name and a number do not fit side by side.
+        numbers: which columns hold numbers; None for those with a cell of digits, with or without a % sign.
     """
     columns = list(zip(*rows, strict=True))
     if numbers is None:
@@ -126,23 +126,23 @@ def figures(
 
 
 def _columns(text: str | Text) -> int:
-    """How many columns of a terminal a text takes."""
+    """The width of a text in terminal columns."""
     return cell_len(printable(str(text)))
 
 
 def _across(widths: Sequence[int], part: Sequence[int]) -> int:
-    """How wide a table of some columns is."""
+    """The width of a table with some of the columns."""
     return sum(widths[place] + 2 for place in part) - 1  # two between columns, one after the last
 
 
 def picture(result: ImageResult, heading: str, width: int, ascii_only: bool = False) -> RenderableType:
-    """A picture's heading, its faces as a table, and the sentence on the whole.
+    """A picture's heading, its faces as a table, and a summarising sentence.
 
     Args:
         result: of the picture.
-        heading: for one, the picture's path.
-        width: columns that there are; where they are few, reasons go below the table, which may be in parts.
-        ascii_only: whether signs are spelt in ASCII; the heading is as it is.
+        heading: the picture's path, perhaps with its place among others before it.
+        width: of the terminal, in columns; if it is narrow, reasons go below the table, which may be in parts.
+        ascii_only: whether symbols are spelt in ASCII; the heading is left as it is.
     """
     signs = _ASCII if ascii_only else {}
     size = f"{result.width} × {result.height} pixels".translate(signs)
@@ -165,7 +165,7 @@ def picture(result: ImageResult, heading: str, width: int, ascii_only: bool = Fa
 
 
 def video(result: VideoResult, heading: str, width: int, ascii_only: bool = False) -> RenderableType:
-    """A clip's heading, its people as a table, what is to be said of each, and the sentence on the whole.
+    """A clip's heading, its people as a table, remarks on each, and a summarising sentence.
 
     The arguments are those of `picture`.
     """
@@ -192,7 +192,7 @@ def _spelt(row: Iterable[str | Text], signs: Mapping[int, str]) -> list[str | Te
 
 
 def _heading(path: str, size: str) -> Text:
-    """A line of its own, however long: a path that is broken into lines can be neither copied nor searched for."""
+    """A single line, however long: a path that is broken over lines can be neither copied nor searched for."""
     line = Text.assemble((printable(path), "bold"), Text(f"  {size}", style="dim"))
     line.no_wrap, line.overflow = True, "ignore"
     return line
@@ -222,7 +222,7 @@ def _face_row(face: FaceResult) -> list[str | Text]:
 
 
 def _remarks(what: str, remarks: Iterable[tuple[int, str]]) -> list[Table]:
-    """What is to be said of single faces or persons, by their numbers; no table where there is nothing."""
+    """Remarks on single faces or persons, by their numbers; no table if there are none."""
     lines = Table.grid(padding=(0, 1, 0, 0))
     for number, remark in remarks:
         if remark:
@@ -246,7 +246,7 @@ def _remark_on_face(face: FaceResult) -> str:
 
 
 def counts(verdicts: Mapping[str, int], which: Iterable[str] = tuple(_OUTCOMES)) -> str:
-    """How often there were which verdicts, those that there were: ``"3 fake, 1 failed"``."""
+    """How often each verdict was given, without those that were not: ``"3 fake, 1 failed"``."""
     return ", ".join(
         f"{verdicts[verdict]:,} {_OUTCOMES[verdict]}" for verdict in which if verdicts.get(verdict)
     )
@@ -260,7 +260,7 @@ def media(pictures: int, videos: int) -> str:
 
 
 def details(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Names and values of nested settings, one pair a leaf: ``("recipe side", "160")``."""
+    """Names and values of nested settings, one pair per leaf: ``("recipe side", "160")``."""
     for name, value in values.items():
         label = f"{prefix}{name}".replace("_", " ")
         if isinstance(value, Mapping):
@@ -274,7 +274,7 @@ def details(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 class _Rate(ProgressColumn):
-    """How many are done in a second."""
+    """How many are done per second."""
 
     def render(self, task: Task) -> Text:
         return Text("" if task.speed is None else f"{_rate(task.speed)}/s")
@@ -286,14 +286,14 @@ def _rate(value: float) -> str:
 
 @contextmanager
 def progress(what: str, err: Console, shown: bool = True) -> Iterator[Callable[..., None]]:
-    """Gives a function to be told how many of how many are done, and, where that changes, of what, with a note.
+    """Yields a function to report progress to: how many are done of how many (and of what, if that changes), and a note.
 
-    It shows a bar on a terminal, elsewhere a line now and then, and nothing for a single item. How many there are
-    may be None as long as nobody knows.
+    It shows a bar on a terminal, an occasional line elsewhere, and nothing for a single item. The total may be None
+    while it is unknown.
 
     Args:
-        what: is counted.
-        err: where it is shown.
+        what: what is counted.
+        err: where progress is shown.
         shown: whether it is shown at all.
     """
     columns = (
@@ -316,9 +316,9 @@ def progress(what: str, err: Console, shown: bool = True) -> Iterator[Callable[.
             nonlocal begun, last, pause, first, latest
             bar.update(task, description=what, completed=done, total=total, visible=total != 1, note=note)
             now = time.monotonic()
-            if what != latest[0] or done < latest[1]:  # another count, with a rate of its own
+            if what != latest[0] or done < latest[1]:  # a new count, with a rate of its own
                 begun, first = now, done
-            first = first or done  # what an earlier run did took no time of this one
+            first = first or done  # what an earlier run did must not count towards the rate
             latest = (what, done)
             if shown and total != 1 and not err.is_terminal and now - last > pause:
                 last, pause = now, min(2 * pause, _LONGEST_PAUSE)

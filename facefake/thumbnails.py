@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from facefake.results import FaceResult
 
 SIDE = 144
-"""Of a face's thumbnail, in pixels; one with much grain is smaller."""
+"""The side of a face's thumbnail, in pixels; one with much grain is smaller."""
 
 MOST_BYTES = 3_000
-"""That a face's thumbnail takes, about as many as a sharp face without grain."""
+"""The most bytes that a face's thumbnail may take: about as many as a sharp face without grain needs."""
 
-_QUALITY = 65  # of the thumbnails, as WebP counts it
+_QUALITY = 65  # WebP quality of the thumbnails
 _PICTURE_QUALITY = 55
-_PICTURE_SIDES = (960, 160)  # the most and the least pixels of a picture's longer side
-_BYTES_A_PIXEL = 0.16  # that a picture of that quality seldom takes more of
+_PICTURE_SIDES = (960, 160)  # the largest and the smallest longer side of a picture, in pixels
+_BYTES_A_PIXEL = 0.16  # a picture of that quality seldom takes more
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Thumbnails:
     Attributes:
         faces: by the face's index.
         picture: the whole picture, or None.
-        size: of that, width and height in pixels.
+        size: width and height of that, in pixels.
         gone: why there are none, for a person; None otherwise.
     """
 
@@ -56,28 +56,26 @@ class Thumbnails:
 def make_thumbnails(
     record: Mapping[str, Any], faces: Iterable[FaceResult], margin: float, room: int
 ) -> Thumbnails:
-    """Read a record's picture again and make it small, unless it is not the one that was judged.
+    """Read a record's picture again and make small copies, unless it is no longer the picture that was judged.
 
     Args:
         record: as `ImageResult.to_dict` gave it.
-        faces: whose thumbnails are wanted.
+        faces: those that need thumbnails.
         margin: side of a crop as a multiple of the face box's longer side.
-        room: how many bytes the whole picture may take.
+        room: how many bytes the copy of the whole picture may take.
     """
-    if record["path"] is None or "sha256" in (record.get("file") or {}):  # then the path is but a name
-        return Thumbnails(gone="The picture was no file.")
+    if record["path"] is None or "sha256" in (record.get("file") or {}):  # then the path is only a name
+        return Thumbnails(gone="The picture did not come from a file.")
     if is_uri(record["path"]):
-        return Thumbnails(
-            gone="The picture lies in a store; small copies are made of this machine's files alone."
-        )
+        return Thumbnails(gone="The picture was given by a URI; small copies are made only from paths.")
     path = without_escapes(record["path"])
     limits = ImageLimits()
     try:
         status = os.stat(path)
         state = asdict(state_of(status))
         if record.get("file") not in (None, state):
-            return Thumbnails(gone="The file was changed since it was judged.")
-        if record.get("file") == state:  # a scan may allow more than is usual, and this one did
+            return Thumbnails(gone="The file has changed since it was judged.")
+        if record.get("file") == state:  # the scan may have allowed more than the default limits
             limits = ImageLimits(
                 max_bytes=max(limits.max_bytes, status.st_size),
                 max_pixels=max(limits.max_pixels, record["width"] * record["height"]),
@@ -91,14 +89,14 @@ def make_thumbnails(
             gone=f"The picture cannot be read any more: expected {error.expected}, got {error.got}."
         )
     if (picture.width, picture.height) != (record["width"], record["height"]):
-        return Thumbnails(gone="The file holds another picture than was judged.")
+        return Thumbnails(gone="The file does not hold the picture that was judged.")
     crops = {face.index: _face(picture, face, margin) for face in faces if _is_somewhere(face)}
     small, whole = _fitted(picture, room)
     return Thumbnails(crops, whole, small)
 
 
 def _is_somewhere(face: FaceResult) -> bool:
-    """Whether a box can be cut out at all, wherever the record comes from."""
+    """Whether the face's box can be cut out at all: the record may come from anywhere."""
     left, top, right, bottom = face.box
     sizes = (right - left, bottom - top)
     return (

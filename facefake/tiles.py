@@ -1,4 +1,4 @@
-"""The geometry of face detection: square views of a picture, tiles that cover it, merging what is found."""
+"""The geometry of face detection: square views of a picture, tiles that cover it, merging of detections."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Box = tuple[float, float, float, float]
 Point = tuple[float, float]
 
 OVERLAP = 0.25
-"""Share of its side that a tile has in common with the next one, so that no face is cut in all of them."""
+"""Share of its side by which a tile overlaps the next one, so that no face is cut in all of them."""
 
 _CUT_SLACK = 0.02  # of the view's side: a box that comes this close to an edge may be cut by it
-_CONTRAST_SIZE = 4  # pixels: at this size of a face its contrasts still show, and pixels are few
-_COARSEST = 256  # pixels: a level of the pyramid this small is not halved any more
+_CONTRAST_SIZE = 4  # pixels: in a face of this size contrasts still show, and there are few pixels to look at
+_COARSEST = 256  # pixels along the longer side: a pyramid level this small is not halved again
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,9 @@ class Face:
 
     @property
     def roll(self) -> float:
-        """How far the head leans clockwise in the picture, in degrees, from eyes and mouth together.
+        """How far the head leans clockwise in the picture, in degrees, measured from eyes and mouth together.
 
-        The eyes alone say little in a profile, where they nearly coincide.
+        The eyes alone say little in a profile view, where they nearly coincide.
         """
         right_eye, left_eye, _, mouth = np.array(self.keypoints[:4])
         across = left_eye - right_eye
@@ -63,12 +63,12 @@ class Face:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A square window on the picture, perhaps turned, perhaps reaching beyond its edges.
+    """A square window on the picture, possibly rotated, possibly reaching beyond its edges.
 
     Attributes:
         x, y: the window's centre, in pixels of the picture.
         side: its side, in pixels of the picture.
-        roll: how far the window is turned clockwise on the picture, in degrees.
+        roll: how far the window is rotated clockwise on the picture, in degrees.
     """
 
     x: float
@@ -78,7 +78,7 @@ class View:
 
     @classmethod
     def around(cls, face: Face, scale: float) -> View:
-        """The view in which the face stands upright in the middle, `scale` times its side wide."""
+        """The view `scale` times as wide as the face, with the face upright in the middle."""
         return cls(*face.centre, face.side * scale, face.roll)
 
     def matrix(self) -> NDArray[np.float64]:
@@ -88,9 +88,9 @@ class View:
         return np.column_stack([turn, np.array([self.x, self.y]) - turn @ [0.5, 0.5]])
 
     def place(self, face: Face) -> Face:
-        """A face that was found in the view's unit square, in the picture's pixels.
+        """A face that was found in the view's unit square, converted to the picture's pixels.
 
-        The box keeps its size and stays level: only its centre and the keypoints are turned.
+        The box keeps its size relative to the view and stays level: only its centre and the keypoints are rotated.
         """
         roll = math.radians(self.roll)
         cos, sin = self.side * math.cos(roll), self.side * math.sin(roll)
@@ -105,7 +105,7 @@ class View:
         return Face((x - wide, y - high, x + wide, y + high), tuple(map(there, face.keypoints)), face.score)
 
     def cuts(self, face: Face, width: int, height: int) -> bool:
-        """Whether a face touches an edge of this (level) view beyond which a picture of that size goes on."""
+        """Whether a face touches an edge of this (level) view beyond which a picture of that size continues."""
         left, top = self.x - self.side / 2, self.y - self.side / 2
         right, bottom = left + self.side, top + self.side
         slack = self.side * _CUT_SLACK
@@ -119,7 +119,7 @@ class View:
 
 
 class Pyramid:
-    """A picture and its successive halvings, to render views of any size quickly and without aliasing.
+    """A picture and successively halved copies, to render views of any size quickly and without aliasing.
 
     Args:
         pixels: uint8 (height, width, 3).
@@ -143,11 +143,11 @@ class Pyramid:
         self._contrasts: dict[int, NDArray[np.float32]] = {}
 
     def contrast(self, view: View, size: float) -> float:
-        """The greatest contrast in a level view: the standard deviation of grey, 0 to 127.5, around any place.
+        """The greatest local contrast in a level view: the standard deviation of grey, 0 to 127.5, around a place.
 
         Args:
             view: without roll.
-            size: of what is looked for, in pixels of the picture; around a place means about so far.
+            size: of what is looked for, in pixels of the picture; the neighbourhood of a place is about as large.
         """
         level = min(max(math.floor(math.log2(size / _CONTRAST_SIZE)), 0), len(self._levels) - 1)
         if level not in self._contrasts:
@@ -170,7 +170,7 @@ class Pyramid:
         matrix[:, :2] /= side
         matrix[0] *= source.shape[1] / self.width
         matrix[1] *= source.shape[0] / self.height
-        # OpenCV counts from the centre of the first pixel, boxes are counted from its corner.
+        # OpenCV's origin is the centre of the first pixel, that of boxes is its corner.
         matrix[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
         rendered = cv2.warpAffine(
             source, matrix, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderValue=(0, 0, 0)
@@ -188,9 +188,9 @@ def _contrasts(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def tile(width: int, height: int, side: float) -> list[View]:
-    """Level square views that cover a picture, each sharing `OVERLAP` of its side or more with the next.
+    """Level square views that cover a picture, each overlapping the next by at least `OVERLAP` of its side.
 
-    Along a direction in which the picture is shorter than a tile there is one tile, centred.
+    In a direction in which the picture is no longer than a tile there is a single tile, centred.
     """
 
     def centres(length: int) -> list[float]:
@@ -214,10 +214,10 @@ def overlap(first: Box, second: Box) -> tuple[float, float]:
 
 
 def merge(faces: Iterable[Face]) -> list[Face]:
-    """The best finding of each face, best first, whatever the order in which they come.
+    """The best detection of each face, best first, whatever the order of the input.
 
-    Two findings are of the same face when their boxes' intersection over union is above 0.3, or when their
-    intersection covers more than 0.6 of the smaller one.
+    Two detections are of the same face if their boxes' intersection over union is above 0.3, or if their
+    intersection covers more than 0.6 of the smaller box.
     """
     ordered = sorted(faces, key=lambda face: (-face.score, face.box, face.keypoints))
     boxes = np.array([face.box for face in ordered], np.float64).reshape(-1, 4)
@@ -233,11 +233,11 @@ def merge(faces: Iterable[Face]) -> list[Face]:
 def overlaps(
     box: NDArray[np.float64], others: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """`overlap` of a box (4,) with each of many (n, 4), all at once, as walls of faces need."""
+    """`overlap` of a box (4,) with each of many (n, 4), vectorised for pictures with very many faces."""
     sides = np.maximum(np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2]), 0)
     common = sides[:, 0] * sides[:, 1]
     area = (box[2] - box[0]) * (box[3] - box[1])
     areas = (others[:, 2] - others[:, 0]) * (others[:, 3] - others[:, 1])
     union, smaller = area + areas - common, np.minimum(area, areas)
-    least = np.finfo(np.float64).tiny  # for boxes of no size
+    least = np.finfo(np.float64).tiny  # for boxes of zero size
     return common / np.maximum(union, least), common / np.maximum(smaller, least)

@@ -1,7 +1,7 @@
-"""What a file's texts say of how its picture came about: generators, source types, cameras, software.
+"""What a file's texts say about how its picture came about: generators, source types, cameras, software.
 
-The marks are those that the generators' documentation, their source code or samples of their output show. A text
-of a stranger's own, such as a caption, counts only for what no caption holds.
+The marks come from the generators' documentation, their source code or samples of their output. Free text, such as a
+caption, counts only if it contains something that no caption would.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ GRAVITY: dict[TraceKind, int] = {
     "other": 2,
     "software": 3,
 }
-"""In which order traces are told, and kept where there are too many: those of generators first and of software last."""
+"""The order in which traces are listed, and kept if there are too many: generators first and software last."""
 
 _LONGEST_NAME = 60
 _LONGEST_EXCERPT = 160
 _SEARCHED = 65_536  # characters
 
-# https://cv.iptc.org/newscodes/digitalsourcetype/, the terms that it has retired included.
+# https://cv.iptc.org/newscodes/digitalsourcetype/, including retired terms.
 _SOURCE_TYPES: dict[str, TraceKind] = {
     "trainedAlgorithmicMedia": "generated",
     "compositeWithTrainedAlgorithmicMedia": "partly_generated",
@@ -46,7 +46,7 @@ _SOURCE_TYPES: dict[str, TraceKind] = {
 }
 _FOLDED = {code.casefold(): (code, kind) for code, kind in _SOURCE_TYPES.items()}
 
-# Texts in which a program names itself, PNG's Source being the device, and those that name people and companies.
+# Fields in which a program names itself (PNG's Source is the device), and those that name people and companies.
 _PROGRAMS = frozenset(
     (
         *("Software", "CreatorTool", "softwareAgent", "AISystemUsed", "OriginatingProgram", "Make"),
@@ -54,7 +54,7 @@ _PROGRAMS = frozenset(
     )
 )
 _PEOPLE = frozenset(("Artist", "By-line", "creator", "Author", "Credit", "Source"))
-# Not among them: "Meta AI", the make of a camera in spectacles, and Microsoft Designer, which also edits photographs.
+# Left out on purpose: "Meta AI", the make of a camera in spectacles, and Microsoft Designer, which also edits photographs.
 _GENERATORS = (
     ("Midjourney", "midjourney"),
     ("OpenAI", r"(?:openai|chatgpt|dall[-·•]e|dalle ?[23]|gpt-image)"),
@@ -77,15 +77,15 @@ _GENERATORS = (
 _NAMED = tuple(
     (name, re.compile(rf"(?<![a-z]){pattern}(?![a-z])", re.IGNORECASE)) for name, pattern in _GENERATORS
 )
-# With a version at most: what speaks of them, and who is called like them, has more to it.
+# The name with at most a version: a text about a generator, or a person of that name, would have more to it.
 _ALONE = tuple(
     (name, re.compile(rf"{pattern}[ v\d.]{{0,9}}", re.IGNORECASE)) for name, pattern in _GENERATORS
 )
-_COMPANIES = ("openai", "stability ai", "black forest labs")  # and no generators
+_COMPANIES = ("openai", "stability ai", "black forest labs")  # not generators
 _PARTLY = re.compile(r"(?:edited with google ai|generative (?:fill|expand))", re.IGNORECASE)
 _NO_SYSTEM = ("", "none", "no", "no ai", "n/a", "not used", "not applicable")
 
-# Marks that stand for themselves, whatever text they are in; some in JSON that is a string of JSON, and so escaped.
+# Marks that are unmistakable in any text; some occur in JSON nested as a string in JSON, and so with escaped quotes.
 _MARKS = tuple(
     (name, re.compile(pattern, re.IGNORECASE))
     for name, pattern in (
@@ -100,7 +100,7 @@ _MARKS = tuple(
         ("Stable Diffusion", r"\bSteps: \d+, (?:Sampler|Size|Seed|CFG scale|Schedule type): "),
     )
 )
-# Keywords of PNG text that one generator only writes.
+# Keywords of PNG text that only one generator writes.
 _KEYWORDS = {
     "invokeai_metadata": "InvokeAI",
     "invokeai_graph": "InvokeAI",
@@ -115,14 +115,14 @@ _KEYWORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """One thing that a file says of its picture's origin.
+    """One thing that a file says about its picture's origin.
 
     Attributes:
-        kind: "generated" by a model; "partly_generated", of which a part is; "captured" by a camera or a scanner;
-            "edited" since; "software", that wrote or edited the file; "other", which is none of these.
+        kind: "generated" by a model; "partly_generated"; "captured" by a camera or a scanner; "edited" since; "software"
+            that wrote or edited the file; or "other".
         name: of the generator, the source type, the label, the camera or the software.
         place: where in the file it says so, such as "EXIF Software".
-        excerpt: the beginning of what stands there; like the other texts, one line of printable Unicode.
+        excerpt: the beginning of the text there; like the other strings, one line of printable Unicode.
     """
 
     kind: TraceKind
@@ -136,7 +136,7 @@ class Trace:
 
 
 def find_traces(entries: Iterable[Entry]) -> Iterator[Trace]:
-    """What a file's texts say of its origin, each of it once."""
+    """What a file's texts say about its picture's origin: at most one trace per text, and one per camera."""
     entries = tuple(entries)
     makes: dict[str, dict[str, Entry]] = {}
     partly = any(
@@ -151,7 +151,7 @@ def find_traces(entries: Iterable[Entry]) -> Iterator[Trace]:
         elif entry.name == "DigitalSourceType":
             yield source_type(entry.text, entry.place)
         elif (trace := _label(entry) or _generator(entry)) is not None:
-            if partly and entry.name == "AISystemUsed":  # it is named alike, whether it made all or a part
+            if partly and entry.name == "AISystemUsed":  # the field is the same whether it made all or a part
                 trace = replace(trace, kind="partly_generated")
             yield trace
         elif entry.name in ("Software", "CreatorTool", "softwareAgent", "OriginatingProgram"):
@@ -161,14 +161,14 @@ def find_traces(entries: Iterable[Entry]) -> Iterator[Trace]:
 
 
 def source_type(text: str, place: str) -> Trace:
-    """The trace of one of IPTC's digital source types, given as its address or as its last part."""
+    """The trace of one of IPTC's digital source types, given as its address or the last part of it."""
     last = re.split(r"[/:#]", printable(text, 200).rstrip("/"))[-1]
     code, kind = _FOLDED.get(last.casefold(), (last, "other"))
     return Trace(kind, printable(code, _LONGEST_NAME), place, printable(text, _LONGEST_EXCERPT))
 
 
 def generator_named(text: str) -> str | None:
-    """The generator that a program's or service's own name is that of, or None."""
+    """The generator that a program or service names itself as, or None."""
     return next((name for name, pattern in _NAMED if pattern.search(text[:_SEARCHED])), None)
 
 
@@ -186,7 +186,7 @@ def _label(entry: Entry) -> Trace | None:
     name = "AIGC label" + (f" of {producer}" if isinstance(producer, str) and producer else "")
     if label == "1":
         return _trace("generated", name, entry)
-    # By whoever passed it on.
+    # These labels come from whoever passed the picture on.
     says = {"2": "possibly generated", "3": "suspected of being generated"}.get(label, f"label {label}")
     return _trace("other", f"{says}, {name}", entry)
 
@@ -211,7 +211,7 @@ def _generator(entry: Entry) -> Trace | None:
 
 def _camera(by_name: dict[str, Entry]) -> Trace:
     first = next(iter(by_name.values()))
-    # Some generators write themselves, or their settings, where the camera should be.
+    # Some generators write their name, or their settings, where the camera should be.
     for entry in by_name.values():
         name = generator_named(entry.text[:200]) or next(
             (mark for mark, pattern in _MARKS if pattern.search(entry.text)), None

@@ -1,4 +1,4 @@
-"""Who is who from frame to frame: detections become one track a person and appearance."""
+"""Who is who from frame to frame: detections become tracks, one per uninterrupted appearance of a person."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from facefake.tiles import Box
 
 LONGEST_GAP = 2.0
-"""Seconds, or one and a half intervals between frames if that is longer, for which a face may not be seen. In the time
-between two frames, however long, what is in the first one is shown, and so seen."""
+"""How long a face may be out of sight, in seconds; or one and a half intervals between frames, if that is longer. What the
+last frame showed counts as seen until the next one, however late that is."""
 
 _BUFFER = 0.5  # of a box's side, by which it is grown on all sides
 _LEAST_OVERLAP = 0.2  # intersection over union of two grown boxes
 _LARGEST_RATIO = 1.7  # between the sides of one face from frame to frame
 _CUT_COLOURS = 0.55  # Bhattacharyya distance between the frames' histograms
-_CUT_LAYOUT = 0.22  # mean difference between the frames, made small and blurred, of the full range
+_CUT_LAYOUT = 0.22  # mean difference between the frames, made small and blurred, as a share of the full range
 _SMALL = (32, 18)
 
 
@@ -52,12 +52,12 @@ class Track(Generic[Detection]):
 class Tracker(Generic[Detection]):
     """Joins the faces of a clip's frames into tracks, frame by frame.
 
-    Faces are joined greedily, those first that overlap most, where their boxes, each grown by half its side, overlap
-    enough and are of about one size. Growing makes up for how far a face moves between frames that are half a second
-    apart (Yang et al., "Hard to Track Objects with Irregular Motions and Similar Appearances? Make It Easier by
-    Buffering the Matching Space", WACV 2023). Greedy, since an optimal assignment differs only where faces cross.
-    A face may be away for `LONGEST_GAP`; a cut ends all tracks. Nobody is recognised: who comes back after a cut, or
-    after a longer absence, is somebody new.
+    Faces are matched greedily, largest overlap first, if their boxes, each grown by half its side, overlap enough and are
+    of similar size. Growing makes up for how far a face moves between frames that are half a second apart (Yang et al.,
+    "Hard to Track Objects with Irregular Motions and Similar Appearances? Make It Easier by Buffering the Matching Space",
+    WACV 2023). Greedy, since an optimal assignment differs only where faces cross. A face may be out of sight for
+    `LONGEST_GAP`; a cut ends all tracks. Nobody is recognised: anybody who comes back after a cut, or after a longer
+    absence, counts as somebody new.
 
     Args:
         interval: seconds between the frames.
@@ -71,13 +71,13 @@ class Tracker(Generic[Detection]):
         self._gap = max(LONGEST_GAP, 1.5 * interval)
         self._live: list[Track[Detection]] = []
         self._look: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
-        self._before = -np.inf  # when the last frame was
+        self._before = -np.inf  # time of the previous frame
 
     def add(self, time: float, pixels: NDArray[np.uint8], detections: Sequence[Detection]) -> None:
         """Add the next frame.
 
         Args:
-            time: of the frame, in seconds, after those before it.
+            time: of the frame, in seconds, later than those before it.
             pixels: uint8 (height, width, 3), RGB.
             detections: the faces in it.
         """
@@ -113,7 +113,7 @@ class Tracker(Generic[Detection]):
 
 
 def _likeness(one: Box, other: Box) -> float:
-    """Overlap of two boxes, each grown, as intersection over union; 0 where their sizes differ too much."""
+    """Intersection over union of two boxes, each grown; 0 if their sizes differ too much."""
     sides = [max(right - left, bottom - top) for left, top, right, bottom in (one, other)]
     if max(sides) > _LARGEST_RATIO * min(sides):
         return 0.0

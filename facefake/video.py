@@ -31,38 +31,38 @@ STILLS = (
     "the model was trained and calibrated on still pictures: video compression and motion may mislead it, "
     "and the false-alarm rates were not measured on video"
 )
-"""What every record of a video says among its warnings."""
+"""A warning in every record of a video."""
 
 MOST_SHEETS = 40
-"""Contact sheets of one clip at most."""
+"""The most contact sheets for one clip."""
 
-_MOST_CROPS = 8_000  # of a clip, so that they take no more than 220 MB; in a crowd the later faces have none
+_MOST_CROPS = 8_000  # per clip, so that they take some 220 MB at most; in a crowd the later faces have none
 _CROP_SIDE = 96  # pixels of a face on the contact sheet
 _CROP_MARGIN = 1.5
 
 
 @dataclass(frozen=True, slots=True)
 class VideoResult:
-    """What is said of one clip and of each person in it.
+    """The judgement on one clip and on each person in it.
 
     Attributes:
         path: where it came from.
-        width, height: of its frames, upright and as they are shown, in pixels.
-        duration: seconds, as the file says.
+        width, height: of its frames as they are displayed, upright, in pixels.
+        duration: in seconds, according to the file.
         frames: how many frames were looked at.
         interval: seconds between them.
-        sampling: what was asked for.
+        sampling: the requested one.
         verdict: "fake" when at least one person is, "not_applicable" when nobody was judged.
         fake_probability: probability, 0 to 1, that one of the people is fake; None when nobody was judged.
         false_alarm_rate: upper bound on the share of clips with as many people, all of them real, that look at
             least as fake, see `persons.judge_persons`; None when nobody was judged.
         reason: why the clip is uncertain or could not be judged; None otherwise.
         persons: in order of appearance.
-        warnings: what is to be known before the verdict is relied on, one sentence each.
+        warnings: what one should know before relying on the verdict, one sentence each.
         model: name and version of the model bundle.
         schema_version: of the record.
         file: the file's state before a scan read it; None otherwise.
-        settings: what the verdict depends on beside the clip and the sampling.
+        settings: what the verdict depends on apart from the clip and the sampling.
     """
 
     path: str
@@ -122,18 +122,18 @@ def analyze_video(
     """Judge every person in a clip, and the clip.
 
     Args:
-        detector: judges the frames, which may be as large as its pictures.
+        detector: judges the frames; its limits for pictures apply to them.
         path: of the clip.
         sampling: which frames are looked at; None for two a second, at most 300.
-        progress: is told, after each frame, how many were looked at and about how many there are.
+        progress: called after each frame with how many were looked at and about how many there are to look at.
 
     Returns:
-        With the faces' crops in its persons' sightings.
+        The result, with the faces' crops in its persons' sightings.
 
     Raises:
         ImageError: the clip cannot be read.
         MissingLibraryError: a system library is not installed.
-        TypeError: `sampling` is of another kind.
+        TypeError: `sampling` has the wrong type.
         ValueError: the detector was closed, or made before this process was forked.
     """
     check_sampling(sampling)
@@ -157,7 +157,7 @@ def analyze_video(
             warnings += (f"only the first {last:.0f} seconds were looked at",)
         if crowded:
             warnings += (
-                f"frames hold more faces than the {detector.settings.max_faces} at most that were judged",
+                f"some frames hold more faces than the {detector.settings.max_faces} that are judged at most",
             )
         return VideoResult(
             path=video.path,
@@ -192,7 +192,7 @@ def _sighting(face: FaceResult, frame: Frame, with_crop: bool) -> Sighting:
 
 
 def _crop(pixels: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
-    """A face and what is around it, black beyond the frame."""
+    """A face and its surroundings, black beyond the frame."""
     import cv2
 
     left, top, right, bottom = box
@@ -208,21 +208,21 @@ def _crop(pixels: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
 
 
 def sheets(result: VideoResult) -> Iterator[tuple[PersonResult, PIL.Image.Image]]:
-    """The contact sheets of the people in a clip, at most `MOST_SHEETS`: of those who look fakest, in their order.
+    """The contact sheets of at most `MOST_SHEETS` people in a clip: those who look fakest, in order of appearance.
 
     Args:
-        result: with the crops in its sightings.
+        result: with crops in its sightings.
     """
     from facefake.person_sheet import person_sheet
 
-    # Before all others those who look fake for a part of the time, whatever they look like as a whole.
+    # Those who look fake at least part of the time come first, however they look as a whole.
     ranked = sorted(result.persons, key=lambda person: (not person.spans, -(person.fake_probability or 0.0)))
     for person in sorted(ranked[:MOST_SHEETS], key=lambda person: person.index):
         yield person, person_sheet(result, person)
 
 
 def without_crops(result: VideoResult) -> VideoResult:
-    """The result as records keep it."""
+    """The result as it is kept in records."""
     return replace(
         result,
         persons=tuple(

@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
 
 def plain(number: float, digits: int) -> str:
-    """A number with so many significant digits, without trailing zeros, and never as ``1.5e+03``."""
+    """A number with this many significant digits, without trailing zeros, and never in the form ``1.5e+03``."""
     return format(Decimal(f"{number:.{digits}g}"), "f")
 
 
 def percent(share: float) -> str:
-    """A share of 0 to 1 for people, such as ``"97 %"`` and ``"0.02 %"``; never rounded up to certainty."""
+    """A share, 0 to 1, for people, such as ``"97 %"`` and ``"0.02 %"``; never rounded up to certainty."""
     return ">99 %" if 0.99 < share < 1 else f"{plain(100 * share, 2)} %"
 
 
 def likely(probability: float) -> str:
-    """A fake probability, 0 to 1, for people: as `percent`, but half only from there on, where no verdict is "real".
+    """A fake probability, 0 to 1, for people: as `percent`, but never rounded up to 50 %, where "real" ends.
 
     Nor is it ever rounded down to certainty.
     """
@@ -31,7 +31,7 @@ def likely(probability: float) -> str:
 
 
 def at_most(share: float) -> str:
-    """An upper bound, 0 to 1, for people: rounded up to 100 % where `percent` says more than 99 %."""
+    """An upper bound, 0 to 1, for people: as `percent`, but above 99 % it is rounded up to 100 %."""
     return "100 %" if share > 0.99 else percent(share)
 
 
@@ -41,7 +41,7 @@ def pixels(length: float) -> str:
 
 
 def clock(seconds: float, tenths: bool = False) -> str:
-    """A time of a clip for people, such as ``"1:05"``, ``"1:05.5"`` or ``"1:02:03"``."""
+    """A time in a clip for people, such as ``"1:05"``, ``"1:05.5"`` or ``"1:02:03"``."""
     whole = round(10 * seconds) if tenths else 10 * round(seconds)
     minutes, rest = divmod(whole, 600)
     hours, minutes = divmod(minutes, 60)
@@ -55,11 +55,11 @@ def counted(count: int, noun: str) -> str:
 
 
 def none_looks_fake(counts: Mapping[Verdict, int], one: str, several: str) -> str:
-    """The clause that none of several looks fake; it speaks of those that were judged only.
+    """The clause saying that none of several looks fake; it counts only those that were judged.
 
     Args:
-        counts: how many got which verdict.
-        one, several: what they are, such as "face" and "faces".
+        counts: how many got each verdict.
+        one, several: what they are called, such as "face" and "faces".
     """
     judged = sum(counts.values()) - counts["not_applicable"]
     if judged == 1:

@@ -1,8 +1,8 @@
-"""Worker processes that strangers' files may hang, blow up or crash: each task has its outcome all the same.
+"""Worker processes for untrusted files, which may hang, exhaust or crash them: every task has an outcome all the same.
 
-A worker is a fresh interpreter, which native libraries with threads of their own need: a forked one inherits their
-locks, and not their threads. It is not started through `multiprocessing`, whose children run the caller's main
-module again and so ask every script for a guard against that.
+A worker is a fresh interpreter, because native libraries with threads of their own need one: a forked process inherits
+their locks but not their threads. It is not started through `multiprocessing`, whose children run the caller's main
+module again, so that every script would need a guard against that.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from facefake.errors import FaceFakeError
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
 
-_LONGEST_START = 300  # seconds in which a worker must have loaded its models
-_PATIENCE = 5  # seconds in which a killed process is expected to be gone
-_ACCIDENTS = 2  # workers in a row that may end before they are ready, as where the system runs out of memory
+_LONGEST_START = 300  # seconds within which a worker must have loaded its models
+_PATIENCE = 5  # seconds within which a killed process is expected to be gone
+_ACCIDENTS = 2  # workers in a row that may end before they are ready, as when the system runs out of memory
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What a task came to that has no answer.
+    """The outcome of a task that got no answer.
 
     Attributes:
-        kind: "timeout", "out_of_memory", or "crashed" when the worker ended in any other way.
+        kind: "timeout", "out_of_memory", or "crashed" if the worker ended in any other way.
         expected, got: for the error message.
     """
 
@@ -51,8 +51,8 @@ class Bounds:
 
     Attributes:
         seconds: of wall-clock time.
-        memory: bytes of private memory of the worker, its models included (Linux counts ``RLIMIT_DATA``); a lower
-            hard limit of this process holds instead.
+        memory: bytes of private memory of the worker, its models included (what Linux counts for ``RLIMIT_DATA``); if
+            this process has a lower hard limit, that holds instead.
     """
 
     seconds: float
@@ -66,30 +66,30 @@ def run(
     bounds: Bounds,
     patience: Callable[[Task], float] = lambda task: 1.0,
 ) -> Generator[tuple[Task, Answer | Failure]]:
-    """Each task with its answer, as answers come; a worker that dies costs the task that it was at, and is replaced.
+    """Each task with its answer, as answers come; a worker that dies loses only its current task, and is replaced.
 
-    Workers are started when there is something to do for them, and end with this generator. While the caller does
+    Workers are started when there is something for them to do, and end with this generator. While the caller does
     not ask for an answer, no new task is begun.
 
     Args:
-        tasks: asked for one by one, when a worker is free. None comes in place of one that is not there yet: it is
-            asked for again when those that are done have been answered.
-        start: is called once in each worker, and what it returns for each task there, whose answer is never None. Both
-            must be picklable, by names that a new interpreter can import; so must tasks and answers.
-        workers: how many at most, at least 1.
+        tasks: taken one by one, when a worker is free. None means that the next one is not there yet: it is asked for
+            again once finished tasks have been yielded.
+        start: called once in each worker; the function that it returns is called there for each task, and never returns
+            None. `start` must be picklable, by names that a new interpreter can import; so must tasks and answers.
+        workers: the largest number of them, at least 1.
         bounds: of each task.
-        patience: how many times the seconds of the bounds a task may take.
+        patience: by how much a task's time limit is multiplied.
 
     Raises:
-        FaceFakeError: a worker cannot be started, or met such an error in a task: others would as well. Where one could
-            be before, two in a row may end as they start.
+        FaceFakeError: a worker cannot be started, or a task raised such an error: others would as well. Once a worker has
+            started, up to two in a row may end while starting.
         ValueError, TypeError: `start` raised it.
     """
     bounds = Bounds(bounds.seconds, _allowed(bounds.memory))
     waiting = iter(tasks)
     busy: dict[Connection, _Worker[Task]] = {}
     idle: list[_Worker[Task]] = []
-    accidents = _ACCIDENTS  # until one is ready, what ends the first is no accident
+    accidents = _ACCIDENTS  # if the very first worker ends before it is ready, that is no accident
     try:
         while True:
             while len(busy) < workers:
@@ -102,7 +102,7 @@ def run(
                     break
                 worker = idle.pop() if idle else _Worker(start, bounds)
                 seconds = bounds.seconds * patience(task)
-                if not worker.give(task, seconds):  # the system may kill one that rests
+                if not worker.give(task, seconds):  # the system may have killed it while it was idle
                     worker.kill()
                     worker = _Worker(start, bounds)
                     worker.give(task, seconds)
@@ -137,7 +137,7 @@ def run(
 
 
 def _allowed(memory: int) -> int:
-    """So many bytes, or as few as the hard limit of this process, which none of its workers can raise."""
+    """This many bytes, or the hard limit of this process if that is lower: its workers cannot raise it."""
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
     return memory if hard == resource.RLIM_INFINITY else min(memory, hard)
 
@@ -147,7 +147,7 @@ class _Stillborn(FaceFakeError):
 
 
 class _Worker(Generic[Task]):
-    """A process, and the one task that it is at."""
+    """A process, and the one task that it is working on."""
 
     task: Task
 
@@ -169,11 +169,12 @@ class _Worker(Generic[Task]):
     def _launch() -> tuple[subprocess.Popen[bytes], Connection]:
         pair = socket.socketpair()
         with pair[0], pair[1]:
-            # Where standard streams are closed here, not in their places: the worker has streams of its own there.
+            # From descriptor 3 up: if standard streams are closed here, the sockets may have got their numbers, where the
+            # worker has its own streams.
             ours, theirs = (socket.socket(fileno=fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 3)) for end in pair)
         with ours, theirs:
-            # The same modules as here, wherever they come from: Python, too, leaves out what is no text among these.
-            # Standard input may be the caller's list of paths.
+            # The same modules as here, wherever they come from; like Python itself, without entries that are not strings.
+            # No standard input: it may be the caller's list of paths.
             code = (
                 f"import sys; sys.path[:] = {[place for place in sys.path if isinstance(place, str)]!r}; "
                 f"from facefake.workers import serve; serve({theirs.fileno()})"
@@ -184,7 +185,7 @@ class _Worker(Generic[Task]):
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # or NumPy takes memory for every core
-                process_group=0,  # the terminal's Ctrl-C is for the parent alone
+                process_group=0,  # Ctrl-C in the terminal is for the parent alone
             )
             return process, Connection(ours.detach())
 
@@ -196,30 +197,30 @@ class _Worker(Generic[Task]):
         return True
 
     def give(self, task: Task, seconds: float) -> bool:
-        """Hand over a task that may take so long; whether there was anybody to take it."""
+        """Hand over a task that may take `seconds`; False if the process has ended."""
         self.task = task
         self._seconds = seconds
         self._begun = time.monotonic()
         return self._send((task, seconds))
 
     def successor(self) -> _Worker[Task]:
-        """Another one, with the task of this one."""
+        """A new worker with the task of this one."""
         other: _Worker[Task] = _Worker(self._start, self._bounds)
         other.give(self.task, self._seconds)
         return other
 
     @property
     def late(self) -> bool:
-        """Whether its own alarm should have ended the process long ago."""
+        """Whether the process should have been ended by its own alarm long ago."""
         return self._taken > self._seconds + _PATIENCE + (0 if self._ready else _LONGEST_START)
 
     @property
     def _taken(self) -> float:
-        """Seconds since it was given its task, or was ready for it."""
+        """Seconds since it was given its task, or became ready for it if that was later."""
         return time.monotonic() - self._begun
 
     def answer(self) -> Any:
-        """What has come: an answer, a `Failure` when the process is dead, or None when it is ready for its task.
+        """What has arrived: an answer, a `Failure` if the process is dead, or None if it has become ready for its task.
 
         Raises:
             Exception: what `start` raised, or a `FaceFakeError` of the task.
@@ -236,7 +237,7 @@ class _Worker(Generic[Task]):
         return content
 
     def _epitaph(self) -> Failure:
-        with suppress(subprocess.TimeoutExpired):  # its status tells why it ends; it is about to
+        with suppress(subprocess.TimeoutExpired):  # it is about to end, and its status says why
             self._process.wait(_PATIENCE)
         status = self.kill()
         if not self._ready:
@@ -244,7 +245,7 @@ class _Worker(Generic[Task]):
                 f"expected a worker process that loads its models within {self._bounds.memory >> 20:,} MiB of memory "
                 f"and {_LONGEST_START} seconds, got one that {_ending(status)}"
             )
-        # Where the caller ignores SIGCHLD the system keeps no status, and Popen makes it 0.
+        # If the caller ignores SIGCHLD, the system keeps no status, and Popen makes it 0.
         if status == -signal.SIGALRM or (status == 0 and self._taken >= self._seconds):
             return self.timeout()
         return Failure("crashed", "an analysis", f"a worker process that {_ending(status)}")
@@ -253,7 +254,7 @@ class _Worker(Generic[Task]):
         return Failure("timeout", f"an analysis within {self._seconds:g} seconds", "none in that time")
 
     def kill(self) -> int | None:
-        """End the process, if it has not ended; its status, or None where even that takes long."""
+        """End the process, if it has not ended; returns its status, or None if even that takes too long."""
         self._process.kill()
         with suppress(subprocess.TimeoutExpired):  # an unreachable file system can hold a process for ever
             self._process.wait(_PATIENCE)
@@ -269,17 +270,17 @@ def _ending(status: int | None) -> str:
 
 
 def serve(handle: int) -> None:
-    """What a worker process does, all its life.
+    """The main function of a worker process.
 
     Args:
-        handle: the socket to the process that started it.
+        handle: file descriptor of the socket to the process that started it.
     """
-    # Its own alarm, because nobody else is left to end a task that hangs when the parent has been killed; in the
-    # system's default way, which needs no interpreter that still runs.
+    # Its own alarm, because nobody else would end a hanging task if the parent has been killed; with the default action,
+    # which needs no running interpreter.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
     with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-        file.write("500")  # when memory runs out the system shall end this process rather than any other
+        file.write("500")  # so that if memory runs out, the system ends this process rather than any other
     with suppress(EOFError, ConnectionError), Connection(handle) as connection:
         start, bounds = connection.recv()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -291,7 +292,7 @@ def serve(handle: int) -> None:
             connection.send(("fault", error))
             return
         except (MemoryError, ImportError, OSError, RuntimeError) as error:
-            # Libraries are mapped into memory, too, and MediaPipe calls anything that it lacks a RuntimeError.
+            # A lack of memory, too: libraries have to be mapped, and MediaPipe raises RuntimeError for anything it lacks.
             sys.exit(str(error) or "out of memory")
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -311,7 +312,9 @@ def _work(connection: Connection, function: Callable[[Any], Any], bounds: Bounds
         except MemoryError as error:
             # Native code that was refused memory may be in any state, so this process ends.
             expected = f"an analysis within {bounds.memory >> 20:,} MiB of memory"
-            connection.send(("answer", Failure("out_of_memory", expected, str(error) or "a need of more")))
+            connection.send(
+                ("answer", Failure("out_of_memory", expected, str(error) or "one that takes more"))
+            )
             return
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)

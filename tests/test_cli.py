@@ -388,7 +388,7 @@ def test_existing_results_are_kept_unless_forced(pictures: Callable[..., Path]) 
     result = run("scan", "fake.png", "--jsonl", "r.jsonl")
     assert result.exit_code == 2
     assert result.stderr == (
-        "Error: r.jsonl: expected a new file, found one of that name: force writes over it, resume goes on with it\n"
+        "Error: r.jsonl: expected a new file, found one of that name: force overwrites it, resume continues it\n"
     )
     assert Path("r.jsonl").read_text() == "precious"
     assert run("scan", "fake.png", "--jsonl", "r.jsonl", "--force").exit_code == 0
@@ -544,9 +544,7 @@ def test_the_copies_are_no_pictures_of_the_next_scan(pictures: Callable[..., Pat
     for same in ("out", "./out/", "link"):
         named = run("scan", ".", same, "--annotate", "out", "--force")
         assert named.exit_code == 2
-        assert "expected another folder for --annotate than one of those to scan, got out" in plain(
-            named.stderr
-        )
+        assert "expected a folder for --annotate other than those to scan, got out" in plain(named.stderr)
     assert len(list(Path("out").iterdir())) == 2
 
 
@@ -578,7 +576,7 @@ def test_a_uri_without_an_engine_for_it_is_wrong_use(uri: str, pictures: Callabl
     pictures("real.png")
     result = run("scan", "real.png", uri, "--jsonl", "r.jsonl")
     assert result.exit_code == 2
-    assert f"expected --engine ray for a URI, got {uri}, and no file of that name" in plain(result.stderr)
+    assert f"expected a file of that name, or --engine ray for a URI, got {uri}" in plain(result.stderr)
     assert not Path("r.jsonl").exists()
 
 
@@ -631,7 +629,7 @@ def test_a_folder_for_copies_that_cannot_be_written_is_told_before_the_scan(
     for folder, there in (("locked", "locked"), ("locked/new/out", "locked"), ("fake.png/out", "fake.png")):
         refused = scan(folder)
         assert (refused.exit_code, refused.stdout) == (2, "")
-        told = f"Error: {folder}: expected a folder to write to, got none that may be written at {there}\n"
+        told = f"Error: {folder}: expected a folder to write to, found none that is writable at {there}\n"
         assert refused.stderr == told
         assert not Path("r.jsonl").exists()
     assert scan("new/out").exit_code == 0
@@ -821,7 +819,7 @@ def test_patterns_and_lists_stand_for_pictures(pictures: Callable[..., Path]) ->
     assert (
         picture.stderr.strip()
         .splitlines()[-1]
-        .startswith("Error: standard input: expected paths, one a line")
+        .startswith("Error: standard input: expected paths, one per line")
     )
     assert not Path("r.jsonl").exists()
     listed = run("scan", "-", "--null", "--json", given="fake\n2.png\0in/real.png\0")
@@ -898,7 +896,7 @@ def test_a_table_is_made_from_records(pictures: Callable[..., Path]) -> None:
         file.write('{"schema_version": "1')
     again = run("report", "r.jsonl", "--csv", "report.csv")
     assert again.stderr == (
-        "Error: report.csv: expected a new file, found one of that name: force writes over it\n"
+        "Error: report.csv: expected a new file, found one of that name: force overwrites it\n"
     )
     again = run("report", "r.jsonl", "--csv", "report.csv", "--force")
     assert (again.exit_code, again.stderr.startswith("Warning: r.jsonl: the last line is half-written")) == (
@@ -1078,21 +1076,21 @@ def test_report_makes_a_page_and_a_table_and_keeps_what_is_there(pictures: Calla
             ["scan", "x.png", "--annotate", "out.jpg"],
             "expected a folder for --annotate, got the name of a picture",
         ),
-        (["scan", "x.png", "--jsonl", "-"], "expected the name of a file, got -; ./- is"),
-        (["scan", "x.png", "--csv", "-"], "expected the name of a file, got -; ./- is"),
-        (["report", "-", "--csv", "x"], "expected the name of a file, got -; ./- is"),
+        (["scan", "x.png", "--jsonl", "-"], "expected the name of a file, got -; for a file of that name"),
+        (["scan", "x.png", "--csv", "-"], "expected the name of a file, got -; for a file of that name"),
+        (["report", "-", "--csv", "x"], "expected the name of a file, got -; for a file of that name"),
         (
             ["scan", "photos", "--jsonl", "photos/x.JPG", "--force"],
-            "expected another name than a picture's",
+            "expected a name that is not a picture's",
         ),
-        (["scan", "--force", "--csv", "x.png", "y.png"], "expected another name than a picture's"),
+        (["scan", "--force", "--csv", "x.png", "y.png"], "expected a name that is not a picture's"),
         (
             ["report", "x.jsonl", "--html", "clip.mp4", "--force"],
-            "expected another name than a picture's",
+            "expected a name that is not a picture's",
         ),
         (
             ["evaluate", "data", "--report", "photo.jpg", "--force"],
-            "expected another name than a picture's",
+            "expected a name that is not a picture's",
         ),
     ],
 )
@@ -1150,7 +1148,7 @@ def test_a_source_is_a_weakness_once_at_its_worst() -> None:
 @needs_bundle
 def test_what_was_not_looked_for_is_said(pictures: Callable[..., Path]) -> None:
     pictures("fake-real.png")
-    said = r"Faces of less than \d+ pixels were not looked for"
+    said = r"Faces smaller than \d+ pixels were not looked for"
     assert re.search(said, run("scan", "fake-real.png").stderr)
     assert not re.search(said, run("scan", "fake-real.png", "--min-face", "24").stderr)
     assert not re.search(said, run("scan", "fake-real.png", "--json").stderr)
@@ -1324,7 +1322,7 @@ def test_a_folder_for_a_page_that_cannot_be_written_is_told_before_the_work(
     def refused(*arguments: str) -> None:
         result = run(*arguments)
         assert (result.exit_code, result.stdout, evaluated) == (2, "", [])
-        assert "locked: expected a folder to write to, got none that may be written" in result.stderr
+        assert "locked: expected a folder to write to, found none that is writable" in result.stderr
 
     monkeypatch.setattr(os, "access", read_only)
     monkeypatch.setattr("facefake.html_report.write_html", lambda *rest, **more: pytest.fail("it began"))

@@ -156,7 +156,7 @@ def test_a_picture_changed_after_signing(sign: Sign, file_format: str) -> None:
     assert found.traces[0].kind == "captured"
     # It is told what they say, but nobody is to believe it.
     assert provenance.claim == "nothing"
-    assert "do not fit it" in provenance.summary
+    assert "do not match it" in provenance.summary
 
 
 def credentials_in(jpeg: bytes) -> slice:
@@ -222,7 +222,7 @@ def test_a_part_that_a_camera_took_makes_no_photograph(sign: Sign) -> None:
     found = read_provenance(data)
     assert found.claim == "nothing"
     assert found.summary.endswith(
-        "The file says of its picture's origin: “digitalCreation” (content credentials)."
+        "The file says about its picture's origin: “digitalCreation” (content credentials)."
     )
     assert "Camera" not in json.dumps(found.to_dict()["content_credentials"]["traces"])
 

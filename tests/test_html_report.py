@@ -204,7 +204,7 @@ def test_the_page_is_told_what_each_verdict_rests_on(report: Callable[..., Path]
         0: ("too small: 9 pixels", "too small"),
         1: (None, ""),
         2: ("between", "between the limits"),
-        3: (rather.reason, "rather fake, but real faces look alike"),
+        3: (rather.reason, "rather fake, but so are many real faces"),
         4: (None, ""),
     }
     assert told[0]["logit"] is None
@@ -301,8 +301,8 @@ def test_a_picture_that_is_gone_or_changed_says_so_and_its_record_stays(
     told = [entry["gone"] for entry in entries(page)]
     assert "cannot be read any more" in told[0]
     assert told[1:] == [
-        "The file was changed since it was judged.",
-        "The file holds another picture than was judged.",
+        "The file has changed since it was judged.",
+        "The file does not hold the picture that was judged.",
         None,
     ]
     assert [entry["faces"][0]["probability_text"] for entry in entries(page)] == ["90 %"] * 4
@@ -321,8 +321,8 @@ def test_what_a_scan_allowed_a_report_shows(
     told = [entries(report(each, force=True))[0]["gone"] for each in (record, stateless, stored, of_bytes)]
     assert told[0] is None
     assert "at most 10 bytes" in told[1]
-    assert "lies in a store" in told[2]
-    assert "was no file" in told[3]
+    assert "given by a URI" in told[2]
+    assert "did not come from a file" in told[3]
 
 
 def test_file_names_that_are_no_text_are_found_again(report: Callable[..., Path], tmp_path: Path) -> None:

@@ -197,7 +197,7 @@ def test_a_part_that_looks_fake_is_found_and_makes_the_person_uncertain() -> Non
     found = judged(part)
     (person,) = found.persons
     assert (person.verdict, found.verdict) == ("uncertain", "uncertain")
-    assert person.reason == "looks fake for a part of the time only"
+    assert person.reason == "looks fake only part of the time"
     ((start, end),) = person.spans
     # A window is fake as soon as more than half of it is.
     assert start == pytest.approx(10, abs=1) and end == pytest.approx(14, abs=1)
@@ -212,7 +212,7 @@ def test_a_part_is_as_rare_as_there_are_times_at_which_it_could_have_been() -> N
         found = judge_persons([brief, part], 20, replace(CALIBRATION, alarm_rate=alarm_rate))
         assert [person.verdict for person in found.persons] == ["real", verdict]
         assert (found.verdict, bool(found.persons[1].spans)) == (verdict, verdict == "uncertain")
-        why = "person 2: looks fake for a part of the time only" if verdict == "uncertain" else None
+        why = "person 2: looks fake only part of the time" if verdict == "uncertain" else None
         assert found.reason == why
 
 

@@ -89,7 +89,7 @@ def test_the_claim_is_the_gravest_that_can_be_believed(made: Provenance) -> None
         ),
         (
             Provenance(traces=(trace("software", "GIMP"), trace("other", "digitalArt"))),
-            "The file says of its picture's origin: “digitalArt” (EXIF Software); anybody can write or remove that.",
+            "The file says about its picture's origin: “digitalArt” (EXIF Software); anybody can write or remove that.",
         ),
         (
             Provenance(
@@ -97,7 +97,7 @@ def test_the_claim_is_the_gravest_that_can_be_believed(made: Provenance) -> None
             ),
             "The file names a camera or a scan: “Canon” (EXIF Software); anybody can write or remove that. "
             "The file says that its picture was edited: x (EXIF Software); anybody can write or remove that. "
-            "The file says of its picture's origin: “composite” (EXIF Software); anybody can write or remove that.",
+            "The file says about its picture's origin: “composite” (EXIF Software); anybody can write or remove that.",
         ),
         (
             Provenance(traces=(trace("software", "GIMP"),)),
@@ -112,7 +112,7 @@ def test_the_claim_is_the_gravest_that_can_be_believed(made: Provenance) -> None
                 (Provenance(notes=("EXIF metadata not read",)), ""),
                 (
                     Provenance(ContentCredentials("remote")),
-                    "The file names content credentials that lie elsewhere; they were not fetched. ",
+                    "The file refers to content credentials stored elsewhere; they were not fetched. ",
                 ),
             )
         ),
@@ -162,12 +162,12 @@ def test_the_claim_is_the_gravest_that_can_be_believed(made: Provenance) -> None
             Provenance(
                 ContentCredentials("invalid", problems=("y", "x.mismatch"), traces=(trace("captured"),))
             ),
-            "The file has content credentials, signed as somebody unnamed, that do not fit it (x.mismatch): it was "
-            "changed since, or they were forged.",
+            "The file has content credentials, signed as somebody unnamed, that do not match it (x.mismatch): it has "
+            "been changed since, or they were forged.",
         ),
         (
             Provenance(ContentCredentials("remote")),
-            "The file names content credentials that lie elsewhere; they were not fetched.",
+            "The file refers to content credentials stored elsewhere; they were not fetched.",
         ),
         (
             Provenance(ContentCredentials("unchecked", problems=("because",)), (trace("edited"),)),

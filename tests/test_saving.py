@@ -332,8 +332,8 @@ def test_whether_a_file_can_be_written_is_told_before_the_work(tmp_path: Path) -
     for name, force in (("new", False), ("there", True), ("link", True)):
         check_free(tmp_path / name, force)
     for name, force, found in (
-        ("there", False, "expected a new file, found one of that name: force writes over it"),
-        ("link", False, "expected a new file, found one of that name: force writes over it"),
+        ("there", False, "expected a new file, found one of that name: force overwrites it"),
+        ("link", False, "expected a new file, found one of that name: force overwrites it"),
         ("folder", False, "expected a file, found a folder"),
         ("folder", True, "expected a file, found a folder"),
         ("no/new", True, f"found none at {tmp_path / 'no'}"),

@@ -270,7 +270,7 @@ def test_a_list_that_is_none_takes_no_memory() -> None:
 
 @pytest.mark.parametrize("content", [b"\xff\xd8\xff\xe0\x00\x10JFIF\x00", b"a.jpg\0b.jpg\0"])
 def test_what_begins_like_no_list_of_lines_is_refused_as_a_whole(content: bytes) -> None:
-    with pytest.raises(ValueError, match="expected paths, one a line, got bytes with a NUL"):
+    with pytest.raises(ValueError, match="expected paths, one per line, got bytes with a NUL"):
         next(listed_paths(io.BytesIO(content)))
     assert list(listed_paths(io.BytesIO(content), null=True))
 

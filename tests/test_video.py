@@ -117,7 +117,7 @@ def test_the_record_says_how_the_clip_was_judged(detector: FakeImageDetector, re
 def test_what_was_left_out_is_told(clip: Path) -> None:
     with FakeImageDetector(threads=1, max_faces=1) as one:
         result = analyze_video(one, clip)
-    assert result.warnings[1:] == ("frames hold more faces than the 1 at most that were judged",)
+    assert result.warnings[1:] == ("some frames hold more faces than the 1 that are judged at most",)
 
 
 def test_a_rest_that_the_file_does_not_tell_of_is_told(
@@ -267,7 +267,7 @@ def test_a_sheet_tells_an_upper_bound_as_one(result: VideoResult, monkeypatch: p
     lines: list[str] = []
     monkeypatch.setattr("facefake.person_sheet._write", lambda draw, line, *_: lines.append(line))
     person_sheet(result, replace(result.persons[0], false_alarm_rate=0.995))
-    assert "Of real people, at most 100 % look as fake." in " ".join(lines)
+    assert "At most 100 % of real people look as fake." in " ".join(lines)
 
 
 def test_no_text_of_a_sheet_covers_another_or_a_face(
