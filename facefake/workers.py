@@ -161,8 +161,6 @@ class _Worker(Generic[Task]):
         self._start = start
         self._bounds = bounds
         self._ready = False
-        self._seconds = bounds.seconds
-        self._begun = 0.0
         self._send((start, bounds))
 
     @staticmethod
@@ -241,16 +239,27 @@ class _Worker(Generic[Task]):
             self._process.wait(_PATIENCE)
         status = self.kill()
         if not self._ready:
-            raise _Stillborn(
-                f"expected a worker process that loads its models within {self._bounds.memory >> 20:,} MiB of memory "
-                f"and {_LONGEST_START} seconds, got one that {_ending(status)}"
-            )
+            raise self._stillborn(_ending(status))
         # If the caller ignores SIGCHLD, the system keeps no status, and Popen makes it 0.
         if status == -signal.SIGALRM or (status == 0 and self._taken >= self._seconds):
             return self.timeout()
         return Failure("crashed", "an analysis", f"a worker process that {_ending(status)}")
 
+    def _stillborn(self, ending: str) -> _Stillborn:
+        return _Stillborn(
+            f"expected a worker process that loads its models within {self._bounds.memory >> 20:,} MiB of memory "
+            f"and {_LONGEST_START} seconds, got one that {ending}"
+        )
+
     def timeout(self) -> Failure:
+        """What a task comes to whose time is over.
+
+        Raises:
+            _Stillborn: the process is not even ready for it; it is ended.
+        """
+        if not self._ready:
+            self.kill()
+            raise self._stillborn("was not ready in that time")
         return Failure("timeout", f"an analysis within {self._seconds:g} seconds", "none in that time")
 
     def kill(self) -> int | None:
@@ -266,7 +275,9 @@ def _ending(status: int | None) -> str:
     if status is None or status >= 0:
         return f"ended with status {status}"
     hint = ", as the system does when memory runs out" if status == -signal.SIGKILL else ""
-    return f"was ended by {signal.Signals(-status).name}{hint}"
+    # Python has no names for the signals of real time.
+    name = {each.value: each.name for each in signal.Signals}.get(-status, f"signal {-status}")
+    return f"was ended by {name}{hint}"
 
 
 def serve(handle: int) -> None:

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +28,7 @@ SHORT = Bounds(seconds=0.5, memory=256 << 20)
 
 
 def misbehave(task: str) -> str:
+    parent = os.getppid()
     deeds: dict[str, Callable[[], Any]] = {
         "sleep": lambda: time.sleep(600),
         "nap": lambda: time.sleep(1),
@@ -40,6 +43,8 @@ def misbehave(task: str) -> str:
         "allocate": lambda: bytearray(1 << 40),
         "grow": lambda: [bytearray(1 << 24) for _ in range(1 << 20)],
         "fault": lambda: (_ for _ in ()).throw(ModelError("broken")),
+        "signal": lambda: os.kill(os.getpid(), signal.SIGRTMIN + 1),
+        "orphan": lambda: all(os.getppid() == parent for _ in iter(int, 1)),
     }
     if task in deeds:
         deeds[task]()
@@ -65,17 +70,37 @@ def start_but_not_each_time(log: str, fatal: range) -> Callable[[str], str]:
     return misbehave
 
 
+def stop_as_it_starts() -> Callable[[str], str]:
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return misbehave
+
+
+def look_around() -> Callable[[str], dict[str, Any]]:
+    """What the process is allowed, and how many seconds it has to start."""
+    seconds = signal.getitimer(signal.ITIMER_REAL)[0]
+    return lambda task: {
+        "seconds": seconds,
+        "out of memory": Path("/proc/self/oom_score_adj").read_text(),
+        "core": resource.getrlimit(resource.RLIMIT_CORE),
+        "threads": os.environ["OPENBLAS_NUM_THREADS"],
+    }
+
+
 def fail_to_start(how: str) -> Callable[[str], str]:
     if how == "model":
         raise ModelError("no model")
     if how == "value":
         raise ValueError("out of range")
+    if how == "type":
+        raise TypeError("of another kind")
     if how == "memory":
         bytearray(1 << 40)
     if how == "native":
         raise RuntimeError("CalculatorGraph::Run() failed")
     if how == "library":
         raise ImportError("failed to map segment from shared object")
+    if how == "file":
+        raise OSError("no such library")
     os._exit(3)
 
 
@@ -96,6 +121,11 @@ def after_one(deed: str, bounds: Bounds) -> tuple[Any, float]:
     seconds = time.monotonic() - begun
     found.close()
     return answer, seconds
+
+
+def children() -> str:
+    """The processes that this thread has started and that have not ended, or that nobody has asked how."""
+    return Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text()
 
 
 def test_some_tasks_may_take_longer_than_others() -> None:
@@ -220,11 +250,30 @@ def test_what_a_library_prints_is_not_the_caller_s_output(capfd: pytest.CaptureF
 
 
 def test_one_that_not_even_its_alarm_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("facefake.workers._LONGEST_START", 1)
     monkeypatch.setattr("facefake.workers._PATIENCE", 1)
     found = answers(["stop", "a"], workers=1, bounds=SHORT)
     assert found["stop"].kind == "timeout"
     assert isinstance(found["a"], str)
+    assert children() == ""
+
+
+def test_one_that_hangs_before_it_is_ready_is_no_task_s_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("facefake.workers._LONGEST_START", 0)
+    monkeypatch.setattr("facefake.workers._PATIENCE", 0.5)
+    with pytest.raises(FaceFakeError, match="got one that was not ready in that time"):
+        list(run(["a"], stop_as_it_starts, 1, SHORT))
+    assert children() == ""
+
+
+def test_what_was_answered_while_the_caller_was_elsewhere_is_not_late(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        "facefake.workers.wait", lambda busy, timeout: [each for each in busy if each.poll(20)]
+    )
+    monkeypatch.setattr("facefake.workers._PATIENCE", -1000)
+    found = answers(["a", "b"])
+    assert [answer.split(": ")[0] for answer in found.values()] == list(found)
 
 
 @pytest.mark.parametrize(
@@ -234,6 +283,7 @@ def test_one_that_not_even_its_alarm_ends_is_given_up(monkeypatch: pytest.Monkey
         ("kill", "was ended by SIGKILL, as the system does when memory runs out"),
         ("segfault", "was ended by SIGSEGV"),
         ("abort", "was ended by SIGABRT"),
+        ("signal", f"was ended by signal {signal.SIGRTMIN + 1}"),
         ("raise", "ended with status 1"),
     ],
 )
@@ -250,6 +300,7 @@ def test_memory_is_bounded(deed: str) -> None:
     found = answers(["a", deed, "b"], workers=1, bounds=Bounds(20, 256 << 20))
     assert found[deed].kind == "out_of_memory"
     assert "256 MiB" in found[deed].expected
+    assert found[deed].got == "a need of more"
     assert len(processes(found)) == 2  # what was refused memory does not go on
 
 
@@ -282,7 +333,12 @@ def test_a_search_path_may_hold_what_is_no_text(monkeypatch: pytest.MonkeyPatch,
 
 @pytest.mark.parametrize(
     ("how", "told"),
-    [("library", "failed to map segment from shared object"), ("native", "CalculatorGraph::Run() failed")],
+    [
+        ("library", "failed to map segment from shared object"),
+        ("native", "CalculatorGraph::Run() failed"),
+        ("file", "no such library"),
+        ("memory", "out of memory"),
+    ],
 )
 def test_a_library_that_does_not_fit_into_memory_is_told_in_a_line(
     how: str, told: str, capfd: pytest.CaptureFixture[str]
@@ -302,6 +358,7 @@ def test_a_fault_of_the_installation_is_raised() -> None:
     [
         ("model", ModelError, "no model"),
         ("value", ValueError, "out of range"),
+        ("type", TypeError, "of another kind"),
         ("memory", FaceFakeError, "2,048 MiB of memory and .* ended with status 1"),
         ("exit", FaceFakeError, "expected a worker process that loads .* ended with status 3"),
     ],
@@ -309,6 +366,21 @@ def test_a_fault_of_the_installation_is_raised() -> None:
 def test_one_that_cannot_start_ends_it_all(how: str, kind: type[Exception], message: str) -> None:
     with pytest.raises(kind, match=message):
         list(run(["a", "b"], partial(fail_to_start, how), 2, BOUNDS))
+
+
+def test_what_ends_the_first_worker_as_it_starts_is_no_accident(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with pytest.raises(FaceFakeError, match="ended by SIGKILL"):
+        list(run(["a"], partial(start_but_not_each_time, str(log), range(99)), 1, BOUNDS))
+    assert log.stat().st_size == 1
+
+
+def test_a_worker_goes_before_others_leaves_no_core_and_starts_in_bounded_time_and_memory() -> None:
+    ((_, told),) = run(["a"], look_around, 1, BOUNDS)
+    assert isinstance(told, dict)
+    assert 0 < told.pop("seconds") <= 300
+    # NumPy's library takes memory for each thread.
+    assert told == {"out of memory": "500\n", "core": (0, 0), "threads": "1"}
 
 
 def test_a_worker_that_the_system_ends_as_it_starts_costs_nothing(tmp_path: Path) -> None:
@@ -327,7 +399,8 @@ def test_workers_that_end_one_after_the_other_as_they_start_end_it_all(tmp_path:
     assert log.stat().st_size == 4
 
 
-def test_starting_takes_nothing_from_a_tasks_time() -> None:
+def test_starting_takes_nothing_from_a_tasks_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("facefake.workers._PATIENCE", 0.1)
     assert isinstance(dict(run(["a"], partial(start_slowly, 1.0), 1, SHORT))["a"], str)
 
 
@@ -380,6 +453,26 @@ def test_workers_end_soon_after_a_parent_that_was_killed() -> None:
     while _state(pid) != "Z" and time.monotonic() < deadline:
         time.sleep(0.1)
     assert _state(pid) == "Z"
+
+
+@pytest.mark.parametrize("deed", [None, "orphan"])
+def test_the_workers_of_one_that_was_killed_end_without_a_word(deed: str | None) -> None:
+    code = textwrap.dedent(f"""
+        import os, sys; sys.path[:0] = {FOLDERS!r}
+        from test_workers import BOUNDS, run, start
+        def tasks():
+            yield "b"
+            yield {deed!r}
+            while True:
+                yield None
+        found = run(tasks(), start, 1, BOUNDS)
+        print(next(found)[1], flush=True)
+        from facefake import workers
+        workers.wait = lambda busy, timeout: os.kill(os.getpid(), 9)
+        next(found)
+    """)
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (finished.returncode, finished.stderr) == (-signal.SIGKILL, "")
 
 
 def test_scripts_need_no_guard_and_standard_input_is_left_alone(tmp_path: Path) -> None:
