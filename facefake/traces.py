@@ -60,7 +60,7 @@ _GENERATORS = (
     ("OpenAI", r"(?:openai|chatgpt|dall[-·•]e|dalle ?[23]|gpt-image)"),
     ("Google AI", r"(?:made with google ai|google (?:gemini|imagen)|gemini (?:app|\d)|imagen \d)"),
     ("Adobe Firefly", r"(?:adobe firefly|firefly image)"),
-    ("Flux", r"(?:black forest labs|flux[. ][12]|AI generated;\w+;flux)"),
+    ("Flux", r"(?:black forest labs|flux[. ][12])"),
     ("Stable Diffusion", r"(?:stable[ -]?diffusion|sdxl|automatic1111|dreamstudio|stability ai)"),
     ("NovelAI", r"novelai(?: generated image| diffusion)?"),
     ("ComfyUI", "comfyui"),
@@ -194,7 +194,7 @@ def _label(entry: Entry) -> Trace | None:
 def _generator(entry: Entry) -> Trace | None:
     text = entry.text[:_SEARCHED]
     program = entry.name in _PROGRAMS or entry.place in _PROGRAMS
-    person = entry.name in _PEOPLE and not program
+    person = entry.name in _PEOPLE
     alone = text.strip().strip(".- ").casefold()
     if (program and _PARTLY.search(text)) or (person and _PARTLY.fullmatch(alone)):
         return _trace("partly_generated", text, entry)

@@ -63,6 +63,20 @@ def found(standard: str, name: str, text: str) -> list[tuple[str, str]]:
         ("PNG text", "Source", "Stable Diffusion XL 7BCCAA2C", "Stable Diffusion"),
         ("EXIF", "UserComment", "a cat\nSteps: 30, Version: Fooocus v2.5.5", "Fooocus"),
         ("EXIF", "UserComment", '{"prompt": "a cat", "version": "Fooocus v2.5.5"}', "Fooocus"),
+        ("EXIF", "UserComment", '{"prompt": "a cat", "use_stable_diffusion_model": "sd-v1-5"}', "Easy Diffusion"),
+        ("PNG text", "invokeai_graph", "{}", "InvokeAI"),
+        ("PNG text", "invokeai_workflow", "{}", "InvokeAI"),
+        ("PNG text", "Make", "Black Forest Labs", "Flux"),
+        ("PNG text", "Author", "Midjourney", "Midjourney"),
+        ("IPTC", "By-line", "Midjourney", "Midjourney"),
+        ("IPTC", "Source", "Midjourney", "Midjourney"),
+        ("IPTC", "OriginatingProgram", "ComfyUI 0.3", "ComfyUI"),
+        ("XMP", "softwareAgent", "InvokeAI 5", "InvokeAI"),
+        ("XMP", "CreatorTool", "Fooocus 2", "Fooocus"),
+        ("XMP", "CreatorTool", "ideogram.ai", "Ideogram"),
+        ("XMP", "CreatorTool", "Leonardo.Ai", "Leonardo"),
+        ("XMP", "CreatorTool", "Recraft V3", "Recraft"),
+        ("XMP", "CreatorTool", "xAI Grok", "xAI Grok"),
     ],
 )
 def test_generators_are_known_by_their_marks(standard, name, text, generator):
@@ -79,6 +93,8 @@ def test_generators_are_known_by_their_marks(standard, name, text, generator):
             "The head of OpenAI at the Midjourney exhibition, made with Stable Diffusion",
         ),
         ("PNG text", "Description", "Steps: up to the church"),
+        ("EXIF", "ImageDescription", "Midjourney"),
+        ("XMP", "description", "Generative Fill"),
         ("XMP", "description", "Job ID: 42"),
         ("IPTC", "Caption", "ComfyUI users meet"),
         ("EXIF", "ImageDescription", "A slide of the talk on Fooocus v2"),
@@ -87,6 +103,7 @@ def test_generators_are_known_by_their_marks(standard, name, text, generator):
         ("IPTC", "Credit", "Handout / OpenAI"),
         ("IPTC", "Credit", "OpenAI"),
         ("XMP", "Credit", "Stability AI."),
+        ("IPTC", "Credit", "Black Forest Labs"),
         ("IPTC", "Source", "Stability AI press office"),
         ("XMP", "Source", "Photo from the launch of Generative Fill"),
         # A person may be called much.
@@ -107,6 +124,10 @@ def test_generators_are_known_by_their_marks(standard, name, text, generator):
         ("EXIF", "UserComment", '{"Label": "1", "ContentProducer": "a record company"}'),
         ("XMP", "AISystemUsed", "None"),
         ("XMP", "AISystemUsed", "N/A"),
+        ("XMP", "AISystemUsed", "No."),
+        ("XMP", "AISystemUsed", "no AI"),
+        ("XMP", "AISystemUsed", "Not used"),
+        ("XMP", "AISystemUsed", "Not applicable."),
         ("XMP", "AISystemUsed", "-"),
     ],
 )
@@ -119,6 +140,12 @@ def test_partly_generated_and_software():
     assert found("EXIF", "Software", "GIMP 2.10") == [("software", "GIMP 2.10")]
     assert found("XMP", "softwareAgent", "Adobe Photoshop 25.0") == [("software", "Adobe Photoshop 25.0")]
     assert found("XMP", "CreatorTool", "Microsoft Designer") == [("software", "Microsoft Designer")]
+    assert found("IPTC", "OriginatingProgram", "Photo Mechanic") == [("software", "Photo Mechanic")]
+
+
+def test_what_says_nothing_hides_nothing_that_follows():
+    traces = find_traces([Entry("EXIF", "Artist", " \n"), Entry("EXIF", "Software", "GIMP 2.10")])
+    assert [trace.name for trace in traces] == ["GIMP 2.10"]
 
 
 def test_the_system_that_generated_a_part():
@@ -133,6 +160,18 @@ def test_the_system_that_generated_a_part():
 
 
 @pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("DigitalSourceType", "trainedAlgorithmicMedia"),
+        ("description", "compositeWithTrainedAlgorithmicMedia"),  # a caption may be anything
+    ],
+)
+def test_the_system_that_generated_all_of_it(name, text):
+    system, *_ = find_traces([Entry("XMP", "AISystemUsed", "Adobe Firefly"), Entry("XMP", name, text)])
+    assert (system.kind, system.name) == ("generated", "Adobe Firefly")
+
+
+@pytest.mark.parametrize(
     ("text", "kind", "name"),
     [
         ("http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia", "generated", "trainedAlgorithmicMedia"),
@@ -142,6 +181,13 @@ def test_the_system_that_generated_a_part():
         ("http://c2pa.org/digitalsourcetype/trainedAlgorithmicData", "other", "trainedAlgorithmicData"),
         ("http://cv.iptc.org/newscodes/digitalsourcetype/digitalCapture", "captured", "digitalCapture"),
         ("algorithmicallyEnhanced", "edited", "algorithmicallyEnhanced"),
+        ("compositeSynthetic", "partly_generated", "compositeSynthetic"),
+        ("computationalCapture", "captured", "computationalCapture"),
+        ("negativeFilm", "captured", "negativeFilm"),
+        ("positiveFilm", "captured", "positiveFilm"),
+        ("print", "captured", "print"),
+        ("humanEdits", "edited", "humanEdits"),
+        ("minorHumanEdits", "edited", "minorHumanEdits"),
         ("http://cv.iptc.org/newscodes/digitalsourcetype/compositeCapture", "other", "compositeCapture"),
         ("", "other", ""),
     ],
@@ -162,8 +208,9 @@ def test_source_types(text, kind, name):
     ],
 )
 def test_cameras_have_one_name(make, model, camera):
-    traces = list(find_traces([Entry("EXIF", "Make", make), Entry("EXIF", "Model", model)]))
-    assert traces == [Trace("captured", camera, "EXIF Make and Model", camera)]
+    for standard in ("EXIF", "XMP"):
+        traces = list(find_traces([Entry(standard, "Make", make), Entry(standard, "Model", model)]))
+        assert traces == [Trace("captured", camera, f"{standard} Make and Model", camera)]
 
 
 def test_a_generator_in_the_place_of_the_camera():
@@ -192,6 +239,9 @@ def test_a_generator_in_the_place_of_the_camera():
         ),
         ("PNG text", "AIGC", '{"Label": "3"}', [("other", "suspected of being generated, AIGC label")]),
         ("PNG text", "AIGC", '{"Label": "0"}', [("other", "label 0, AIGC label")]),
+        ("XMP", "AIGC", '{"Label": "1", "ContentProducer": 5}', [("generated", "AIGC label")]),
+        ("XMP", "AIGC", '{"Label": "1", "ContentProducer": ""}', [("generated", "AIGC label")]),
+        ("XMP", "AIGC", '{"ContentProducer": "X"}', []),
         ("XMP", "AIGC", '{"Label"', []),
         ("XMP", "AIGC", '"AIGC"', []),
         ("XMP", "AIGC", "[" * 60_000, []),
