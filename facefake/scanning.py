@@ -133,7 +133,8 @@ def scan(
     count = _Count(given, copies)
     names = None if copies is None else CopyNames(copies, resume=known is not None)
     jobs = _Jobs(given, copies, skip, names, known, shows_nobody, left_out, looked_into)
-    most = usable_cores() if workers is None else workers
+    cores = usable_cores()
+    most = cores if workers is None else workers
     if count.total is not None:
         most = min(most, max(1, count.total))
     answers: Generator[tuple[Job, Done | Failure]]
@@ -141,7 +142,7 @@ def scan(
         answers = _alone(jobs, analyst)
     else:
         spare = workers is None and count.total is not None  # fewer pictures than cores
-        detector["threads"] = min(MOST_THREADS, max(1, usable_cores() // most)) if spare else 1
+        detector["threads"] = min(MOST_THREADS, cores // most) if spare else 1
         start = partial(Analyst.in_worker, detector, annotate, sampling, settings)
         answers = run(jobs, start, most, bounds, patience)
     with closing(count), closing(answers):

@@ -18,14 +18,16 @@ from PIL import Image
 
 import facefake
 from facefake import analyst, records
+from facefake.analyst import Job
 from facefake.errors import ImageError, MissingLibraryError, ModelError, OutputError
 from facefake.images import load_picture
 from facefake.journal import JsonLines
 from facefake.reading import ImageLimits
 from facefake.results import ErrorResult, FileState, ImageResult
 from facefake.saving import AnnotatedFolder
-from facefake.scanning import scan
+from facefake.scanning import checked_bounds, patience, scan
 from facefake.sources import Pause
+from facefake.workers import Bounds
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 
@@ -69,10 +71,12 @@ def test_paths_that_lead_nowhere_become_error_records(
     monkeypatch.chdir(tmp_path)
     touched(tmp_path, "a.jpg")
     stand_in(load_picture)
-    (record,) = scan([path], workers=0, annotate=annotate)
-    assert isinstance(record, ErrorResult)
-    assert (record.path, record.file) == (path, None)
-    assert record.kind in ("not_found", "unreadable")
+    for paths in ([path], [path, "a.jpg"]):
+        record, *_ = scan(paths, workers=0, annotate=annotate)
+        assert isinstance(record, ErrorResult)
+        assert (record.path, record.file) == (path, None)
+        assert record.kind in ("not_found", "unreadable")
+        assert record.settings is not None
 
 
 def test_one_bad_picture_loses_none_of_the_others(tmp_path: Path, stand_in: Any) -> None:
@@ -94,10 +98,15 @@ def test_one_bad_picture_loses_none_of_the_others(tmp_path: Path, stand_in: Any)
 
 
 @pytest.mark.parametrize(
-    ("fault", "kind"), [(ZeroDivisionError("oh"), "internal"), (MemoryError("oh"), "out_of_memory")]
+    ("fault", "kind", "told"),
+    [
+        (ZeroDivisionError("oh"), "internal", "oh"),
+        (MemoryError("oh"), "out_of_memory", "oh"),
+        (MemoryError(), "out_of_memory", "too little"),
+    ],
 )
 def test_what_nobody_foresaw_costs_one_picture(
-    fault: Exception, kind: str, tmp_path: Path, stand_in: Any
+    fault: Exception, kind: str, told: str, tmp_path: Path, stand_in: Any
 ) -> None:
     touched(tmp_path, "a.jpg", "b.jpg")
 
@@ -110,7 +119,7 @@ def test_what_nobody_foresaw_costs_one_picture(
     bad, good = scan(tmp_path, workers=0)
     assert isinstance(bad, ErrorResult)
     assert (bad.kind, good.verdict) == (kind, "not_applicable")
-    assert bad.message.endswith("oh")
+    assert bad.message.endswith(told)
 
 
 @pytest.mark.parametrize("fault", [ModelError, MissingLibraryError])
@@ -137,6 +146,69 @@ def test_a_scan_that_cannot_begin_counts_no_pictures(tiny_bundle: Path) -> None:
     with pytest.raises(ValueError, match="expected alarm_rate to be between 0 and 1"):
         next(scan(Slow(), model=tiny_bundle, alarm_rate=2.0, workers=0))
     assert "facefake-count" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_who_leaves_early_or_for_good_waits_for_no_count(
+    tmp_path: Path, stand_in: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(Sequence[str]):
+        def __len__(self) -> int:
+            return 10_000
+
+        def __getitem__(self, place: Any) -> Any:
+            time.sleep(0.01)
+            return f"{range(10_000)[place]}.jpg"
+
+    def counting() -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread.name == "facefake-count"]
+
+    stand_in(result)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("facefake.scanning._COUNTING", 0)
+    records = scan(Slow(), workers=0)
+    next(records)
+    (thread,) = counting()
+    assert thread.daemon  # the process does not wait for it either
+    records.close()
+    thread.join(10)
+    assert counting() == []
+
+
+@pytest.mark.parametrize(
+    ("cores", "pictures", "workers", "processes", "threads"),
+    [
+        (8, 2, None, 2, 4),
+        (3, 2, None, 2, 1),
+        (2, 3, None, 2, 1),
+        (64, 1, None, 1, 8),
+        (8, 0, None, 1, 8),
+        (8, 2, 5, 2, 1),
+        (8, iter([]), None, 8, 1),
+    ],
+)
+def test_a_picture_has_several_cores_where_there_are_more_of_them_than_pictures(
+    cores: int,
+    pictures: Any,
+    workers: int | None,
+    processes: int,
+    threads: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun: list[tuple[int, int]] = []
+
+    def run(tasks: object, start: Any, workers: int, *bounds: object) -> Iterator[Any]:
+        begun.append((workers, start.args[0]["threads"]))
+        yield from ()
+
+    monkeypatch.setattr("facefake.scanning.run", run)
+    monkeypatch.setattr("facefake.scanning.usable_cores", lambda: cores)
+    paths = [f"{number}.jpg" for number in range(pictures)] if isinstance(pictures, int) else pictures
+    assert list(scan(paths, workers=workers)) == []
+    assert begun == [(processes, threads)]
+
+
+def test_a_video_may_take_ten_times_as_long_as_a_picture() -> None:
+    assert [patience(Job(0, path)) for path in ("a.jpg", "a.mp4")] == [1, 10]
 
 
 def test_pictures_are_analysed_as_they_are_asked_for_and_progress_is_told(
@@ -306,6 +378,35 @@ def test_a_video_of_nobody_is_not_looked_at_again_for_its_copy(tmp_path: Path, s
     assert told == files[2:]
 
 
+@pytest.mark.parametrize("known", [None, lambda path: False])
+def test_what_is_skipped_and_was_never_judged_needs_no_copy(
+    known: Any, tmp_path: Path, stand_in: Any
+) -> None:
+    stand_in(load_picture)
+    files = touched(tmp_path, "a.jpg")
+    skip = [*files].__contains__
+    records = scan(
+        files, workers=0, annotate=tmp_path / "out", known=known, skip=lambda path, file: skip(path)
+    )
+    assert list(records) == []
+
+
+def test_a_copy_that_cannot_be_removed_is_told_and_costs_no_record(
+    tmp_path: Path, stand_in: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault = OutputError("busy")
+
+    def drop(self: object, *args: object, **options: object) -> None:
+        raise fault
+
+    stand_in(load_picture)
+    monkeypatch.setattr(AnnotatedFolder, "drop", drop)
+    told: list[object] = []
+    (file,) = touched(tmp_path, "a.jpg")
+    (record,) = scan(file, workers=0, annotate=tmp_path / "out", copied=told.append)
+    assert (record.path, record.verdict, told) == (file, "error", [fault])
+
+
 def test_what_is_known_and_not_there_any_more_is_left_out_and_keeps_its_copy(
     tmp_path: Path, stand_in: Any
 ) -> None:
@@ -326,10 +427,33 @@ def test_what_is_known_and_not_there_any_more_is_left_out_and_keeps_its_copy(
     assert os.path.exists(copy)
 
 
-@pytest.mark.parametrize("wrong", [{"workers": -1}, {"timeout": 0}, {"worker_memory": 0}, {"max_faces": 0}])
-def test_arguments_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="expected"):
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"workers": -1}, "expected workers to be at least 0, got -1"),
+        ({"timeout": 0}, "expected a timeout above 0 and at most 1,000,000 seconds, got 0"),
+        ({"timeout": 1_000_001}, "expected a timeout above 0 and at most 1,000,000 seconds, got 1000001"),
+        ({"timeout": float("nan")}, "expected a timeout above 0 and at most 1,000,000 seconds, got nan"),
+        ({"worker_memory": 0}, "expected worker_memory to be at least 1, got 0"),
+        (
+            {"worker_memory": (1 << 50) + 1},
+            "expected worker_memory above 0 and at most 1,125,899,906,842,624 bytes",
+        ),
+        ({"max_faces": 0}, "expected max_faces to be at least 1, got 0"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(wrong: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
         next(scan("x.jpg", **wrong))
+
+
+def test_limits_of_another_kind_are_refused_before_a_worker_is_started() -> None:
+    with pytest.raises(TypeError, match="expected limits to be ImageLimits or None, got 5"):
+        checked_bounds(120, 4 << 30, 5)  # type: ignore[arg-type]
+
+
+def test_a_worker_may_have_as_much_as_is_told() -> None:
+    assert checked_bounds(1_000_000, 1 << 50, None) == Bounds(1_000_000, 1 << 50)
 
 
 @pytest.mark.parametrize("workers", ["2", 1.5, float("nan"), True, False, 0.0])

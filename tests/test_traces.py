@@ -137,6 +137,9 @@ def test_other_texts_are_not_taken_for_marks(standard, name, text):
 
 def test_partly_generated_and_software():
     assert found("XMP", "Credit", "Edited with Google AI") == [("partly_generated", "Edited with Google AI")]
+    assert found("XMP", "softwareAgent", "Photoshop Generative Fill 1.0") == [
+        ("partly_generated", "Photoshop Generative Fill 1.0")
+    ]
     assert found("EXIF", "Software", "GIMP 2.10") == [("software", "GIMP 2.10")]
     assert found("XMP", "softwareAgent", "Adobe Photoshop 25.0") == [("software", "Adobe Photoshop 25.0")]
     assert found("XMP", "CreatorTool", "Microsoft Designer") == [("software", "Microsoft Designer")]
