@@ -1123,6 +1123,14 @@ def test_dependencies_are_those_of_the_project() -> None:
     assert sorted(re.split(r"[^\w-]", need)[0] for need in needed) == sorted(about.DEPENDENCIES)
 
 
+def test_versions_tell_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(about, "DEPENDENCIES", ("click", "no-such-package"))
+    known = about.versions()
+    assert list(known) == ["facefake", "Python", "system", "click", "no-such-package"]
+    assert (known["facefake"], known["no-such-package"]) == (__version__, "not installed")
+    assert known["click"][0].isdecimal()
+
+
 def test_weaknesses_are_the_worst_rows_of_the_card() -> None:
     def row(label: str, source: str, called_fake: float) -> dict[str, Any]:
         return {"label": label, "source": source, "tier": "web", "called_fake": called_fake}
@@ -1154,7 +1162,15 @@ def test_what_was_not_looked_for_is_said(pictures: Callable[..., Path]) -> None:
     assert not re.search(said, run("scan", "fake-real.png", "--json").stderr)
 
 
-@pytest.mark.parametrize("card", [{}, {"metrics": 3}, {"metrics": {"sources": [3, {"label": "fake"}]}}])
+@pytest.mark.parametrize(
+    "card",
+    [
+        {},
+        {"metrics": 3},
+        {"metrics": {"sources": [3, {"label": "fake"}]}},
+        {"metrics": {"sources": [{"label": "fake", "source": "f", "tier": "web", "called_fake": "most"}]}},
+    ],
+)
 def test_a_card_may_lack_anything(card: dict[str, Any]) -> None:
     assert about.weaknesses(card) == []
 
