@@ -57,14 +57,18 @@ class _Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return self._in_words(ctx)
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(130) from None
+
+    def _in_words(self, ctx: click.Context) -> Any:
         from facefake.native import naming_missing_libraries
         from facefake.terminal import printable
 
         try:
             with naming_missing_libraries():
                 return super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise click.exceptions.Exit(130) from None
         except NoReader:
             raise click.exceptions.Exit(_READER_GONE) from None
         except click.UsageError as error:  # may quote the name of a stranger's file

@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import partial
 from io import StringIO
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any, get_args
 
 import click
@@ -1023,6 +1023,22 @@ def test_progress_is_a_bar_with_rate_time_and_counts_on_a_terminal() -> None:
 def test_ctrl_c_is_quiet(pictures: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     pictures("real.png")
     monkeypatch.setattr(StandIn, "broken", KeyboardInterrupt())
+    result = run("scan", "real.png")
+    assert (result.exit_code, result.output) == (130, "")
+
+
+def test_ctrl_c_is_quiet_while_a_command_is_being_loaded(
+    pictures: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures("real.png")
+
+    class BeingImported(ModuleType):
+        def __getattr__(self, name: str) -> Any:
+            if name == "printable":
+                raise KeyboardInterrupt
+            raise AttributeError(name)
+
+    monkeypatch.setitem(sys.modules, "facefake.terminal", BeingImported("facefake.terminal"))
     result = run("scan", "real.png")
     assert (result.exit_code, result.output) == (130, "")
 
