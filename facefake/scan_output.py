@@ -62,7 +62,8 @@ class Told:
         self.verdicts: Counter[str] = Counter()
         self._videos = 0  # of all that got a verdict
         self._faults = 0  # apart from the pictures'
-        self._left_out: Counter[tuple[bool, bool]] = Counter()  # by whether the file was found, and is a video
+        # By whether the file was found, and whether it is a video.
+        self._left_out: Counter[tuple[bool, bool]] = Counter()
 
     @property
     def worst(self) -> str:

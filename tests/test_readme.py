@@ -62,6 +62,9 @@ ROW = re.compile(
 )
 
 
+REASON = re.compile(r"^(Face \d+:) .*\n(?: +.*\n)*", re.MULTILINE)
+
+
 def alike(found: str, shown: str) -> bool:
     """Whether two outputs say the same, but for spaces and for what differs between processors."""
     evens = {
@@ -76,11 +79,12 @@ def alike(found: str, shown: str) -> bool:
 
 
 def without(faces: set[str], text: str) -> str:
-    """The output of a scan without what it says of some faces."""
+    """The output of a scan without what it says of some faces, and without the figures that it reasons with."""
+    text = REASON.sub(r"\1\n", text)
     dropped = [row for row in ROW.finditer(text) if row["face"] in faces]
     for row in dropped:
         text = text.replace(row[0], "")
-        text = re.sub(rf"^Face {row['face']}: .*\n(  +.*\n)*", "", text, flags=re.MULTILINE)
+        text = re.sub(rf"^Face {row['face']}:\n", "", text, flags=re.MULTILINE)
     uncertain = sum(row["verdict"] == "uncertain" for row in dropped)
     return re.sub(r"(\d+) are uncertain", lambda told: f"{int(told[1]) - uncertain} are uncertain", text)
 

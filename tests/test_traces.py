@@ -63,7 +63,12 @@ def found(standard: str, name: str, text: str) -> list[tuple[str, str]]:
         ("PNG text", "Source", "Stable Diffusion XL 7BCCAA2C", "Stable Diffusion"),
         ("EXIF", "UserComment", "a cat\nSteps: 30, Version: Fooocus v2.5.5", "Fooocus"),
         ("EXIF", "UserComment", '{"prompt": "a cat", "version": "Fooocus v2.5.5"}', "Fooocus"),
-        ("EXIF", "UserComment", '{"prompt": "a cat", "use_stable_diffusion_model": "sd-v1-5"}', "Easy Diffusion"),
+        (
+            "EXIF",
+            "UserComment",
+            '{"prompt": "a cat", "use_stable_diffusion_model": "sd-v1-5"}',
+            "Easy Diffusion",
+        ),
         ("PNG text", "invokeai_graph", "{}", "InvokeAI"),
         ("PNG text", "invokeai_workflow", "{}", "InvokeAI"),
         ("PNG text", "Make", "Black Forest Labs", "Flux"),
