@@ -66,7 +66,7 @@ class Adjusted(NamedTuple):
     """A false-alarm rate that allows for how many faces (or people) were judged together.
 
     Attributes:
-        rate: at most this often do `among` of the same number of real ones all score as high as these.
+        rate: how often, at most, `among` out of the same number of real ones score as high as these.
         among: how many score as high, the one in question included.
     """
 
@@ -106,7 +106,8 @@ def adjusted(rates: Sequence[float]) -> list[Adjusted]:
 def corrected(rate: float, count: float) -> float:
     """1 − (1 − rate)^count: the rate of a false alarm among `count` independent faces, 1 or more (Šidák 1967).
 
-    Exact for tiny rates, where the plain formula loses all its digits. The count need not be whole.
+    Exact for tiny rates, where the plain formula loses all its digits. The count need not be whole, for several may share
+    one.
     """
     return 1.0 if rate >= 1 else -math.expm1(count * math.log1p(-rate))
 

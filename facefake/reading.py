@@ -81,7 +81,7 @@ def read_source(
     result as its source.
 
     Raises:
-        ImageError: nothing else.
+        ImageError: the source cannot be read. Nothing else is raised.
     """
     path = None
     try:
