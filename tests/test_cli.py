@@ -27,6 +27,7 @@ from PIL import Image
 from rich.console import Console
 
 from facefake import __version__, about, terminal
+from facefake.bundle import read_bundle
 from facefake.cli import main
 from facefake.errors import ImageError, ModelError, OutputError
 from facefake.frames import Sampling
@@ -1145,6 +1146,20 @@ def test_versions_tell_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) ->
     assert list(known) == ["facefake", "Python", "system", "click", "no-such-package"]
     assert (known["facefake"], known["no-such-package"]) == (__version__, "not installed")
     assert known["click"][0].isdecimal()
+
+
+@needs_bundle
+def test_a_bundle_is_described_without_the_scores_of_its_real_faces(tiny_bundle: Path) -> None:
+    for folder in (tiny_bundle, ROOT / "models" / "facefake"):
+        bundle = read_bundle(folder)
+        known = about.describe(bundle)
+        told = json.dumps(known)
+        assert "real_scores" not in told and "real_probabilities" not in told
+        assert (known["name"], known["version"]) == (bundle.name, bundle.version)
+        assert (known["folder"], known["side"], known["margin"]) == (str(folder), bundle.side, bundle.margin)
+        assert (known["networks"], known["mirror_share"]) == (list(bundle.litert_files), bundle.mirror_share)
+        assert known["calibration"]["alarm_rate"] == bundle.calibration.alarm_rate
+        assert known["weaknesses"] == about.weaknesses(bundle.card)
 
 
 def test_weaknesses_are_the_worst_rows_of_the_card() -> None:

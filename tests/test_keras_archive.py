@@ -98,6 +98,16 @@ def test_every_network_that_can_be_trained_is_of_known_parts(name, monkeypatch):
     _check_configuration(configuration)
 
 
+def test_what_says_nothing_of_its_fault_is_told_by_its_kind(whole, monkeypatch):
+    import keras
+
+    def silent(*args: Any, **options: Any) -> Any:
+        raise NotImplementedError
+
+    monkeypatch.setattr(keras.saving, "load_model", silent)
+    refused(whole, "NotImplementedError$")
+
+
 def test_weights_come_back_as_they_were(tiny_network, whole):
     for before, after in zip(tiny_network.get_weights(), load_keras(whole, "own").get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
@@ -184,12 +194,27 @@ def test_a_layer_that_could_do_more_than_compute_is_refused(whole, module, kind,
 
 @pytest.mark.parametrize(
     ("kind", "name", "value"),
-    [("Dense", "units", 10**9), ("Dense", "units", 1e9), ("Conv2D", "kernel_size", [10**6, 10**6])],
+    [
+        ("Dense", "units", 10**9),
+        ("Dense", "units", 1e9),
+        ("Dense", "units", 8193),
+        ("Dense", "units", -(10**9)),
+        ("Dense", "units", float("nan")),
+        ("Conv2D", "kernel_size", [10**6, 10**6]),
+    ],
 )
 def test_a_bomb_of_weights_is_refused_before_it_is_built(whole, kind, name, value):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    refused(with_configuration(whole, lambda c: layer(c, kind)["config"].update({name: value})), name)
+    change = with_configuration(whole, lambda c: layer(c, kind)["config"].update({name: value}))
+    refused(change, rf"{name} \S+, above 8,192$")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
+
+
+def test_a_seed_of_any_size_is_no_bomb(whole):
+    def sow(configuration: dict[str, Any]) -> None:
+        layer(configuration, "Conv2D")["config"]["kernel_initializer"]["config"]["seed"] = 10**9
+
+    assert load_keras(with_configuration(whole, sow), "own").count_params() > 0
 
 
 def test_a_bomb_of_outputs_is_refused_before_it_computes(tmp_path):
@@ -222,9 +247,16 @@ def test_a_layer_that_is_used_again_is_refused(tmp_path):
     refused(saved(network, tmp_path), "a layer that is used more than once")
 
 
-@pytest.mark.parametrize("levels", [100, 900, 100_000])
-def test_a_configuration_without_end_is_refused(whole, levels):
-    refused(with_part(whole, "config.json", b"[" * levels + b"]" * levels), "")
+@pytest.mark.parametrize(
+    ("levels", "reason"),
+    [(61, "of more than 60 levels$"), (900, "of more than 60 levels$"), (100_000, "recursion")],
+)
+def test_a_configuration_without_end_is_refused(whole, levels, reason):
+    refused(with_part(whole, "config.json", b"[" * levels + b"]" * levels), reason)
+
+
+def test_a_configuration_of_many_bytes_is_refused_before_it_is_read(whole):
+    refused(with_part(whole, "config.json", b" " * ((16 << 20) + 1)), r"a config\.json of 16,777,217 bytes$")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"null", b"[]", b"{}", b'"x"', b"\xff\xfe", b"1" * 5000])
