@@ -84,7 +84,8 @@ def load_picture(source: Source, limits: ImageLimits = ImageLimits()) -> Picture
         limits: how large a file and a picture may be.
 
     Raises:
-        ImageError: the only error; its `kind` is one of `refusal.ERROR_KINDS`.
+        ImageError: the only error, except for what the caller's own code raises meanwhile, such as a signal handler or the
+            file of a PIL image; its `kind` is one of `refusal.ERROR_KINDS`.
     """
     read = read_source(source, limits)
     path = read.path if isinstance(read, EncodedFile) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import struct
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -33,6 +34,9 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 _CUT = re.compile(r"truncated|incomplete|buffer is not large enough", re.IGNORECASE)
 _FOREIGN = re.compile(r"unsupported|not (yet )?supported|cannot handle|unknown (pixel )?mode", re.IGNORECASE)
 
+# On malformed files Pillow raises nearly every built-in exception, and those of zlib, struct and lcms.
+_DECODERS = sys.stdlib_module_names | {"PIL", "c2pa", "cv2", "defusedxml", "numpy", "pillow_heif"}
+
 
 class Refusal(Exception):
     """An `ImageError` that does not know its path yet."""
@@ -43,7 +47,11 @@ class Refusal(Exception):
 
 @contextmanager
 def faults(kind: ErrorKind, expected: str) -> Iterator[None]:
-    """The one place where foreign exceptions are converted: each becomes a `Refusal`."""
+    """The one place where foreign exceptions are converted: each becomes a `Refusal`.
+
+    But for those that are no decoder's where something is "corrupt": what a signal handler of the caller's raises
+    there, as when time is up, is no fault of the picture.
+    """
     try:
         yield
     except Refusal:
@@ -57,13 +65,20 @@ def faults(kind: ErrorKind, expected: str) -> Iterator[None]:
     except PermissionError as fault:
         raise Refusal("no_permission", expected, "no permission to read it") from fault
     except Exception as fault:
-        # On malformed files Pillow raises nearly every built-in exception, and those of zlib, struct and lcms.
+        if kind == "corrupt" and not _is_decoders(fault):
+            raise
         got = (isinstance(fault, OSError) and fault.strerror) or str(fault) or type(fault).__name__
         if kind == "corrupt" and _FOREIGN.search(got):
             kind = "unsupported"
         elif kind == "corrupt" and (isinstance(fault, (EOFError, struct.error)) or _CUT.search(got)):
             kind = "truncated"
         raise Refusal(kind, expected, got) from fault
+
+
+def _is_decoders(fault: Exception) -> bool:
+    if isinstance(fault, TimeoutError):
+        return fault.errno is not None  # as the system's has
+    return type(fault).__module__.partition(".")[0] in _DECODERS
 
 
 # Pillow reports oddities through Python's warnings, whose filters belong to the whole process:

@@ -27,7 +27,8 @@ from PIL import ExifTags, Image, ImageCms, ImageFile, PngImagePlugin, features
 from facefake.detection import FaceDetector
 from facefake.errors import ImageError
 from facefake.images import Picture, load_picture
-from facefake.reading import LONGEST_SIDE, ImageLimits
+from facefake.provenance import read_provenance
+from facefake.reading import LONGEST_SIDE, EncodedFile, ImageLimits
 from facefake.refusal import ERROR_KINDS, pillow_muted
 
 EXIF_ORIENTATION = 0x0112
@@ -945,6 +946,26 @@ def test_what_pillow_logs_is_not_written_to_standard_error(
     monkeypatch.setattr(logging.root, "handlers", [])  # as where nobody has configured any
     refused(bytes(data))
     assert capsys.readouterr() == ("", "")
+
+
+class TimeIsUp(Exception):
+    """As the soft limit of a queue of tasks raises it."""
+
+
+@pytest.mark.parametrize("raised", [TimeIsUp(), TimeoutError("time is up")])
+@pytest.mark.parametrize("step", ["images.open_reader", "images.exif_of", "metadata.exif_of"])
+def test_what_a_signal_handler_raises_is_no_fault_of_the_picture(
+    step: str, raised: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise raised
+
+    file = EncodedFile(encode(photo(), "JPEG"))
+    monkeypatch.setattr(f"facefake.{step}", interrupted)
+    with pytest.raises(type(raised)) as ended:
+        load_picture(file)
+        read_provenance(file)
+    assert ended.value is raised
 
 
 def test_threads_do_not_disturb_each_other() -> None:
