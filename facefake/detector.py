@@ -39,7 +39,9 @@ class FakeImageDetector:
 
     Safe to use from several threads at once; not in a process forked from the one that made it. Its models are opened
     one by one as the first faces need them: whatever a process that another thread starts at such a moment writes to
-    standard error is lost.
+    standard error is lost. An exception that a signal handler raises during an analysis, as when time is up, leaves the
+    detector in order. A TimeoutError, or one of a class of the caller's own, arrives as it is, unless a file is being
+    read: then it is the ``__cause__`` of an `ImageError`.
 
     Args:
         model: folder of a model bundle, as ``facefake train`` writes it; None for the one that comes with facefake.
@@ -179,7 +181,11 @@ class FakeImageDetector:
         return Evidence(face, measured_detail(crop, native_side(face, margin)), outside), crop
 
     def close(self) -> None:
-        """Frees the models. Not to be called while a picture is being analysed."""
+        """Frees the models. Not to be called while a picture is being analysed.
+
+        To put another detector in the place of one that threads may still use, let go of it instead: it frees its models
+        by itself when the last of them is done.
+        """
         self._executor.shutdown()
         self._faces.close()
         self._classifier.close()

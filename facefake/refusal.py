@@ -49,8 +49,8 @@ class Refusal(Exception):
 def faults(kind: ErrorKind, expected: str) -> Iterator[None]:
     """The one place where foreign exceptions are converted: each becomes a `Refusal`.
 
-    But for those that are no decoder's where something is "corrupt": what a signal handler of the caller's raises
-    there, as when time is up, is no fault of the picture.
+    Where the fault would be "corrupt", an exception that no decoder raises passes as it is: what the caller's signal
+    handler raises there, as when time is up, is no fault of the picture.
     """
     try:
         yield

@@ -219,7 +219,7 @@ class ImageResult:
         """The result as JSON-ready values that satisfy `schema`.
 
         Undecodable bytes of the path become ``\\udcNN`` escapes, so that the record is valid Unicode; see
-        `record_values.valid_unicode`.
+        `record_values.valid_unicode`, and `record_values.without_escapes` for the way back.
         """
         return {
             "schema_version": self.schema_version,
@@ -294,7 +294,11 @@ class ErrorResult:
 
 
 def schema() -> dict[str, Any]:
-    """The JSON schema (draft 2020-12) of what `to_dict` of `ImageResult`, `VideoResult` and `ErrorResult` returns."""
+    """The JSON schema (draft 2020-12) of what `to_dict` of `ImageResult`, `VideoResult` and `ErrorResult` returns.
+
+    It is of this `SCHEMA_VERSION` alone and knows all fields: records of another version, which `records.read_records`
+    reads up to the next whole number, need not satisfy it.
+    """
     text = resources.files("facefake").joinpath("result.schema.json").read_text(encoding="utf-8")
     loaded: dict[str, Any] = json.loads(text)
     return loaded
