@@ -211,7 +211,9 @@ def test_the_new_file_of_another_process_stays(tmp_path: Path) -> None:
 def test_two_writers_of_one_file_refuse_each_other(writer: Any, tmp_path: Path) -> None:
     with writer(tmp_path / "r") as file:
         file.write(RESULT)
-        with pytest.raises(OutputError, match="only process that writes to it, got another one that does"):
+        with pytest.raises(
+            OutputError, match="no other process to be writing to it, got another process that is"
+        ):
             writer(tmp_path / "r", force=True)
     writer(tmp_path / "r", force=True).close()
 

@@ -273,7 +273,7 @@ def test_a_file_is_read_once(tmp_path: Path) -> None:
 def test_the_terminal_tells_it_where_there_is_something_to_tell(results: dict[str, ImageResult]) -> None:
     def shown(result: ImageResult) -> str:
         console = Console(file=io.StringIO(), width=200, markup=False, emoji=False, highlight=False)
-        console.print(terminal.picture(result, "a.png", wide=True))
+        console.print(terminal.picture(result, "a.png", width=200))
         return console.file.getvalue()  # type: ignore[attr-defined]
 
     assert "Origin: The file says that its picture was generated: Stable Diffusion" in shown(results["said"])

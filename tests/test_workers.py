@@ -300,7 +300,7 @@ def test_memory_is_bounded(deed: str) -> None:
     found = answers(["a", deed, "b"], workers=1, bounds=Bounds(20, 256 << 20))
     assert found[deed].kind == "out_of_memory"
     assert "256 MiB" in found[deed].expected
-    assert found[deed].got == "a need of more"
+    assert found[deed].got == "one that takes more"
     assert len(processes(found)) == 2  # what was refused memory does not go on
 
 
