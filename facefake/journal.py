@@ -62,7 +62,7 @@ class RecordFile:
             raise OutputError(f"{path}: {TAKEN_RECORDS}") from error
         except BlockingIOError as error:
             raise OutputError(
-                f"{path}: expected no other process to be writing to it, got another process that is"
+                f"{path}: expected to be the only process that writes to it, got another process that does"
             ) from error
         except (OSError, ValueError) as error:
             got = error.strerror if isinstance(error, OSError) else error

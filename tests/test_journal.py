@@ -212,7 +212,7 @@ def test_two_writers_of_one_file_refuse_each_other(writer: Any, tmp_path: Path) 
     with writer(tmp_path / "r") as file:
         file.write(RESULT)
         with pytest.raises(
-            OutputError, match="no other process to be writing to it, got another process that is"
+            OutputError, match="only process that writes to it, got another process that does"
         ):
             writer(tmp_path / "r", force=True)
     writer(tmp_path / "r", force=True).close()
