@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from facefake.calibration import FaceScores
+from facefake.training.logistic import fit_logistic
 from facefake.training.real_scores import fit_real_scores, source_weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_RIDGE = 1e-4
 _LEAST_SLOPE = 1e-3  # of the probability's log-odds against the score: a temperature must be above 0
 
 
@@ -52,25 +54,7 @@ def _fit_probability(
     for label in (False, True):
         w[y == label] = source_weights(source[y == label])
     design = np.column_stack([x, np.ones_like(x)])
-    prior = np.array([1.0, 0.0])
-
-    def loss(parameters: NDArray[np.float64]) -> float:
-        margins = design @ parameters
-        fit = float(w @ (np.logaddexp(0, margins) - y * margins))
-        return fit + 0.5e-4 * float(((parameters - prior) ** 2).sum())
-
-    parameters = prior
-    for _ in range(50):
-        stated = 1 / (1 + np.exp(-np.clip(design @ parameters, -50, 50)))
-        gradient = design.T @ (w * (stated - y)) + 1e-4 * (parameters - prior)
-        hessian = (design * (w * stated * (1 - stated))[:, None]).T @ design + 1e-4 * np.eye(2)
-        step = np.linalg.solve(hessian, gradient)
-        # Where the logits are far too confident the curvature is nearly 0, and a full step would overshoot the minimum.
-        while loss(parameters - step) > loss(parameters) and np.abs(step).max() >= 1e-9:
-            step = step / 2
-        parameters = parameters - step
-        if np.abs(step).max() < 1e-9:
-            break
+    parameters = fit_logistic(design, y, w, np.full(2, _RIDGE), np.array([1.0, 0.0]))
     slope, bias = map(float, parameters)
     if slope < _LEAST_SLOPE:  # no better than chance: every face is as likely fake as not
         return 1 / _LEAST_SLOPE, 0.0

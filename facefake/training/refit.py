@@ -1,12 +1,12 @@
-"""Fits the last layers of trained networks anew, to faces that the networks were not trained on.
+"""Refits the last layers of trained networks to faces that the networks were not trained on.
 
-A network knows the pictures that it was trained on partly by heart, so its last layer, trained with the rest, relies on
-features that mean less on other pictures (Kirichenko, Izmailov & Wilson, "Last Layer Re-Training is Sufficient for
-Robustness to Spurious Correlations", ICLR 2023). The score is linear in the features, so the best last layers for faces
-that were held out are a logistic regression, here one with a ridge penalty on the distance from the trained ones.
+A network partly memorises the pictures that it is trained on, so its last layer, trained along with it, relies on features
+that mean less on other pictures (Kirichenko, Izmailov & Wilson, "Last Layer Re-Training is Sufficient for Robustness to
+Spurious Correlations", ICLR 2023). The score is linear in the features, so the best last layers for held-out faces are a
+logistic regression, here with a ridge penalty on the distance from the trained ones.
 
-Faces that the last layers were fitted to score too well to be calibrated on. So they are split into folds by group, and the
-faces of each fold are scored by last layers that were fitted to the other folds (cross-fitting).
+Faces that the last layers were fitted to score too well to calibrate on. So these faces are split into folds by group, and
+each fold is scored by last layers that were fitted to the other folds (cross-fitting).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 from facefake.bundle import ONE_NETWORK_SHARE
 from facefake.classifier import LiteRTNetworks
 from facefake.training.export import convert
+from facefake.training.logistic import fit_logistic
 from facefake.training.real_scores import source_weights
 from facefake.training.scoring import CrossFitted, Scorer
 from facefake.training.views import TIERS, blurred, small, view, wear
@@ -37,6 +38,7 @@ _FOLDS = 5
 _SMALL_FACE = 48  # pixels
 _BLUR = 2.0  # σ in pixels of the stored crop
 _BATCH = 64  # crops at once
+_LEAST_RIDGE = 1e-9  # of the score's factor and the bias, which are all but free
 _LEAST_SPREAD = 1e-2  # of a feature, in means of all features' standard deviations
 
 
@@ -55,7 +57,7 @@ class LastLayers(NamedTuple):
 
 
 def fitted_to(store: CropStore, calibration_half: Sequence[int], recipe: Recipe) -> list[int]:
-    """Those of the faces to calibrate on that the last layers are fitted to: of no source that must stay unseen."""
+    """The faces of the calibration half that the last layers are fitted to: none from a source that must stay unseen."""
     without = {*recipe.held_out, *recipe.refit_without}
     return [number for number in calibration_half if store.crops[number].example.source not in without]
 
@@ -67,20 +69,20 @@ def refit(
     recipe: Recipe,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Callable[[Scorer], CrossFitted]:
-    """Fit the last layers of one or two networks to faces as they are, as the web leaves them, small and out of focus.
+    """Refit the last layers of one or two networks to faces on all tiers, small, and out of focus.
 
-    The evidence map stays the score's: ``logit = mean(map) + bias`` holds as before.
+    ``logit = mean(map) + bias`` holds as before.
 
     Args:
-        networks: as `network.build` makes them, with a folded scale; their last layers are changed.
+        networks: as `network.build` makes them, their scale folded by `network.fold_scale`; their last layers are changed.
         store: the crops.
         numbers: which of them to fit to, of groups that the networks were not trained on; real and fake.
         recipe: gives the penalty, ``refit``, and the weight of the mirror image's score.
         progress: called with how many views were measured and their total.
 
     Returns:
-        From a scorer of the changed networks to one that scores each of these faces with the last layers that were
-        fitted without its fold, and all other faces as the given one does.
+        A function that takes a scorer of the changed networks, and returns one that scores each of these faces by last
+        layers that were fitted without its fold, and all other faces as the given scorer does.
     """
     share = recipe.mirror_share if len(networks) > 1 else ONE_NETWORK_SHARE
     views: list[Wear] = [partial(wear, tier=tier) for tier in TIERS]
@@ -137,10 +139,11 @@ def fit_last_layers(
     sources: NDArray[np.str_],
     penalty: float,
 ) -> LastLayers:
-    """Weighted ridge-penalised logistic regression by Newton's method, from the trained scores.
+    """Weighted logistic regression on the trained scores and the features, with a ridge penalty on the latter.
 
-    Both labels weigh the same, within a label every source by the square root of its size, and every view of a face alike.
-    The penalty is half of `penalty` times the sum of the squared changes, each for a feature of standard deviation 1.
+    Both labels have equal weight, within a label each source is weighted by the square root of its size, and all views of
+    a face are weighted alike. The penalty is half of `penalty` times the sum of the squared changes, for features scaled to
+    a standard deviation of 1.
 
     Args:
         features: float32 (views, n, d), of the same faces.
@@ -158,23 +161,13 @@ def fit_last_layers(
     middle, spread = flat.mean(0), flat.std(0)
     spread = spread + _LEAST_SPREAD * spread.mean() + np.finfo(np.float64).tiny
     design = np.column_stack([(flat - middle) / spread, scores.ravel(), np.ones(len(flat))])
-    ridge = np.append(np.full(dimension, penalty), [0.0, 0.0])
-    parameters = np.append(np.zeros(dimension), [1.0, 0.0])
-
-    def loss(parameters: NDArray[np.float64]) -> float:
-        margins = design @ parameters
-        return float(w @ (np.logaddexp(0, margins) - y * margins) + 0.5 * ridge @ parameters**2)
-
-    for _ in range(50):
-        stated = 1 / (1 + np.exp(-np.clip(design @ parameters, -50, 50)))
-        gradient = design.T @ (w * (stated - y)) + ridge * parameters
-        curvature = (design * (w * stated * (1 - stated))[:, None]).T @ design + np.diag(ridge + 1e-9)
-        step = np.linalg.solve(curvature, gradient)
-        while loss(parameters - step) > loss(parameters) and np.abs(step).max() >= 1e-7:
-            step = step / 2
-        parameters = parameters - step
-        if np.abs(step).max() < 1e-7:
-            break
+    parameters = fit_logistic(
+        design,
+        y,
+        w,
+        np.append(np.full(dimension, penalty), [_LEAST_RIDGE, _LEAST_RIDGE]),
+        np.append(np.zeros(dimension), [1.0, 0.0]),
+    )
     change = parameters[:dimension] / spread
     return LastLayers(float(parameters[-2]), change, float(parameters[-1] - middle @ change))
 
@@ -182,9 +175,10 @@ def fit_last_layers(
 def _features(
     networks: Sequence[keras.Model], share: float
 ) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-    """From crops uint8 (n, side, side, 3) to what a score is linear in, float32 (n, d).
+    """Maps crops, uint8 (n, side, side, 3), to the features that the score is linear in, float32 (n, d).
 
-    The mean over all places of what the last layers see, of the crop and of its mirror image, times the weight of each.
+    They are the means over all places of the last layers' inputs, for the crop and for its mirror image, each times its
+    share of the score.
     """
     import keras
 
