@@ -17,7 +17,7 @@ from facefake.training.companions import Seen, fit_neighbours
 from facefake.training.face_scores import fit_face_scores
 from facefake.training.metrics import area_under_curve
 from facefake.training.real_scores import TAIL_FROM, effective_count, enough_alone, source_weights
-from facefake.training.scoring import CrossFitted, Scorer, detail_of, largest_of_each, measure
+from facefake.training.scoring import CrossFitted, Scorer, detail_of, largest_of_each, measure, sources_of
 from facefake.training.views import (
     TIERS,
     blurred,
@@ -121,7 +121,7 @@ def calibrate(
     """
     check_enough(store, numbers)
     labels = np.array([store.crops[n].example.label == "fake" for n in numbers])
-    sources = _sources(store, numbers)
+    sources = sources_of(store, numbers)
     probed = largest_of_each(store, numbers, PROBED_A_SOURCE)
     limits = _limits(scorer, store, probed, side, margin, partial(progress, "sizes and blurs tried"))
     reals = [number for number, fake in zip(numbers, labels, strict=True) if not fake]
@@ -203,11 +203,6 @@ def _enough_lack_nothing(
     return enough_alone(real, sources[~labels]) and bool((own[:, labels].sum(1) >= _LEAST_FACES).all())
 
 
-def _sources(store: CropStore, numbers: Sequence[int]) -> NDArray[np.str_]:
-    """Kind and source of each crop: those that share both are weighted as one source."""
-    return np.array([f"{store.crops[n].example.kind}/{store.crops[n].example.source}" for n in numbers])
-
-
 def check_enough(store: CropStore, numbers: Sequence[int], use: str = "calibrate on") -> None:
     """Check that there are enough faces to calibrate on, or for another use of the calibration half.
 
@@ -225,7 +220,7 @@ def check_enough(store: CropStore, numbers: Sequence[int], use: str = "calibrate
 
 def told_limits(store: CropStore, numbers: Sequence[int]) -> str | None:
     """A sentence for the user about what too few real faces to calibrate on rule out; None if there are enough."""
-    sources = _sources(store, [n for n in numbers if store.crops[n].example.label == "real"])
+    sources = sources_of(store, [n for n in numbers if store.crops[n].example.label == "real"])
     count = effective_count(source_weights(sources))
     if count >= TAIL_FROM:
         return None

@@ -23,7 +23,7 @@ from facefake.classifier import LiteRTNetworks
 from facefake.training.export import convert
 from facefake.training.logistic import fit_logistic
 from facefake.training.real_scores import source_weights
-from facefake.training.scoring import CrossFitted, Scorer
+from facefake.training.scoring import CrossFitted, Scorer, sources_of
 from facefake.training.views import TIERS, blurred, small, view, wear
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def refit(
     views: list[Wear] = [partial(wear, tier=tier) for tier in TIERS]
     views += [partial(small, face_side=_SMALL_FACE), partial(blurred, sigma=_BLUR)]
     measured = _features(networks, share)
-    features = []
+    by_view = []
     for done, worn in enumerate(views, 1):
         batches = [
             np.stack(
@@ -99,19 +99,18 @@ def refit(
             )
             for start in range(0, len(numbers), _BATCH)
         ]
-        features.append(np.concatenate([measured(batch) for batch in batches]))
+        by_view.append(np.concatenate([measured(batch) for batch in batches]))
         progress(done, len(views))
     examples = [store.crops[n].example for n in numbers]
     labels = np.array([example.label == "fake" for example in examples])
-    sources = np.array([f"{example.kind}/{example.source}" for example in examples])
+    sources = sources_of(store, numbers)
     folds = np.array([fold_of(example.group) for example in examples])
     trained = [network.get_weights() for network in networks]
-    scores = np.stack(features) @ _weights(networks) + _bias(networks, share)
+    features = np.stack(by_view)
+    scores = features @ _weights(networks) + _bias(networks, share)
 
     def fit(own: NDArray[np.bool_]) -> None:
-        found = fit_last_layers(
-            np.stack(features)[:, own], scores[:, own], labels[own], sources[own], recipe.refit
-        )
+        found = fit_last_layers(features[:, own], scores[:, own], labels[own], sources[own], recipe.refit)
         for network, weights in zip(networks, trained, strict=True):
             network.set_weights(weights)
         _change(networks, found)

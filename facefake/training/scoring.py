@@ -207,6 +207,11 @@ def by_source(store: CropStore, numbers: Sequence[int]) -> dict[tuple[str, str],
     return found
 
 
+def sources_of(store: CropStore, numbers: Sequence[int]) -> NDArray[np.str_]:
+    """Kind and source of each crop: those that share both are weighted as one source."""
+    return np.array([f"{store.crops[n].example.kind}/{store.crops[n].example.source}" for n in numbers])
+
+
 def first_of_each(store: CropStore, numbers: Sequence[int], count: int) -> list[int]:
     """The first `count` of these crops from each source and label."""
     return [number for members in by_source(store, numbers).values() for number in members[:count]]
