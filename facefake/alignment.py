@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from facefake.warping import warp
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -95,10 +97,10 @@ def resample(pixels: NDArray[np.uint8], matrix: NDArray[np.float64], side: int) 
     # OpenCV 4 mirrors step by step, slowly if a square is far away or huge; OpenCV 5 never ends on a single pixel.
     mirror = mirrored < _MOST_MIRRORED and min(source.shape[:2]) > 1
     border = cv2.BORDER_REFLECT_101 if mirror else cv2.BORDER_REPLICATE
+    back = np.linalg.inv(matrix[:, :2])
     # In OpenCV, pixel centres are at whole numbers.
-    matrix[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
-    crop = cv2.warpAffine(source, matrix, (side, side), flags=cv2.INTER_CUBIC, borderMode=border)
-    return np.asarray(crop, np.uint8)
+    origin = back @ (0.5 - matrix[:, 2]) - 0.5
+    return warp(source, np.column_stack([back, origin]), side, cv2.INTER_CUBIC, border)
 
 
 def align(pixels: NDArray[np.uint8], face: Face, side: int, margin: float) -> NDArray[np.uint8]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facefake.native import naming_missing_libraries
+from facefake.warping import warp
 
 Box = tuple[float, float, float, float]
 Point = tuple[float, float]
@@ -172,10 +173,14 @@ class Pyramid:
         matrix[1] *= source.shape[0] / self.height
         # OpenCV's origin is the centre of the first pixel, that of boxes is its corner.
         matrix[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
-        rendered = cv2.warpAffine(
-            source, matrix, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderValue=(0, 0, 0)
-        )
-        return np.asarray(rendered, np.uint8)
+        # A part of the level, since the whole may be larger than `warp` takes.
+        height, width = source.shape[:2]
+        corners = matrix[:, :2] @ [[0, side, side, 0], [0, 0, side, side]] + matrix[:, 2:]
+        left, top = np.clip(np.floor(corners.min(1)) - 1, 0, [width - 1, height - 1]).astype(int)
+        right, bottom = np.clip(np.ceil(corners.max(1)) + 2, 1, [width, height]).astype(int)
+        source = source[top:bottom, left:right]
+        matrix[:, 2] -= [left, top]
+        return warp(source, matrix, side, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT)
 
 
 def _contrasts(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
