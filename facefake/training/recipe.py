@@ -24,7 +24,7 @@ _ABOVE_0 = (
     *("reconstructed", "reconstruction_steps"),
 )
 _UP_TO_1 = (
-    *("dropout", "label_smoothing", "ema", "start_share", "mirror_share", "redrawn"),
+    *("dropout", "label_smoothing", "ema", "start_share", "mirror_share", "redrawn", "refit_self_made"),
     *("degradation", "defocus", "smoothing", "distant", "styling", "masking", "jitter_scale", "jitter_shift"),
 )
 _FROM_0 = (
@@ -35,7 +35,7 @@ _SHARES_BY_NAME = ("kind_share", "self_made_share", "source_share")
 # What cannot differ between stages.
 _COMMON = (
     *("margin", "held_out", "seed", "stage", "mirror", "mirror_share", "mirror_stages"),
-    *("refit", "refit_without"),
+    *("refit", "refit_without", "refit_self_made"),
 )
 _TYPES = {int: "a whole number", float: "a number", str: "a text", list: "a list", dict: "a table"}
 _LARGEST = 1e10  # of any number: above all seeds, and the sum of shares stays finite
@@ -96,6 +96,8 @@ class Recipe:
         refit: penalty with which the last layers are refitted after all stages, to faces that were not trained on; see
             `refit.fit_last_layers`. 0 for no refit.
         refit_without: sources that they are not fitted to, besides those that are held out.
+        refit_self_made: share, 0 to 1, of the weight of all fakes that they are fitted to which fakes made from the real
+            faces among them have.
     """
 
     side: int = 160
@@ -144,6 +146,7 @@ class Recipe:
     mirror_stages: int = 0
     refit: float = 0.0
     refit_without: list[str] = field(default_factory=list)
+    refit_self_made: float = 0.0
 
     def __post_init__(self) -> None:
         self._check_numbers()

@@ -7,6 +7,9 @@ logistic regression, here with a ridge penalty on the distance from the trained 
 
 Faces that the last layers were fitted to score too well to calibrate on. So these faces are split into folds by group, and
 each fold is scored by last layers that were fitted to the other folds (cross-fitting).
+
+Fakes made from the real faces may be among those that are fitted to. All faces that go into such a fake are of one fold.
+It is not calibrated on.
 """
 
 from __future__ import annotations
@@ -23,7 +26,9 @@ from facefake.classifier import LiteRTNetworks
 from facefake.training.export import convert
 from facefake.training.logistic import fit_logistic
 from facefake.training.real_scores import source_weights
-from facefake.training.scoring import CrossFitted, Scorer, sources_of
+from facefake.training.recipe import SELF_MADE, Recipe
+from facefake.training.scoring import CrossFitted, Scorer
+from facefake.training.stream import PairStream
 from facefake.training.views import TIERS, blurred, small, view, wear
 
 if TYPE_CHECKING:
@@ -31,15 +36,24 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from facefake.training.crops import CropStore
-    from facefake.training.recipe import Recipe
     from facefake.training.scoring import Wear
 
 _FOLDS = 5
+_SELF_MADE = tuple(kind for kind in SELF_MADE if kind != "reconstruction")  # this one needs auto-encoders
 _SMALL_FACE = 48  # pixels
 _BLUR = 2.0  # σ in pixels of the stored crop
 _BATCH = 64  # crops at once
 _LEAST_RIDGE = 1e-9  # of the score's factor and the bias, which are all but free
 _LEAST_SPREAD = 1e-2  # of a feature, in means of all features' standard deviations
+
+
+class _Face(NamedTuple):
+    """A crop of the store, or a fake made from it."""
+
+    number: int
+    fake: bool
+    source: str  # of a fake that was made, its kind
+    made: bool = False
 
 
 class LastLayers(NamedTuple):
@@ -78,39 +92,40 @@ def refit(
         store: the crops.
         numbers: which of them to fit to, of groups that the networks were not trained on; real and fake.
         recipe: gives the penalty, ``refit``, and the weight of the mirror image's score.
-        progress: called with how many views were measured and their total.
+        progress: called with how many faces were measured and their total.
 
     Returns:
         A function that takes a scorer of the changed networks, and returns one that scores each of these faces by last
         layers that were fitted without its fold, and all other faces as the given scorer does.
     """
     share = recipe.mirror_share if len(networks) > 1 else ONE_NETWORK_SHARE
+    faces = [_Face(n, store.crops[n].example.label == "fake", store.crops[n].example.source) for n in numbers]
+    if recipe.refit_self_made:
+        reals = [face.number for face in faces if not face.fake]
+        forgeable = [n for n in reals if store.landmarks(n) is not None]
+        faces += [_Face(n, True, kind, made=True) for n in forgeable for kind in _SELF_MADE]
+    folds = np.array([fold_of(store.crops[face.number].example.group) for face in faces])
+    look = _looks(store, faces)
     views: list[Wear] = [partial(wear, tier=tier) for tier in TIERS]
     views += [partial(small, face_side=_SMALL_FACE), partial(blurred, sigma=_BLUR)]
     measured = _features(networks, share)
-    by_view = []
-    for done, worn in enumerate(views, 1):
-        batches = [
-            np.stack(
-                [
-                    view(worn(store.pixels(n)), recipe.side, recipe.margin)
-                    for n in numbers[start : start + _BATCH]
-                ]
-            )
-            for start in range(0, len(numbers), _BATCH)
-        ]
-        by_view.append(np.concatenate([measured(batch) for batch in batches]))
-        progress(done, len(views))
-    examples = [store.crops[n].example for n in numbers]
-    labels = np.array([example.label == "fake" for example in examples])
-    sources = sources_of(store, numbers)
-    folds = np.array([fold_of(example.group) for example in examples])
+    by_view: list[list[NDArray[np.float32]]] = [[] for _ in views]
+    for start in range(0, len(faces), _BATCH):
+        crops = [look(face) for face in faces[start : start + _BATCH]]
+        for batches, worn in zip(by_view, views, strict=True):
+            shown = np.stack([view(worn(crop), recipe.side, recipe.margin) for crop in crops])
+            batches.append(measured(shown))
+        progress(start + len(crops), len(faces))
+    features = np.stack([np.concatenate(batches) for batches in by_view])
+    labels = np.array([face.fake for face in faces])
+    sources = np.array([face.source for face in faces])
+    made = np.array([face.made for face in faces])
     trained = [network.get_weights() for network in networks]
-    features = np.stack(by_view)
     scores = features @ _weights(networks) + _bias(networks, share)
 
     def fit(own: NDArray[np.bool_]) -> None:
-        found = fit_last_layers(features[:, own], scores[:, own], labels[own], sources[own], recipe.refit)
+        shares = face_weights(labels[own], sources[own], made[own], recipe.refit_self_made)
+        found = fit_last_layers(features[:, own], scores[:, own], labels[own], shares, recipe.refit)
         for network, weights in zip(networks, trained, strict=True):
             network.set_weights(weights)
         _change(networks, found)
@@ -120,8 +135,8 @@ def refit(
         fit(folds != fold)
         contents = {f"network {place}": convert(network) for place, network in enumerate(networks, 1)}
         scorers.append(LiteRTNetworks(contents, recipe.side, 2, share))
-    fit(np.ones(len(numbers), bool))
-    fold_by_number = dict(zip(numbers, folds.tolist(), strict=True))
+    fit(np.ones(len(faces), bool))
+    fold_by_number = dict(zip(numbers, folds[: len(numbers)].tolist(), strict=True))
     return lambda scorer: CrossFitted((*scorers, scorer), fold_by_number)
 
 
@@ -131,33 +146,49 @@ def fold_of(group: str) -> int:
     return digest[1] % _FOLDS
 
 
+def face_weights(
+    labels: NDArray[np.bool_], sources: NDArray[np.str_], made: NDArray[np.bool_], made_share: float
+) -> NDArray[np.float64]:
+    """Weights of faces, (n,), with sum 1: half for each label, by which a source counts by the square root of its size.
+
+    Args:
+        labels: whether each face is fake, (n,).
+        sources: of the faces, (n,).
+        made: which of the fakes were made from real faces among them, (n,).
+        made_share: share of the fakes' weight that these have.
+    """
+    weights = np.zeros(labels.size)
+    share = made_share if made.any() else 0.0
+    for chosen, part in ((~labels, 1.0), (labels & ~made, 1 - share), (made, share)):
+        if chosen.any():
+            weights[chosen] = part / 2 * source_weights(sources[chosen])
+    return weights
+
+
 def fit_last_layers(
     features: NDArray[np.float32],
     scores: NDArray[np.float64],
     labels: NDArray[np.bool_],
-    sources: NDArray[np.str_],
+    weights: NDArray[np.float64],
     penalty: float,
 ) -> LastLayers:
     """Weighted logistic regression on the trained scores and the features, with a ridge penalty on the latter.
 
-    Both labels have equal weight, within a label each source is weighted by the square root of its size, and all views of
-    a face are weighted alike. The penalty is half of `penalty` times the sum of the squared changes, for features scaled to
-    a standard deviation of 1.
+    All views of a face are weighted alike. The penalty is half of `penalty` times the sum of the squared changes, for
+    features scaled to a (weighted) standard deviation of 1.
 
     Args:
         features: float32 (views, n, d), of the same faces.
         scores: of the trained networks, (views, n).
         labels: whether each face is fake, bool (n,).
-        sources: of the faces, (n,).
+        weights: of the faces, with sum 1, (n,).
         penalty: above 0.
     """
     count, dimension = len(features), features.shape[2]
-    weights = np.empty(labels.size)
-    for label in (False, True):
-        weights[labels == label] = source_weights(sources[labels == label])
-    w, y = np.tile(weights / count / 2, count), np.tile(labels, count)
+    w, y = np.tile(weights / count, count), np.tile(labels, count)
     flat = features.reshape(-1, dimension).astype(np.float64)
-    middle, spread = flat.mean(0), flat.std(0)
+    middle = w @ flat
+    spread = np.sqrt(w @ (flat - middle) ** 2)
     spread = spread + _LEAST_SPREAD * spread.mean() + np.finfo(np.float64).tiny
     design = np.column_stack([(flat - middle) / spread, scores.ravel(), np.ones(len(flat))])
     parameters = fit_logistic(
@@ -169,6 +200,24 @@ def fit_last_layers(
     )
     change = parameters[:dimension] / spread
     return LastLayers(float(parameters[-2]), change, float(parameters[-1] - middle @ change))
+
+
+def _looks(store: CropStore, faces: Sequence[_Face]) -> Callable[[_Face], NDArray[np.uint8]]:
+    """What gives the crops of these faces."""
+    forging = Recipe(self_made_share=dict.fromkeys(_SELF_MADE, 1.0))
+    fold = {face.number: fold_of(store.crops[face.number].example.group) for face in faces}
+    streams = {
+        each: PairStream(store, [n for n in fold if fold[n] == each], forging)
+        for each in sorted({fold[face.number] for face in faces if face.made})
+    }
+
+    def look(face: _Face) -> NDArray[np.uint8]:
+        if not face.made:
+            return store.pixels(face.number)
+        rng = np.random.default_rng([face.number, *face.source.encode()])
+        return streams[fold[face.number]].forge(face.source, face.number, rng)
+
+    return look
 
 
 def _features(

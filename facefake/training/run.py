@@ -254,7 +254,7 @@ def export(
     cross_fitted = None
     if recipe.refit:
         numbers = fitted_to(store, calibration_half, recipe)
-        cross_fitted = refit(networks, store, numbers, recipe, partial(progress, "views fitted to"))
+        cross_fitted = refit(networks, store, numbers, recipe, partial(progress, "faces fitted to"))
     write_networks(networks, made)
     mirror_share = recipe.mirror_share if len(networks) > 1 else ONE_NETWORK_SHARE
     scorer = LiteRTNetworks(litert_contents(made), recipe.side, 2, mirror_share)

@@ -118,7 +118,7 @@ class PairStream:
         if self_made:
             number = (self._rebuilt if kind == "reconstruction" else self._forgeable).draw(rng)
             real = self._store.pixels(number)
-            fake = self._forge(kind, number, rng)
+            fake = self.forge(kind, number, rng)
         else:
             chosen = self._fakes[kind].draw(rng)
             fake = self._store.pixels(chosen)
@@ -161,14 +161,14 @@ class PairStream:
             outputs.append(coloured)
         return outputs[0], outputs[1]
 
-    def _distance(self, rng: np.random.Generator) -> _Distance | None:
-        if not self._recipe.distant or rng.random() >= self._recipe.distant:
-            return None
-        smallest, largest = map(math.log, _DISTANT_FACE)
-        face = math.exp(rng.uniform(smallest, largest))
-        return _Distance(round(face * STORE_MARGIN), degrade.draw_kernel(rng))
+    def forge(self, name: str, number: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+        """A fake made from a real face, uint8 (n, n, 3); a self-blend where no other person's face fits for a swap.
 
-    def _forge(self, name: str, number: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+        Args:
+            name: the kind, out of `recipe.SELF_MADE`, one that the recipe has a share of.
+            number: of a real crop that the stream draws from and that has landmarks.
+            rng: the only source of randomness.
+        """
         crop, points = self._store.pixels(number), self._store.landmarks(number)
         assert points is not None
         if name == "region-blend":
@@ -196,6 +196,13 @@ class PairStream:
                 with suppress(ValueError):
                     return forgery.swap(crop, points, source_crop, source_points, rng).pixels
         return forgery.self_blend(crop, points, rng).pixels
+
+    def _distance(self, rng: np.random.Generator) -> _Distance | None:
+        if not self._recipe.distant or rng.random() >= self._recipe.distant:
+            return None
+        smallest, largest = map(math.log, _DISTANT_FACE)
+        face = math.exp(rng.uniform(smallest, largest))
+        return _Distance(round(face * STORE_MARGIN), degrade.draw_kernel(rng))
 
     def _group(self, number: int) -> str:
         return self._store.crops[number].example.group

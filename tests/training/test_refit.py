@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from facefake.classifier import Scores, run_keras
+from facefake.training import forgery
 from facefake.training import refit as module
 from facefake.training.metrics import area_under_curve
 from facefake.training.recipe import Recipe
-from facefake.training.refit import fit_last_layers, fitted_to, fold_of, refit
+from facefake.training.refit import face_weights, fit_last_layers, fitted_to, fold_of, refit
 from facefake.training.scoring import CrossFitted, measure
 from facefake.training.views import view
 
@@ -29,7 +30,7 @@ def test_a_feature_that_tells_faces_that_were_held_out_is_found():
     features = rng.normal(0, (5.0, 0.01, 1.0), (2, 400, 3)).astype(np.float32)
     features[:, :, 1] += 0.04 * labels
     scores = rng.normal(0, 1, (2, 400))  # of a network that knows nothing of them
-    found = fit_last_layers(features, scores, labels, np.full(400, "one"), 1e-3)
+    found = fit_last_layers(features, scores, labels, np.full(400, 1 / 400), 1e-3)
     better = stated(found, features, scores)
     assert area_under_curve(better[0][~labels], better[0][labels]) > 0.9
     assert abs(found.change[1] * 0.01) > 20 * max(abs(found.change[0] * 5), abs(found.change[2]))
@@ -40,26 +41,31 @@ def test_a_great_penalty_leaves_the_order_as_it_was():
     labels = np.arange(100) % 2 == 1
     features = rng.normal(size=(1, 100, 5)).astype(np.float32) + labels[:, None]
     scores = rng.normal(size=(1, 100)) + labels
-    found = fit_last_layers(features, scores, labels, np.full(100, "one"), 1e6)
+    found = fit_last_layers(features, scores, labels, np.full(100, 1 / 100), 1e6)
     assert found.scale > 0
     assert np.abs(features @ found.change + found.bias).std() < 1e-3
 
 
-def test_labels_and_sources_weigh_as_described():
-    # Nothing tells anything, so the bias alone states how much weight each label has.
-    features, scores = np.zeros((1, 110, 2), np.float32), np.zeros((1, 110))
-    labels = np.arange(110) >= 100
-    assert abs(fit_last_layers(features, scores, labels, np.full(110, "one"), 1.0).bias) < 1e-6
-    # Of the real faces 81 of one source and 9 of another, with a feature of their own.
-    features[0, :9, 0] = 1
-    sources = np.array(["small"] * 9 + ["large"] * 81 + ["fakes"] * 20)
+def test_labels_sources_and_self_made_fakes_weigh_as_described():
     labels = np.arange(110) >= 90
-    features[0, 90:100, 0] = 1
-    found = fit_last_layers(features, scores, labels, sources, 1e-9)
-    odds = stated(found, features, scores)[0]
-    assert 1 / (1 + np.exp(-odds[0])) == pytest.approx(
-        0.5 / (0.5 + 0.25), abs=1e-3
-    )  # 3 of 12 real, 10 of 20 fakes
+    sources = np.array(["small"] * 9 + ["large"] * 81 + ["fakes"] * 16 + ["blend"] * 4)
+    made = np.arange(110) >= 106
+    for share in (0.0, 0.1):
+        weights = face_weights(labels, sources, made, share)
+        assert weights[:9].sum() == pytest.approx(0.5 * 3 / 12)
+        assert weights[9:90].sum() == pytest.approx(0.5 * 9 / 12)
+        assert weights[90:106].sum() == pytest.approx(0.5 * (1 - share))
+        assert weights[106:].sum() == pytest.approx(0.5 * share)
+    alone = face_weights(labels[:106], sources[:106], made[:106], 0.1)  # a fold without any
+    assert alone[90:].sum() == pytest.approx(0.5)
+
+
+def test_faces_count_by_their_weights():
+    # Nothing tells anything, so the bias alone states the odds.
+    features, scores = np.zeros((2, 4, 2), np.float32), np.zeros((2, 4))
+    labels = np.array([False, False, True, True])
+    found = fit_last_layers(features, scores, labels, np.array([0.1, 0.1, 0.2, 0.6]), 1.0)
+    assert 1 / (1 + np.exp(-found.bias)) == pytest.approx(0.8)
 
 
 def test_a_group_has_one_fold_and_calibration_all_of_them():
@@ -125,7 +131,7 @@ def test_networks_score_as_before_but_for_their_last_layers(store_of, unconverte
     cross_fitted = refit(
         networks, store, range(40), replace(RECIPE, mirror_share=0.25), lambda *done: seen.append(done)
     )
-    assert seen == [(n, 5) for n in range(1, 6)]
+    assert seen == [(40, 40)]
     for each, weights in zip(networks, before, strict=True):
         changed = [not np.array_equal(*pair) for pair in zip(each.get_weights(), weights, strict=True)]
         # kernel and bias of the features, the evidence, scale and bias of the score
@@ -193,6 +199,56 @@ def test_no_face_is_scored_by_last_layers_that_were_fitted_to_its_group(store_of
 
     assert auc(Final()) > 0.95
     assert auc(cross_fitted(Final())) < 0.75
+
+
+def test_fakes_made_from_a_fold_are_made_of_its_faces_and_fitted_to_with_it(
+    store_of, unconverted, monkeypatch: pytest.MonkeyPatch
+):
+    """Real faces of one grey each, so that a pixel tells which face it is from."""
+    groups = [f"g{n}" for n in range(24)]
+    landmarks = np.random.default_rng(0).uniform(10, 30, (468, 2)).astype(np.float32)
+    crops = [
+        (
+            {"label": ("real", "fake")[n % 2], "group": groups[n], "split": "val"},
+            np.full((40, 40, 3), 10 * n, np.uint8),
+            landmarks if n < 20 else None,
+        )
+        for n in range(24)
+    ]
+    store = store_of(crops)
+    sources = {}
+
+    def swap(crop, points, source, source_points, rng):
+        sources.setdefault(fold_of(groups[crop[0, 0, 0] // 10]), set()).add(int(source[0, 0, 0]) // 10)
+        return forgery.Forgery(255 - crop, np.ones(crop.shape[:2], np.float32), "")
+
+    def unchanged(crop, points, rng):
+        return forgery.Forgery(crop, np.ones(crop.shape[:2], np.float32), "")
+
+    monkeypatch.setattr(forgery, "swap", swap)
+    for kind in ("self_blend", "region_blend", "retouch", "upsampling"):
+        monkeypatch.setattr(forgery, kind, unchanged)
+    fitted = []
+
+    def fit(features, scores, labels, weights, penalty):
+        fitted.append((features.shape[1], int(labels.sum()), weights))
+        return fit_last_layers(features, scores, labels, weights, penalty)
+
+    monkeypatch.setattr(module, "fit_last_layers", fit)
+    recipe = replace(RECIPE, refit_self_made=0.3)
+    scorer = refit([tiny(0)], store, range(24), recipe)(None)
+    assert [scorer.place_of(n) for n in range(24)] == [fold_of(group) for group in groups]
+    # Of the ten real faces with landmarks, five fakes each.
+    count, fakes, weights = fitted[-1]
+    assert (count, fakes) == (24 + 50, 12 + 50)
+    assert weights[24:].sum() == pytest.approx(0.3 / 2)
+    folds = np.array([fold_of(group) for group in groups])
+    made = np.array([fold_of(groups[n]) for n in range(0, 20, 2)])
+    for fold in range(5):
+        assert fitted[fold][0] == (folds != fold).sum() + 5 * (made != fold).sum()
+    assert sources
+    for fold, numbers in sources.items():
+        assert {fold_of(groups[n]) for n in numbers} == {fold}
 
 
 def test_faces_keep_their_order_whoever_scores_them(store_of):
