@@ -83,20 +83,22 @@ def read_dataset(folder: Path) -> list[Example]:
 def _read_manifest(manifest: Path) -> list[Example]:
     examples = []
     with manifest.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file)
-        missing = [column for column in _COLUMNS if column not in (rows.fieldnames or ())]
+        rows = csv.reader(file)
+        columns = next(rows, [])
+        missing = [column for column in _COLUMNS if column not in columns]
         if missing:
             raise DatasetError(
                 f"{manifest}: expected the columns {', '.join(_COLUMNS)}; {', '.join(missing)} missing"
             )
         for column in _COLUMNS:
-            if (count := (rows.fieldnames or ()).count(column)) > 1:
+            if (count := columns.count(column)) > 1:
                 raise DatasetError(f"{manifest}: expected each column once, got {column} {count} times")
         lines: dict[str, int] = {}
-        for row in rows:
+        for values in filter(None, rows):
             where = f"{manifest}, line {rows.line_num}"
-            if any(row[column] is None for column in _COLUMNS):
-                raise DatasetError(f"{where}: expected {len(rows.fieldnames or ())} values, got fewer")
+            if len(values) != len(columns):
+                raise DatasetError(f"{where}: expected {len(columns)} values, got {len(values)}")
+            row = dict(zip(columns, values, strict=True))
             if row["label"] not in ("real", "fake"):
                 raise DatasetError(f"{where}: expected the label real or fake, got {row['label']!r}")
             if row["split"] not in ("train", "val"):

@@ -32,9 +32,9 @@ def test_a_row_without_a_group_is_one_of_its_own(tmp_path):
     assert (first.group, second.group) == ("a.jpg", "b.jpg")
 
 
-def test_further_columns_are_of_no_account(tmp_path):
-    rows = [[*row, "CC0"] for row in ROWS]
-    assert len(read_dataset(write(tmp_path, rows, [*COLUMNS, "licence"]))) == 2
+def test_further_columns_and_blank_lines_are_of_no_account(tmp_path):
+    rows = [[*row, "CC0", "", ""] for row in ROWS]
+    assert len(read_dataset(write(tmp_path, [[], *rows, []], [*COLUMNS, "licence", "", ""]))) == 2
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,9 @@ def test_further_columns_are_of_no_account(tmp_path):
         ([*ROWS, ["a.jpg", "real", "x", "s", "g", "test"]], COLUMNS, "line 4: expected the split"),
         ([*ROWS, ["c.jpg", "real", "x", "s", "g", "val"]], COLUMNS, r"c\.jpg, found none"),
         ([*ROWS, ["c" * 300, "real", "x", "s", "g", "val"]], COLUMNS, "ccc, found none"),
-        ([*ROWS, ["a.jpg", "real", "x"]], COLUMNS, "line 4: expected 6 values"),
+        ([*ROWS, ["a.jpg", "real", "x"]], COLUMNS, r"manifest\.csv, line 4: expected 6 values, got 3$"),
+        ([ROWS[0], [*ROWS[1], ""]], COLUMNS, r"manifest\.csv, line 3: expected 6 values, got 7$"),
+        (ROWS, [*COLUMNS, "licence", ""], "line 2: expected 8 values, got 6$"),
         ([*ROWS, ["real", "val"]], ["label", "split", *COLUMNS[:1], *COLUMNS[2:5]], "expected the label"),
         ([["b.jpg", "real", "x", "s", "g1", "val"], ROWS[1]], COLUMNS, "group 'g1' in both"),
         ([*ROWS, ["./a.jpg", "fake", "x", "s", "g3", "val"]], COLUMNS, r"line 4: .*a\.jpg of line 3 again"),
