@@ -304,12 +304,12 @@ def is_picture(path: str) -> bool:
 
 
 def _was_inside(path: str, seen: set[tuple[int, int]]) -> bool:
-    """Whether a file was found in one of the folders that were read."""
+    """Whether a file was found in one of the folders that were read; one that is missing was not."""
     folder, name = os.path.split(path)
     if not seen or name.startswith(".") or not is_picture(name):
         return False
     try:
-        return _identity(folder or ".") in seen
+        return _identity(folder or ".") in seen and os.path.lexists(path)
     except (OSError, ValueError):
         return False
 

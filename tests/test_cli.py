@@ -353,6 +353,14 @@ def test_several_pictures_are_counted(pictures: Callable[..., Path]) -> None:
     assert [error.split(":")[1].strip() for error in errors] == ["in/broken.png", "missing.png"]
 
 
+def test_a_missing_picture_is_told_once_even_if_its_folder_is_scanned(pictures: Callable[..., Path]) -> None:
+    pictures("in/real.png")
+    result = run("scan", "in", "in/missing.png", "in/missing.png", "--jsonl", "r.jsonl")
+    assert (result.exit_code, result.stderr.count("in/missing.png: expected a file, got no file")) == (1, 1)
+    verdicts = [json.loads(line)["verdict"] for line in Path("r.jsonl").read_text().splitlines()]
+    assert verdicts == ["real", "error"]
+
+
 def test_videos_are_counted_as_such(pictures: Callable[..., Path]) -> None:
     pictures("in/fake.png", "in/real.png")
     for name in ("in/a.mp4", "in/b.MOV"):

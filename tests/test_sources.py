@@ -159,6 +159,14 @@ def test_a_picture_in_a_folder_that_is_gone_is_left_to_who_reads_it(tmp_path: Pa
     assert list(find_pictures([tmp_path / "in", *gone])) == [picture, *gone]
 
 
+def test_a_missing_picture_in_a_folder_that_was_read_is_left_to_who_reads_it_once(tmp_path: Path) -> None:
+    (picture,) = touched(tmp_path, "in/a.jpg")
+    (tmp_path / "in" / "b.jpg").symlink_to("nowhere")  # the folder lists it
+    link = f"{tmp_path}/in/b.jpg"
+    missing = [f"{tmp_path}/in/{name}.jpg" for name in ("c", "d" * 300, "e\0")]
+    assert list(find_pictures([tmp_path, *missing, link, *missing])) == [picture, link, *missing]
+
+
 def test_a_path_with_a_nul_is_left_to_who_reads_it() -> None:
     assert list(find_pictures(["a\0b/c.jpg", "a\0b/c.jpg"])) == ["a\0b/c.jpg"]
 
