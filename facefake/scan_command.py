@@ -169,7 +169,7 @@ class Scan:
         from facefake.distributed import scan
         from facefake.sources import Pause
 
-        with terminal.progress("pictures", told.err) as bar:
+        with terminal.progress("files", told.err) as bar:
             scan(
                 (path for path in self._paths(told) if not isinstance(path, Pause)),
                 self.jsonl or self.output or "",
@@ -202,7 +202,7 @@ class Scan:
             journal, files = self._files(stack, settings)
             # A bar would overwrite tables on the same terminal, and they show the progress themselves.
             shown = not (tables and tables.out.is_terminal)
-            bar = stack.enter_context(terminal.progress("pictures", told.err, shown=shown))
+            bar = stack.enter_context(terminal.progress("files", told.err, shown=shown))
 
             def show_progress(done: int, total: int | None) -> None:
                 if tables:

@@ -67,7 +67,7 @@ class Told:
 
     @property
     def worst(self) -> str:
-        """What a progress bar says beside the number of pictures."""
+        """What a progress bar says beside the number of files."""
         return terminal.counts(self.verdicts, ("fake", "error"))
 
     def verdict(self, path: str | None, verdict: str, error: str | None) -> None:

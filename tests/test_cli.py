@@ -361,6 +361,24 @@ def test_a_missing_picture_is_told_once_even_if_its_folder_is_scanned(pictures: 
     assert verdicts == ["real", "error"]
 
 
+@pytest.mark.parametrize("engine", [["--workers", "0"], ["--engine", "ray"]])
+def test_progress_counts_pictures_and_videos_alike(
+    engine: list[str], pictures: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures("real.png")
+    counted: list[str] = []
+    progress = terminal.progress
+
+    def noted(what: str, *rest: Any, **more: Any) -> Any:
+        counted.append(what)
+        return progress(what, *rest, **more)
+
+    monkeypatch.setattr(terminal, "progress", noted)
+    monkeypatch.setattr("facefake.distributed.scan", lambda *rest, **more: None)
+    result = CliRunner().invoke(main, ["scan", "real.png", *engine, "--jsonl", "r.jsonl"])
+    assert (result.exit_code, counted) == (0, ["files"])
+
+
 def test_videos_are_counted_as_such(pictures: Callable[..., Path]) -> None:
     pictures("in/fake.png", "in/real.png")
     for name in ("in/a.mp4", "in/b.MOV"):
