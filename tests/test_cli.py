@@ -1438,6 +1438,20 @@ def test_evaluate_leaves_sources_out(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (settings["patterns"], settings["cache"]) == (("sdxl", "flux1-*"), None)
 
 
+def test_ctrl_c_among_runs_tells_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: Any, report: Any, **settings: Any) -> None:
+        report(SimpleNamespace(name="flux", auc={"clean": 0.95, "web": 0.9}))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("facefake.training.commands._import_keras", lambda: None)
+    monkeypatch.setattr("facefake.training.leave_out.leave_one_source_out", interrupted)
+    result = run("evaluate", "data", "--leave-one-source-out", "--out", str(tmp_path / "out"))
+    assert (result.exit_code, result.stdout) == (130, "")
+    row, told = result.stderr.splitlines()
+    assert row == "without flux: AUC 0.950 clean, 0.900 web"
+    assert told.startswith("Interrupted with 1 run finished: the same command repeats none of these")
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

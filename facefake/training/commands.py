@@ -275,29 +275,41 @@ def _without_each_source(
     from facefake.training.leave_out import leave_one_source_out
     from facefake.training.network import LITE0
     from facefake.training.recipe import Recipe, read_recipe
+    from facefake.wording import counted
 
     # A recipe's first stage is the one that starts from the backbone.
     chosen = (read_recipe(recipe) if recipe else Recipe()).stages()[0]
     chosen = replace(chosen, steps=steps or chosen.steps)
-    _import_keras()
     err = terminal.console(stderr=True)
+    finished = 0
 
     def told(row: LeftOutRow) -> None:
+        nonlocal finished
+        finished += 1
         aucs = ", ".join(f"{auc:.3f} {tier}" for tier, auc in row.auc.items())
         err.print(f"without {terminal.printable(row.name)}: AUC {aucs}", soft_wrap=True)
 
-    with terminal.progress("pictures cropped", err) as bar:
-        return leave_one_source_out(
-            data,
-            out,
-            chosen,
-            backbone=LITE0,
-            patterns=leave_out,
-            cache=cache,
-            progress=lambda what, done, total: bar(done, total, what),
-            report=told,
-            tell=_told_on(err),
+    try:
+        _import_keras()
+        with terminal.progress("pictures cropped", err) as bar:
+            return leave_one_source_out(
+                data,
+                out,
+                chosen,
+                backbone=LITE0,
+                patterns=leave_out,
+                cache=cache,
+                progress=lambda what, done, total: bar(done, total, what),
+                report=told,
+                tell=_told_on(err),
+            )
+    except KeyboardInterrupt:
+        err.print(
+            f"Interrupted with {counted(finished, 'run')} finished: the same command repeats none of these, and continues "
+            "the next after its last complete epoch, or starts it over if there is none.",
+            soft_wrap=True,
         )
+        raise
 
 
 def _told_on(console: Console) -> Callable[[str], None]:
