@@ -124,8 +124,8 @@ class FakeImageDetector:
         """Judge every face of a picture, and the picture.
 
         Args:
-            source: a path, bytes, a binary file, a PIL image, which no other thread may use meanwhile, or uint8
-                (height, width, 3) RGB pixels.
+            source: a path, bytes (also a bytearray or memoryview), a binary file, a PIL image, which no other thread may
+                use meanwhile, or uint8 (height, width, 3) RGB pixels.
 
         Raises:
             ImageError: the picture cannot be read.

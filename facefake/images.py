@@ -78,9 +78,9 @@ def load_picture(source: Source, limits: ImageLimits = ImageLimits()) -> Picture
     is laid on white, 16 bits become 8, and only the first of several frames or pages is read, with a warning.
 
     Args:
-        source: a path; the bytes of a file; a binary file object, read from where it stands to its end and left
-            open; what `read_source` gave; a PIL image, at its current frame; or a (height, width, 3) uint8 RGB
-            array, which is copied.
+        source: a path; the bytes of a file, as bytes, bytearray or memoryview; a binary file object, read from where it
+            stands to its end and left open; what `read_source` gave; a PIL image, at its current frame; or a (height,
+            width, 3) uint8 RGB array, which is copied.
         limits: how large a file and a picture may be.
 
     Raises:

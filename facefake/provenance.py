@@ -103,19 +103,20 @@ class Provenance:
 
 
 def read_provenance(
-    source: bytes | str | os.PathLike[str] | EncodedFile, limits: ImageLimits | None = None
+    source: bytes | bytearray | memoryview | str | os.PathLike[str] | EncodedFile,
+    limits: ImageLimits | None = None,
 ) -> Provenance:
     """What a picture's file says about its origin. The pixels are not decoded, and nothing is fetched.
 
     Args:
-        source: the bytes of the file, its path, or what `reading.read_source` returned.
+        source: the bytes of the file (also a bytearray or memoryview), its path, or what `reading.read_source` returned.
         limits: how large a file may be; None for the default limits.
 
     Raises:
         ImageError: the file cannot be read. Faults in its metadata become notes instead.
         TypeError: the source is none of these.
     """
-    if not isinstance(source, (str, bytes, os.PathLike, EncodedFile)):
+    if not isinstance(source, (str, bytes, bytearray, memoryview, os.PathLike, EncodedFile)):
         raise TypeError(f"expected a path or the bytes of a file, got a {type(source).__name__}")
     file = read_source(source, limits or ImageLimits())
     assert isinstance(file, EncodedFile)

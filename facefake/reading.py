@@ -69,13 +69,23 @@ class BinaryFile(Protocol):
         ...
 
 
-Source: TypeAlias = Union[str, "os.PathLike[str]", bytes, BinaryFile, EncodedFile, Image.Image, NDArray[Any]]
+Source: TypeAlias = Union[
+    str,
+    "os.PathLike[str]",
+    bytes,
+    bytearray,
+    memoryview,
+    BinaryFile,
+    EncodedFile,
+    Image.Image,
+    NDArray[Any],
+]
 
 
 def read_source(
     source: Source, limits: ImageLimits = ImageLimits()
 ) -> EncodedFile | Image.Image | NDArray[Any]:
-    """The bytes behind a path, bytes or a file object; a picture that is decoded already is returned as it is.
+    """The bytes behind a path, a file object, or bytes of any kind; a picture that is decoded already is returned as it is.
 
     For callers who want more from a file than its picture but do not want to read it twice: `load_picture` takes the
     result as its source.
@@ -92,8 +102,9 @@ def read_source(
                 path = os.fsdecode(source)
                 with opened_file(path, limits.max_bytes) as file:
                     return EncodedFile(_read_all(file.read, limits.max_bytes), path)
-        if isinstance(source, bytes):
-            return EncodedFile(source)
+        if isinstance(source, (bytes, bytearray, memoryview)):
+            with faults("unreadable", "readable bytes"):
+                return EncodedFile(bytes(source))
         if not hasattr(source, "read"):
             expected = "a path, bytes, a binary file object, a PIL image or a (height, width, 3) uint8 array"
             raise Refusal("wrong_type", expected, f"a {type(source).__name__}")

@@ -118,7 +118,8 @@ def test_every_kind_of_source_gives_the_same_pixels(format: str, tmp_path: Path)
     data = encode(photo(), format, **LOSSLESS[format])
     path = tmp_path / "photo"
     path.write_bytes(data)
-    sources = [str(path), path, data, io.BytesIO(data), Image.open(io.BytesIO(data)), photo()]
+    sources = [str(path), path, data, bytearray(data), memoryview(data)]
+    sources += [io.BytesIO(data), Image.open(io.BytesIO(data)), photo()]
     for source in sources:
         picture = load_picture(source)
         assert np.array_equal(picture.pixels, photo())
@@ -289,11 +290,17 @@ def test_an_array_is_copied() -> None:
     assert picture.pixels.flags.c_contiguous
 
 
-@pytest.mark.parametrize("source", [None, 3, ["photo.jpg"], object(), bytearray(b"x")])
+@pytest.mark.parametrize("source", [None, 3, ["photo.jpg"], object()])
 def test_sources_of_another_type(source: Any) -> None:
     error = refused(source)
     assert error.kind == "wrong_type"
     assert type(source).__name__ in error.got
+
+
+def test_a_memoryview_that_was_released_is_refused() -> None:
+    view = memoryview(encode(photo(), "PNG"))
+    view.release()
+    assert refused(view).kind == "unreadable"
 
 
 def test_a_pil_image_is_left_as_it_was() -> None:

@@ -209,6 +209,12 @@ def test_a_path_bytes_and_what_was_read_before_give_one_answer(tmp_path: Path) -
     assert answers[0].claim == "generated"
 
 
+def test_bytes_may_be_of_any_kind() -> None:
+    file = png(parameters="Steps: 9, Seed: 1")
+    assert read_provenance(file).traces
+    assert read_provenance(bytearray(file)) == read_provenance(memoryview(file)) == read_provenance(file)
+
+
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="no file of that name"):
         read_provenance(tmp_path / "missing.png")

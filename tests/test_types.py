@@ -25,7 +25,7 @@ from facefake.saving import AnnotatedFolder
 
 facefake.nonsense()  # type: ignore[attr-defined]
 detector = FakeImageDetector()
-for source in ("a.jpg", Path("a.jpg"), b"\\xff\\xd8\\xff"):
+for source in ("a.jpg", Path("a.jpg"), b"\\xff\\xd8\\xff", bytearray(9), memoryview(b"")):
     detector.analyze(source)
 detector.analyze(io.BytesIO())
 with open("a.jpg", "rb") as file, zipfile.ZipFile("a.zip") as archive, archive.open("a.jpg") as member:
