@@ -8,7 +8,6 @@ import importlib
 import os
 import re
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -126,9 +125,10 @@ def quiet() -> Iterator[Callable[[], bytes]]:
     """
     with _lock:
         try:
-            held = tempfile.TemporaryFile()  # noqa: SIM115 - closed below, and opened before the redirection
+            # In memory: a container may have no folder to write to. Closed below, and opened before the redirection.
+            held = open(os.memfd_create("facefake-stderr"), "w+b")  # noqa: SIM115
             stderr = os.dup(2)
-        except OSError:  # nowhere to hold it, or nothing to hold back
+        except OSError:  # no memory to hold it, or nothing to hold back
             yield bytes  # a function as well, which returns nothing held back
             return
         with held:

@@ -30,6 +30,17 @@ def test_chatter_is_held_back_and_errors_pass(capfd: pytest.CaptureFixture[str])
     assert len(os.listdir("/proc/self/fd")) == len(before)
 
 
+def test_chatter_is_held_back_where_there_is_no_temporary_folder() -> None:
+    run("""
+import os, tempfile
+from facefake.native import quiet
+tempfile._candidate_tempdir_list = lambda: []
+with quiet() as held:
+    os.write(2, b"INFO: Created TensorFlow Lite delegate\\n")
+    assert held()
+""")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_what_is_held_back_may_be_lost_where_it_cannot_be_written() -> None:
     run("""
