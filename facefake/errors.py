@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from facefake.record_values import message_text
+from facefake.record_values import message_text, path_text
 
 
 class FaceFakeError(Exception):
@@ -10,7 +10,7 @@ class FaceFakeError(Exception):
 
 
 class ImageError(FaceFakeError):
-    """A picture that cannot be read.
+    """A picture that cannot be read. Its message is one line of printable characters, whatever its path is.
 
     Attributes:
         path: the picture's path as text, or None when it did not come from a file.
@@ -24,8 +24,8 @@ class ImageError(FaceFakeError):
         self.kind = kind
         self.expected = expected
         self.got = got
-        where = "picture" if path is None else message_text(path)
-        super().__init__(f"{where}: expected {expected}, got {got}")
+        where = "picture" if path is None else path_text(path)
+        super().__init__(f"{where}: {message_text(f'expected {expected}, got {got}')}")
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments do not survive the default pickling, and worker processes send errors home.

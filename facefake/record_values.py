@@ -6,6 +6,10 @@ import re
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPE = re.compile(r"\\ud[89a-f][0-9a-f]{2}")
+_LONGEST_PATH, _SHOWN = (
+    4096,
+    100,
+)  # characters: no file has a longer one, so it is something else, and may be megabytes
 
 
 def six_digits(value: float | None) -> float | None:
@@ -14,18 +18,27 @@ def six_digits(value: float | None) -> float | None:
 
 
 def message_text(text: str) -> str:
-    """A message as records hold it: lone surrogates, as in undecodable file names, become escapes."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    """A message as errors and records hold it, on one line.
+
+    Characters that are invisible, move the cursor or change colours become escapes, lone surrogates, as in undecodable file
+    names, among them.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def path_text(path: str) -> str:
+    """A path in a message; of what is too long for one, only the beginning."""
+    return message_text(path if len(path) <= _LONGEST_PATH else f"{path[:_SHOWN]}…")
 
 
 def valid_unicode(text: str) -> str:
-    """A path as records hold it: escaped like a message, but so that no two paths become the same text.
+    """A path as records hold it: lone surrogates become escapes, but so that no two paths become the same text.
 
     To that end backslashes are doubled where there are surrogates, or anything that looks like their escapes.
     """
     if _SURROGATE.search(text) or _ESCAPE.search(text):
         text = text.replace("\\", "\\\\")
-    return message_text(text)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def without_escapes(text: str) -> str:

@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote
 
 from facefake.errors import ImageError, MissingLibraryError
 from facefake.reading import image_error, opened_file
-from facefake.record_values import message_text
+from facefake.record_values import path_text
 from facefake.refusal import Refusal, faults
 from facefake.results import ErrorResult, FileState
 from facefake.sources import file_state, find_pictures, is_picture, nameless, no_pictures
@@ -111,7 +111,7 @@ def _find_local(uri: str, path: str) -> Iterator[Stored | ErrorResult]:
         name = found.path or "" if isinstance(found, ErrorResult) else found
         place = uri if name == given else f"file://{fixed}{_quoted(name.removeprefix(begin))}"
         if isinstance(found, ErrorResult):
-            yield ErrorResult(place, found.kind, place + found.message.removeprefix(message_text(name)))
+            yield ErrorResult(place, found.kind, place + found.message.removeprefix(path_text(name)))
         else:
             yield Stored(place, file_state(name))
 

@@ -24,6 +24,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from facefake.record_values import message_text
 from facefake.results import FaceResult, ImageResult, Verdict
 from facefake.wording import at_most, clock, counted, likely, percent
 
@@ -61,9 +62,7 @@ def console(stderr: bool = False) -> Console:
     return Console(stderr=stderr, markup=False, highlight=False, emoji=False)
 
 
-def printable(text: str) -> str:
-    """Text for a terminal: characters that are invisible, move the cursor or change colours become escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+printable = message_text  # what a terminal may be shown of a text from anywhere
 
 
 def table(headers: Iterable[str], rows: Iterable[Sequence[str | Text]], numbers: Sequence[int] = ()) -> Table:

@@ -74,7 +74,8 @@ def test_csv_defuses_formulas(name: str, tmp_path: Path) -> None:
         table.write(ErrorResult(f"{name}.jpg", "empty", f"{name}.jpg: expected a picture, got none"))
     for row in rows(tmp_path / "r.csv"):
         assert row["path"] == f"'{name}.jpg"
-    assert rows(tmp_path / "r.csv")[1]["error"].startswith(f"'{name[0]}")
+    # In a message, a tab or line break is an escape, which begins no formula.
+    assert rows(tmp_path / "r.csv")[1]["error"].startswith(f"'{name[0]}" if name[0].isprintable() else "\\")
 
 
 @pytest.mark.parametrize("cut", [";", "\t", "\n", "\r\n"])

@@ -279,6 +279,22 @@ def test_an_undecodable_path_becomes_readable_unicode() -> None:
         assert told == "caf\\udce9.jpg: expected a whole file, got half of one"
 
 
+def test_an_error_s_message_is_one_line_of_printable_characters_whatever_the_path() -> None:
+    path, got = "a\nERROR b\x1b[31m\u202e\0.jpg", "two\nlines"
+    fault = ImageError(path=path, kind="truncated", expected="a whole file", got=got)
+    assert str(fault) == r"a\nERROR b\x1b[31m\u202e\x00.jpg: expected a whole file, got two\nlines"
+    assert (fault.path, fault.got) == (path, got)
+    record = ErrorResult(path, "truncated", str(fault)).to_dict()
+    assert (record["path"], record["error"]["message"]) == (path, str(fault))
+
+
+def test_what_is_too_long_for_a_path_does_not_fill_a_log() -> None:
+    content = "data:image/jpeg;base64," + "A" * 1_000_000
+    fault = ImageError(path=content, kind="unreadable", expected="a file", got="none")
+    assert str(fault).startswith("data:image/jpeg;base64,AAA") and len(str(fault)) < 200
+    assert fault.path == content
+
+
 @given(st.text(st.sampled_from("\\ud8fc\ud800\udcffé")), st.text(st.sampled_from("\\ud8fc\ud800\udcffé")))
 @example("x\udcff.jpg", "x\\udcff.jpg")
 @example("\\\udcff", "\\\\udcff")
