@@ -1411,6 +1411,16 @@ def test_a_folder_for_a_page_that_cannot_be_written_is_told_before_the_work(
     assert run(*measure, "/dev/null", "--force").exit_code == 0
 
 
+def test_evaluate_needs_no_temporary_folder_where_it_is_given_another(
+    tmp_path: Path, evaluated: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    refused = run("evaluate", "data")
+    assert (refused.exit_code, refused.stdout, evaluated) == (2, "", [])
+    assert "expected a temporary folder for face crops, got: No such file or directory" in refused.stderr
+    assert run("evaluate", "data", "--cache", str(tmp_path)).exit_code == 0
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that takes nothing")
 def test_evaluate_tells_its_figures_even_if_the_report_cannot_be_written(evaluated: list[Any]) -> None:
     failed = run("evaluate", "data", "--json", "--report", "/dev/full", "--force")

@@ -6,16 +6,18 @@ import json
 import re
 import shlex
 import tempfile
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from facefake.errors import OutputError
 from facefake.options import FILE, FOLDER, JSON, MODEL, OUTPUT, examples
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from rich.console import Console
 
@@ -233,17 +235,35 @@ def _measured(
     if report:
         check_whole_file(report, force)
     err = terminal.console(stderr=True)
-    with tempfile.TemporaryDirectory() as scratch, terminal.progress("pictures cropped", err) as bar:
+    with _crops_in(cache) as folder, terminal.progress("pictures cropped", err) as bar:
         scored = measure(
             data,
             model,
             split=split,
-            cache=cache or Path(scratch),
+            cache=folder,
             progress=lambda what, done, total: bar(done, total, what),
             tell=_told_on(err),
         )
         # The page shows crops, so it is made before the temporary folder goes.
         return scored.evaluation, evaluation_page(scored) if report else ""
+
+
+@contextmanager
+def _crops_in(cache: Path | None) -> Iterator[Path]:
+    """The folder for face crops: a temporary one if none was given.
+
+    Raises:
+        OutputError: there can be no temporary folder.
+    """
+    with ExitStack() as stack:
+        if cache is None:
+            try:
+                cache = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            except OSError as error:
+                raise OutputError(
+                    f"expected a temporary folder for face crops, got: {error.strerror}; --cache names another"
+                ) from error
+        yield cache
 
 
 def _print_figures(result: Evaluation | LeaveOneOut, tables: Sequence[Table], as_json: bool) -> None:
