@@ -85,7 +85,7 @@ Source: TypeAlias = Union[
 def read_source(
     source: Source, limits: ImageLimits = ImageLimits()
 ) -> EncodedFile | Image.Image | NDArray[Any]:
-    """The bytes behind a path, a file object, or bytes of any kind; a picture that is decoded already is returned as it is.
+    """The bytes behind a path, a file object or a buffer of bytes; a picture that is decoded is returned as it is.
 
     For callers who want more from a file than its picture but do not want to read it twice: `load_picture` takes the
     result as its source.

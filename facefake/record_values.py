@@ -6,10 +6,8 @@ import re
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPE = re.compile(r"\\ud[89a-f][0-9a-f]{2}")
-_LONGEST_PATH, _SHOWN = (
-    4096,
-    100,
-)  # characters: no file has a longer one, so it is something else, and may be megabytes
+_LONGEST_PATH = 4096  # characters: what is longer is something else, and may be megabytes
+_SHOWN = 100
 
 
 def six_digits(value: float | None) -> float | None:
