@@ -52,41 +52,17 @@ def commands_of(session: str) -> list[tuple[str, str]]:
     return found
 
 
-# Where OpenCV uses other instructions crops differ by a grey level here and there, and boxes by a pixel or two.
-POINTS, PIXELS = 8.0, 2
+# Processors add up in different orders, so a figure may be rounded another way.
+POINTS, PIXELS = 1.0, 1
 TOKEN = re.compile(
     r"[<>≤]? ?(?P<percent>\d+(\.\d+)?) %|(?P<share>[01]\.\d{4,})|(?P<high>\d+) × (?P<wide>\d+)|\S+?(?=[\s,(]|$)|\S"
 )
-ROW = re.compile(
-    r"^ +(?P<face>\d+) +\d+ × \d+ +\S (?P<verdict>\w+) +[<>]?(?P<percent>[\d.]+) % .*\n", re.MULTILINE
-)
-
-
-REASON = re.compile(r"^(Face \d+:) .*\n(?: +.*\n)*", re.MULTILINE)
 
 
 def alike(found: str, shown: str) -> bool:
     """Whether two outputs say the same, but for spaces and for what differs between processors."""
-    evens = {
-        row["face"]
-        for text in (found, shown)
-        for row in ROW.finditer(text)
-        if abs(float(row["percent"]) - 50)
-        <= POINTS  # it may be uncertain on one processor and not on the other
-    }
-    pairs = list(zip_longest(*(TOKEN.finditer(without(evens, text)) for text in (found, shown))))
+    pairs = list(zip_longest(*(TOKEN.finditer(text) for text in (found, shown))))
     return bool(pairs) and all(one and other and same(one, other) for one, other in pairs)
-
-
-def without(faces: set[str], text: str) -> str:
-    """The output of a scan without what it says of some faces, and without the figures that it reasons with."""
-    text = REASON.sub(r"\1\n", text)
-    dropped = [row for row in ROW.finditer(text) if row["face"] in faces]
-    for row in dropped:
-        text = text.replace(row[0], "")
-        text = re.sub(rf"^Face {row['face']}:\n", "", text, flags=re.MULTILINE)
-    uncertain = sum(row["verdict"] == "uncertain" for row in dropped)
-    return re.sub(r"(\d+) are uncertain", lambda told: f"{int(told[1]) - uncertain} are uncertain", text)
 
 
 def same(one: re.Match[str], other: re.Match[str]) -> bool:
@@ -126,29 +102,19 @@ def test_what_a_command_prints_is_what_stands_there(session: str, place: Path) -
 def test_what_processors_may_differ_in_is_no_more() -> None:
     (shown,) = [session for session in SESSIONS if "group.jpg\n" in session.splitlines()[0] + "\n"]
     assert alike(shown, shown)
-    row = next(row for row in ROW.finditer(shown) if abs(float(row["percent"]) - 50) > 20)
-    percent = f"{row['percent']} %"
-    for more, expected in ((POINTS - 1, True), (POINTS + 1, False)):
-        moved = row[0].replace(percent, f"{float(row['percent']) + more:g} %", 1)
+    row = re.search(
+        r"^ +1 .* (?P<verdict>real|uncertain|fake) +(?P<percent>[\d.]+) %.*\n", shown, re.MULTILINE
+    )
+    assert row
+    for more, expected in ((0.9 * POINTS, True), (1.1 * POINTS, False)):
+        moved = row[0].replace(f"{row['percent']} %", f"{float(row['percent']) + more:g} %", 1)
         assert alike(shown.replace(row[0], moved), shown) is expected
     assert not alike(shown.replace(row[0], ""), shown)
     assert not alike(shown.replace("None of", "All of"), shown)
-    verdict = {"real": "uncertain", "uncertain": "real"}[row["verdict"]]
-    assert not alike(shown.replace(row[0], row[0].replace(row["verdict"], verdict)), shown)
+    assert not alike(shown.replace(row[0], row[0].replace(row["verdict"], "unlike")), shown)
     count = re.search(r"(\d+) are uncertain", shown)
     assert count
     assert not alike(shown.replace(count[0], f"{int(count[1]) + 1} are uncertain"), shown)
-    # A face that is as probably fake as real may be uncertain on one processor alone.
-    even = row[0].replace(percent, "49 %").replace(row["verdict"], "real")
-    odd = row[0].replace(percent, "51 %").replace(row["verdict"], "uncertain")
-    less, more = (int(count[1]) - (row["verdict"] == "uncertain") + extra for extra in (0, 1))
-    bare = re.sub(rf"^Face {row['face']}: .*\n(  +.*\n)*", "", shown, flags=re.MULTILINE)
-    one = bare.replace(row[0], even).replace(count[0], f"{less} are uncertain")
-    other = bare.replace(row[0], odd).replace(count[0], f"{more} are uncertain")
-    reason = f"Face {row['face']}: rather fake than real (51 %), but 21 % of real faces look at least as\n        fake\n"
-    other = other.replace("? uncertain: None", f"{reason}? uncertain: None")
-    assert alike(one, other)
-    assert not alike(one.replace(f"{less} are", f"{more} are"), other)
 
 
 @pytest.mark.parametrize("block", DOCTESTS, ids=lambda block: block.splitlines()[-1][:40])
