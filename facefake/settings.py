@@ -78,15 +78,18 @@ def settings_of(
     )
 
 
-def whole_number(name: str, value: object, least: int = 1) -> int:
+def whole_number(name: str, value: Any, least: int = 1) -> int:
     """An argument that must be a whole number, at least `least`; NumPy's are accepted, too.
 
     Raises:
         TypeError, ValueError: it is not one, or is below that.
     """
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:  # an array has an __index__, too, but only that of one whole number works
+        number = None
+    if number is None:
         raise TypeError(f"expected {name} to be a whole number, got {value!r}")
-    number = operator.index(value)
     if number < least:
         raise ValueError(f"expected {name} to be at least {least}, got {value!r}")
     return number

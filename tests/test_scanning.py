@@ -470,6 +470,8 @@ def test_workers_are_a_whole_number(workers: Any) -> None:
         ({"timeout": "5"}, "expected timeout to be a number, got '5'"),
         ({"timeout": True}, "expected timeout to be a number, got True"),
         ({"min_face": "48"}, "expected min_face to be a number, got '48'"),
+        ({"max_faces": np.array([3])}, r"expected max_faces to be a whole number, got array\(\[3\]\)"),
+        ({"worker_memory": int}, "expected worker_memory to be a whole number, got <class 'int'>"),
     ],
 )
 def test_arguments_of_another_kind_are_refused(wrong: Any, told: str) -> None:
