@@ -224,6 +224,24 @@ def test_every_face_tells_its_detail_and_a_judged_one_what_it_lacks(faces: list[
         assert told.lack == (CALIBRATION.lack(each.detail) if judged else None)
 
 
+def test_every_face_keeps_what_was_found_of_it() -> None:
+    given_faces = [
+        replace(
+            evidence(logit), face=Face((left, 20.0, left + 99, 119.0), ((left, 25.0),) * 6, score), map=found
+        )
+        for logit, left, score, found in (
+            (1.0, 5.0, 0.7, np.ones((2, 2), np.float32)),
+            (-2.0, 300.0, 0.8, np.zeros((2, 2), np.float32)),
+        )
+    ]
+    unusable = replace(given_faces[1], outside=0.9, logit=None, map=None)
+    for faces in (given_faces, [given_faces[0], unusable]):
+        for each, told in zip(faces, judge(faces, CALIBRATION).faces, strict=True):
+            assert (told.box, told.keypoints) == (each.face.box, each.face.keypoints)
+            assert told.detection_score == each.face.score
+            assert told.evidence is each.map
+
+
 def test_a_face_is_more_suspicious_the_more_real_its_neighbours_look() -> None:
     suspect = 4.1
     verdicts = {
@@ -517,7 +535,7 @@ def test_what_is_told_makes_the_same_verdict(alarm_rate: float) -> None:
         (0.0101, 0.9, "uncertain"),
         (0.1, 0.1, "uncertain"),
         (0.101, 0.49, "real"),
-        (0.101, LEAST_DOUBT, "uncertain"),
+        (0.101, 0.5, "uncertain"),
         (1.0, 0.9, "uncertain"),
     ],
 )

@@ -67,9 +67,9 @@ def test_what_opening_or_using_raises_costs_no_place() -> None:
 
 
 def test_what_it_lets_go_of_is_opened_anew() -> None:
-    pool = Pool(object, 1)
-    with pool.one() as first:
+    pool = Pool(object, 2)
+    with pool.one() as first, pool.one() as second:
         pass
     pool.clear()
-    with pool.one() as second:
-        assert second is not first
+    with pool.one() as third, pool.one() as fourth:
+        assert not {id(first), id(second)} & {id(third), id(fourth)}
