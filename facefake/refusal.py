@@ -31,7 +31,7 @@ ERROR_KINDS: tuple[ErrorKind, ...] = get_args(ErrorKind)
 # Pillow logs some faults as well as raising them, and an unconfigured logger would write to stderr.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
-_CUT = re.compile(r"truncated|incomplete|buffer is not large enough", re.IGNORECASE)
+_CUT = re.compile(r"truncated|incomplete|not enough image data", re.IGNORECASE)
 _FOREIGN = re.compile(r"unsupported|not (yet )?supported|cannot handle|unknown (pixel )?mode", re.IGNORECASE)
 
 # On malformed files Pillow raises nearly every built-in exception, and those of zlib, struct and lcms.

@@ -463,6 +463,14 @@ def test_a_missing_end_marker_is_a_missing_end(format: str, missing: int) -> Non
     assert refused(encode(photo(), format)[:-missing]).kind == "truncated"
 
 
+def test_what_ends_before_its_pixels_do_is_truncated() -> None:
+    data = encode(photo(), "JPEG")
+    for end in (data.index(b"\xff\xc0") + 8, data.index(b"\xff\xda") + 6):
+        assert refused(data[:end]).kind == "truncated"
+    whole = encode(np.zeros((8, 8, 4), np.uint8), "DDS")  # a format that only a PIL image may have
+    assert refused(Image.open(io.BytesIO(whole[:-20]))).kind == "truncated"
+
+
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF"])
 def test_what_follows_the_end_is_ignored(format: str) -> None:
     data = encode(photo(), format)
@@ -532,10 +540,23 @@ def test_other_formats_are_refused(format: str) -> None:
     assert refused(encode(photo(), format)).kind == "unsupported"
 
 
-def test_pixels_of_an_unknown_kind_are_refused() -> None:
-    data = bytearray(encode(photo(), "BMP"))
-    data[28] = 3  # bits a pixel
+@pytest.mark.parametrize(
+    ("format", "before", "offset", "value"),
+    [
+        ("BMP", b"BM", 28, 3),  # bits a pixel
+        ("JPEG", b"\xff\xc0", 4, 12),  # bits a sample
+        ("JPEG", b"\xff\xc0", 9, 2),  # components
+        ("TIFF", struct.pack("<HHI", 262, 3, 1), 8, 7),  # photometric interpretation
+    ],
+)
+def test_pixels_of_an_unknown_kind_are_refused(format: str, before: bytes, offset: int, value: int) -> None:
+    data = bytearray(encode(photo(), format))
+    data[data.index(before) + offset] = value
     assert refused(bytes(data)).kind == "unsupported"
+
+
+def test_windows_media_photo_is_refused() -> None:
+    assert refused(encode(photo(), "TIFF", tiffinfo={0xBC01: "x"})).kind == "unsupported"
 
 
 def test_missing_decoders(monkeypatch: pytest.MonkeyPatch) -> None:
