@@ -338,6 +338,21 @@ def test_a_known_logistic_is_found_again(slope, offset):
     assert bias == pytest.approx(offset - prior, abs=0.15)
 
 
+def test_a_source_counts_in_the_probability_by_the_square_root_of_its_size():
+    rng = np.random.default_rng(2)
+    real, others, fakes = (rng.normal(mean, 1, 100).astype(np.float32) for mean in (-3, 0, 2))
+    labels = np.repeat([False, True], [500, 100])
+    one_of_400 = np.repeat(["r", "s", "f"], [100, 400, 100])
+    found = face_scores._fit_probability(
+        np.concatenate([real, *[others] * 4, fakes])[None], labels, one_of_400
+    )
+    two_of_100 = np.repeat(["r", "s", "t", "f"], 100)
+    expected = face_scores._fit_probability(
+        np.concatenate([real, others, others, fakes])[None], labels[200:], two_of_100
+    )
+    assert found == pytest.approx(expected)
+
+
 def test_a_network_that_is_worse_than_chance_still_gets_a_temperature():
     logits = np.array([[3.0] * 30 + [-3.0] * 30], np.float32)
     labels = np.array([False] * 30 + [True] * 30)
