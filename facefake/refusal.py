@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import struct
 import sys
 import threading
 import warnings
@@ -31,7 +30,7 @@ ERROR_KINDS: tuple[ErrorKind, ...] = get_args(ErrorKind)
 # Pillow logs some faults as well as raising them, and an unconfigured logger would write to stderr.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
-_CUT = re.compile(r"truncated|incomplete|not enough image data", re.IGNORECASE)
+_CUT = re.compile(r"truncated|incomplete|not enough image data|requires a buffer of", re.IGNORECASE)
 _FOREIGN = re.compile(r"unsupported|not (yet )?supported|cannot handle|unknown (pixel )?mode", re.IGNORECASE)
 
 # On malformed files Pillow raises nearly every built-in exception, and those of zlib, struct and lcms.
@@ -70,7 +69,7 @@ def faults(kind: ErrorKind, expected: str) -> Iterator[None]:
         got = (isinstance(fault, OSError) and fault.strerror) or str(fault) or type(fault).__name__
         if kind == "corrupt" and _FOREIGN.search(got):
             kind = "unsupported"
-        elif kind == "corrupt" and (isinstance(fault, (EOFError, struct.error)) or _CUT.search(got)):
+        elif kind == "corrupt" and (isinstance(fault, EOFError) or _CUT.search(got)):
             kind = "truncated"
         raise Refusal(kind, expected, got) from fault
 

@@ -234,6 +234,10 @@ class Stream:
         return gift
 
 
+class StoreError(Exception):
+    """As a library for remote files has its own."""
+
+
 def test_file_objects() -> None:
     data = encode(photo(), "PNG")
     stream = io.BytesIO(b"before" + data)
@@ -245,8 +249,14 @@ def test_file_objects() -> None:
     closed.close()
     assert refused(closed).kind == "unreadable"
     # Whatever it fails with: that it is a decoder's word for a picture, too, says nothing of this one.
-    for fault in (OSError(5, "Input/output error"), OSError(95, "Operation not supported"), EOFError()):
-        assert refused(Stream(data[:10], fault)).kind == "unreadable"
+    for fault, got in (
+        (OSError(5, "Input/output error", "r.png"), "Input/output error"),
+        (OSError(95, "Operation not supported"), "Operation not supported"),
+        (EOFError(), "EOFError"),
+        (StoreError("the bucket is gone"), "the bucket is gone"),
+    ):
+        error = refused(Stream(data[:10], fault))
+        assert (error.kind, error.got) == ("unreadable", got)
     assert refused(io.StringIO("text")).kind == "wrong_type"
     assert refused(Stream(None)).kind == "wrong_type"
 
@@ -323,6 +333,25 @@ def test_a_pil_image_that_cannot_be_loaded() -> None:
     closed = Image.open(io.BytesIO(data))
     closed.close()
     assert refused(closed).kind == "corrupt"
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "got"),
+    [
+        (EOFError(), "truncated", "EOFError"),
+        (TimeoutError(110, "Connection timed out"), "corrupt", "Connection timed out"),
+    ],
+)
+def test_a_pil_image_whose_file_fails(fault: Exception, kind: str, got: str) -> None:
+    image = Image.open(io.BytesIO(encode(photo(), "BMP")))
+
+    class Failing(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise fault
+
+    image.fp = Failing()
+    error = refused(image)
+    assert (error.kind, error.got) == (kind, got)
 
 
 # ---------------------------------------------------------------- limits
@@ -465,8 +494,9 @@ def test_a_missing_end_marker_is_a_missing_end(format: str, missing: int) -> Non
 
 def test_what_ends_before_its_pixels_do_is_truncated() -> None:
     data = encode(photo(), "JPEG")
-    for end in (data.index(b"\xff\xc0") + 8, data.index(b"\xff\xda") + 6):
+    for end in (4, data.index(b"\xff\xc0") + 8, data.index(b"\xff\xda") + 6):
         assert refused(data[:end]).kind == "truncated"
+    assert refused(encode(photo(), "PNG")[:8]).kind == "truncated"
     whole = encode(np.zeros((8, 8, 4), np.uint8), "DDS")  # a format that only a PIL image may have
     assert refused(Image.open(io.BytesIO(whole[:-20]))).kind == "truncated"
 
