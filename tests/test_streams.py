@@ -35,6 +35,10 @@ def without_reader() -> TextIO:
     return open(writing, "w")
 
 
+def full(buffering: int) -> TextIO:
+    return open("/dev/full", "w", buffering=buffering)
+
+
 def test_streams_are_given_back(standard: Callable[[str, TextIO], TextIO], tmp_path: Path) -> None:
     given = [standard(name, (tmp_path / name).open("w")) for name in ("stdout", "stderr")]
     with pytest.raises(KeyError), lasting():
@@ -70,21 +74,20 @@ def test_a_reader_that_has_ended_is_told_from_other_faults(standard: Callable[[s
 def test_a_full_disk_loses_nothing_unnoticed(
     buffering: int, standard: Callable[[str, TextIO], TextIO]
 ) -> None:
-    standard("stdout", open("/dev/full", "w", buffering=buffering))
+    standard("stdout", full(buffering))
     with lasting():
         for _ in range(2):
             with pytest.raises(OutputError, match="got: No space left on device") as raised:
-                print("told")
-                sys.stdout.flush()
+                print("told", flush=buffering != 1)
             assert not isinstance(raised.value, NoReader)
 
 
 @needs_full
-@pytest.mark.parametrize("full", [True, False])
+@pytest.mark.parametrize("is_full", [True, False])
 def test_messages_that_nobody_can_read_are_no_fault(
-    full: bool, standard: Callable[[str, TextIO], TextIO]
+    is_full: bool, standard: Callable[[str, TextIO], TextIO]
 ) -> None:
-    standard("stderr", open("/dev/full", "w", buffering=1) if full else without_reader())
+    standard("stderr", full(1) if is_full else without_reader())
     with lasting():
         sys.stderr.writelines(["one\n", "two\n"])
         print("three", file=sys.stderr, flush=True)
