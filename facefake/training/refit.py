@@ -8,8 +8,9 @@ logistic regression, here with a ridge penalty on the distance from the trained 
 Faces that the last layers were fitted to score too well to calibrate on. So these faces are split into folds by group, and
 each fold is scored by last layers that were fitted to the other folds (cross-fitting).
 
-Fakes made from the real faces may be among those that are fitted to. All faces that go into such a fake are of one fold.
-It is not calibrated on.
+Fakes made from the real faces may be among those that are fitted to, but only on the tiers: where a face is small or out of
+focus, such a fake hardly differs from it, and would teach that these faces look fake. All faces that go into one are of one
+fold. It is not calibrated on.
 """
 
 from __future__ import annotations
@@ -112,11 +113,15 @@ def refit(
     by_view: list[list[NDArray[np.float32]]] = [[] for _ in views]
     for start in range(0, len(faces), _BATCH):
         crops = [look(face) for face in faces[start : start + _BATCH]]
-        for batches, worn in zip(by_view, views, strict=True):
-            shown = np.stack([view(worn(crop), recipe.side, recipe.margin) for crop in crops])
-            batches.append(measured(shown))
+        for place, worn in enumerate(views):
+            worn_crops = map(worn, crops if place < len(TIERS) else crops[: max(len(numbers) - start, 0)])
+            if shown := [view(crop, recipe.side, recipe.margin) for crop in worn_crops]:
+                by_view[place].append(measured(np.stack(shown)))
         progress(start + len(crops), len(faces))
-    features = np.stack([np.concatenate(batches) for batches in by_view])
+    seen = [np.concatenate(batches) for batches in by_view]
+    features = np.zeros((len(views), len(faces), seen[0].shape[1]), np.float32)
+    for place, rows in enumerate(seen):
+        features[place, : len(rows)] = rows
     labels = np.array([face.fake for face in faces])
     sources = np.array([face.source for face in faces])
     made = np.array([face.made for face in faces])
@@ -124,8 +129,11 @@ def refit(
     scores = features @ _weights(networks) + _bias(networks, share)
 
     def fit(own: NDArray[np.bool_]) -> None:
-        shares = face_weights(labels[own], sources[own], made[own], recipe.refit_self_made)
-        found = fit_last_layers(features[:, own], scores[:, own], labels[own], shares, recipe.refit)
+        shares = [recipe.refit_self_made] * len(TIERS) + [0.0] * (len(views) - len(TIERS))
+        faces_weights = [face_weights(labels[own], sources[own], made[own], share) for share in shares]
+        found = fit_last_layers(
+            features[:, own], scores[:, own], labels[own], np.stack(faces_weights), recipe.refit
+        )
         for network, weights in zip(networks, trained, strict=True):
             network.set_weights(weights)
         _change(networks, found)
@@ -174,18 +182,18 @@ def fit_last_layers(
 ) -> LastLayers:
     """Weighted logistic regression on the trained scores and the features, with a ridge penalty on the latter.
 
-    All views of a face are weighted alike. The penalty is half of `penalty` times the sum of the squared changes, for
+    The penalty is half of `penalty` times the sum of the squared changes, for
     features scaled to a (weighted) standard deviation of 1.
 
     Args:
         features: float32 (views, n, d), of the same faces.
         scores: of the trained networks, (views, n).
         labels: whether each face is fake, bool (n,).
-        weights: of the faces, with sum 1, (n,).
+        weights: of the faces, in each view with sum 1, (views, n).
         penalty: above 0.
     """
     count, dimension = len(features), features.shape[2]
-    w, y = np.tile(weights / count, count), np.tile(labels, count)
+    w, y = weights.ravel() / count, np.tile(labels, count)
     flat = features.reshape(-1, dimension).astype(np.float64)
     middle = w @ flat
     spread = np.sqrt(w @ (flat - middle) ** 2)

@@ -30,7 +30,7 @@ def test_a_feature_that_tells_faces_that_were_held_out_is_found():
     features = rng.normal(0, (5.0, 0.01, 1.0), (2, 400, 3)).astype(np.float32)
     features[:, :, 1] += 0.04 * labels
     scores = rng.normal(0, 1, (2, 400))  # of a network that knows nothing of them
-    found = fit_last_layers(features, scores, labels, np.full(400, 1 / 400), 1e-3)
+    found = fit_last_layers(features, scores, labels, np.full((2, 400), 1 / 400), 1e-3)
     better = stated(found, features, scores)
     assert area_under_curve(better[0][~labels], better[0][labels]) > 0.9
     assert abs(found.change[1] * 0.01) > 20 * max(abs(found.change[0] * 5), abs(found.change[2]))
@@ -41,7 +41,7 @@ def test_a_great_penalty_leaves_the_order_as_it_was():
     labels = np.arange(100) % 2 == 1
     features = rng.normal(size=(1, 100, 5)).astype(np.float32) + labels[:, None]
     scores = rng.normal(size=(1, 100)) + labels
-    found = fit_last_layers(features, scores, labels, np.full(100, 1 / 100), 1e6)
+    found = fit_last_layers(features, scores, labels, np.full((1, 100), 1 / 100), 1e6)
     assert found.scale > 0
     assert np.abs(features @ found.change + found.bias).std() < 1e-3
 
@@ -64,7 +64,9 @@ def test_faces_count_by_their_weights():
     # Nothing tells anything, so the bias alone states the odds.
     features, scores = np.zeros((2, 4, 2), np.float32), np.zeros((2, 4))
     labels = np.array([False, False, True, True])
-    found = fit_last_layers(features, scores, labels, np.array([0.1, 0.1, 0.2, 0.6]), 1.0)
+    found = fit_last_layers(
+        features, scores, labels, np.array([[0.1, 0.1, 0.2, 0.6], [0.1, 0.1, 0.5, 0.3]]), 1.0
+    )
     assert 1 / (1 + np.exp(-found.bias)) == pytest.approx(0.8)
 
 
@@ -241,7 +243,10 @@ def test_fakes_made_from_a_fold_are_made_of_its_faces_and_fitted_to_with_it(
     # Of the ten real faces with landmarks, five fakes each.
     count, fakes, weights = fitted[-1]
     assert (count, fakes) == (24 + 50, 12 + 50)
-    assert weights[24:].sum() == pytest.approx(0.3 / 2)
+    assert weights[:3, 24:].sum(1) == pytest.approx(0.3 / 2)
+    # Not among small faces and those out of focus.
+    assert weights[3:, 24:].sum() == 0
+    assert weights.sum(1) == pytest.approx(1)
     folds = np.array([fold_of(group) for group in groups])
     made = np.array([fold_of(groups[n]) for n in range(0, 20, 2)])
     for fold in range(5):
