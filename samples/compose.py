@@ -5,7 +5,7 @@ Run it where facefake is installed, with the folders that the packages named the
     python samples/compose.py --openpeople DIR --scikit-image DIR --matplotlib DIR \
         --face-recognition DIR --mediapipe DIR
 
-The same versions of facefake and of its libraries give the same bytes.
+The same versions of facefake and of its libraries give the same bytes on one kind of processor.
 """
 
 from __future__ import annotations
