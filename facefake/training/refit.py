@@ -129,11 +129,9 @@ def refit(
     scores = features @ _weights(networks) + _bias(networks, share)
 
     def fit(own: NDArray[np.bool_]) -> None:
-        shares = [recipe.refit_self_made] * len(TIERS) + [0.0] * (len(views) - len(TIERS))
-        faces_weights = [face_weights(labels[own], sources[own], made[own], share) for share in shares]
-        found = fit_last_layers(
-            features[:, own], scores[:, own], labels[own], np.stack(faces_weights), recipe.refit
-        )
+        made_shares = [recipe.refit_self_made] * len(TIERS) + [0.0] * (len(views) - len(TIERS))
+        counts = np.stack([face_weights(labels[own], sources[own], made[own], each) for each in made_shares])
+        found = fit_last_layers(features[:, own], scores[:, own], labels[own], counts, recipe.refit)
         for network, weights in zip(networks, trained, strict=True):
             network.set_weights(weights)
         _change(networks, found)
