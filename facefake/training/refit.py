@@ -180,8 +180,8 @@ def fit_last_layers(
 ) -> LastLayers:
     """Weighted logistic regression on the trained scores and the features, with a ridge penalty on the latter.
 
-    The penalty is half of `penalty` times the sum of the squared changes, for
-    features scaled to a (weighted) standard deviation of 1.
+    The penalty is half of `penalty` times the sum of the squared changes, for features scaled to a (weighted) standard
+    deviation of 1.
 
     Args:
         features: float32 (views, n, d), of the same faces.
