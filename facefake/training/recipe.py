@@ -28,14 +28,18 @@ _UP_TO_1 = (
     *("degradation", "defocus", "smoothing", "distant", "styling", "masking", "jitter_scale", "jitter_shift"),
 )
 _FROM_0 = (
-    *("consistency", "flatness", "other_kind_share", "weight_decay", "warmup_steps", "refit"),
+    *("consistency", "flatness", "other_kind_share", "weight_decay", "warmup_steps", "refit", "refit_drawn"),
     *("seed", "reconstruction_seed", "jitter_degrees"),
 )
 _SHARES_BY_NAME = ("kind_share", "self_made_share", "source_share")
 # What cannot differ between stages.
 _COMMON = (
     *("margin", "held_out", "seed", "stage", "mirror", "mirror_share", "mirror_stages"),
-    *("refit", "refit_without", "refit_self_made"),
+    *("refit", "refit_without", "refit_self_made", "refit_drawn", "refit_view"),
+)
+_OF_A_VIEW = (
+    *("degradation", "defocus", "smoothing", "distant", "styling", "masking"),
+    *("jitter_scale", "jitter_degrees", "jitter_shift"),
 )
 _TYPES = {int: "a whole number", float: "a number", str: "a text", list: "a list", dict: "a table"}
 _LARGEST = 1e10  # of any number: above all seeds, and the sum of shares stays finite
@@ -98,6 +102,8 @@ class Recipe:
         refit_without: sources that they are not fitted to, besides those that are held out.
         refit_self_made: share, 0 to 1, of the weight of all fakes that they are fitted to which fakes made from the real
             faces among them have.
+        refit_drawn: in how many views that are drawn as in training each face is shown to them, besides six fixed ones.
+        refit_view: the settings of such a view, where they differ; a table like that of a stage.
     """
 
     side: int = 160
@@ -147,6 +153,8 @@ class Recipe:
     refit: float = 0.0
     refit_without: list[str] = field(default_factory=list)
     refit_self_made: float = 0.0
+    refit_drawn: int = 0
+    refit_view: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._check_numbers()
@@ -162,7 +170,9 @@ class Recipe:
                 "recipe: expected mirror and mirror_stages together, the latter below the number of stages, got "
                 f"{self.mirror!r} and {self.mirror_stages} of {len(self.stage)}"
             )
-        self.stages()  # raises if a stage is wrong
+        # These raise if one is wrong.
+        self.stages()
+        self.drawn_view()
 
     def _check_numbers(self) -> None:
         """Check that every number lies in its range; NaN lies in none."""
@@ -233,6 +243,21 @@ class Recipe:
                     )
             stages.append(replace(whole, seed=self.seed + number, **settings))
         return stages
+
+    def drawn_view(self) -> Recipe:
+        """What the drawn views of the last layers' faces are drawn by.
+
+        Raises:
+            DatasetError: ``refit_view`` names a setting that a view does not have, or of another type.
+        """
+        if not self.refit_view:
+            return self
+        settings = _checked(self.refit_view, "recipe: refit_view")
+        if other := [name for name in settings if name not in _OF_A_VIEW]:
+            raise DatasetError(
+                f"recipe: refit_view: expected settings out of {', '.join(_OF_A_VIEW)}; got {other[0]!r}"
+            )
+        return replace(self, refit_view={}, **settings)
 
     @property
     def epochs(self) -> int:

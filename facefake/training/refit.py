@@ -8,9 +8,12 @@ logistic regression, here with a ridge penalty on the distance from the trained 
 Faces that the last layers were fitted to score too well to calibrate on. So these faces are split into folds by group, and
 each fold is scored by last layers that were fitted to the other folds (cross-fitting).
 
-Fakes made from the real faces may be among those that are fitted to, but only on the tiers: where a face is small or out of
-focus, such a fake hardly differs from it, and would teach that these faces look fake. All faces that go into one are of one
-fold. It is not calibrated on.
+Besides on the tiers, small, and out of focus, each face may be shown in views drawn as those of training are: where faces
+are few, how their features vary over many views of them tells what to rely on.
+
+Fakes made from the real faces may be among those that are fitted to, but not where all faces are small or out of focus:
+there such a fake hardly differs from its face, and would teach that these faces look fake. All faces that go into one are
+of one fold. It is not calibrated on.
 """
 
 from __future__ import annotations
@@ -29,8 +32,8 @@ from facefake.training.logistic import fit_logistic
 from facefake.training.real_scores import source_weights
 from facefake.training.recipe import SELF_MADE, Recipe
 from facefake.training.scoring import CrossFitted, Scorer
-from facefake.training.stream import PairStream
-from facefake.training.views import TIERS, blurred, small, view, wear
+from facefake.training.stream import PairStream, drawn_view
+from facefake.training.views import TIERS, blurred, small, small_and_blurred, view, wear
 
 if TYPE_CHECKING:
     import keras
@@ -43,6 +46,7 @@ _FOLDS = 5
 _SELF_MADE = tuple(kind for kind in SELF_MADE if kind != "reconstruction")  # this one needs auto-encoders
 _SMALL_FACE = 48  # pixels
 _BLUR = 2.0  # σ in pixels of the stored crop
+_SMALL_BLURRED_FACE, _SMALL_BLUR = 64, 0.7  # pixels, and σ in them: as faces in crowds are
 _BATCH = 64  # crops at once
 _LEAST_RIDGE = 1e-9  # of the score's factor and the bias, which are all but free
 _LEAST_SPREAD = 1e-2  # of a feature, in means of all features' standard deviations
@@ -55,6 +59,13 @@ class _Face(NamedTuple):
     fake: bool
     source: str  # of a fake that was made, its kind
     made: bool = False
+
+
+class _View(NamedTuple):
+    """How all faces are shown to the networks."""
+
+    show: Callable[[NDArray[np.uint8], _Face], NDArray[np.uint8]]
+    of_made: bool  # also those that were made
 
 
 class LastLayers(NamedTuple):
@@ -84,7 +95,7 @@ def refit(
     recipe: Recipe,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Callable[[Scorer], CrossFitted]:
-    """Refit the last layers of one or two networks to faces on all tiers, small, and out of focus.
+    """Refit the last layers of one or two networks to faces on all tiers, small, out of focus, and as training draws views.
 
     ``logit = mean(map) + bias`` holds as before.
 
@@ -92,7 +103,7 @@ def refit(
         networks: as `network.build` makes them, their scale folded by `network.fold_scale`; their last layers are changed.
         store: the crops.
         numbers: which of them to fit to, of groups that the networks were not trained on; real and fake.
-        recipe: gives the penalty, ``refit``, and the weight of the mirror image's score.
+        recipe: gives the settings that begin with ``refit``, and the weight of the mirror image's score.
         progress: called with how many faces were measured and their total.
 
     Returns:
@@ -107,21 +118,23 @@ def refit(
         faces += [_Face(n, True, kind, made=True) for n in forgeable for kind in _SELF_MADE]
     folds = np.array([fold_of(store.crops[face.number].example.group) for face in faces])
     look = _looks(store, faces)
-    views: list[Wear] = [partial(wear, tier=tier) for tier in TIERS]
-    views += [partial(small, face_side=_SMALL_FACE), partial(blurred, sigma=_BLUR)]
+    views = _views(recipe)
     measured = _features(networks, share)
     by_view: list[list[NDArray[np.float32]]] = [[] for _ in views]
     for start in range(0, len(faces), _BATCH):
-        crops = [look(face) for face in faces[start : start + _BATCH]]
-        for place, worn in enumerate(views):
-            worn_crops = map(worn, crops if place < len(TIERS) else crops[: max(len(numbers) - start, 0)])
-            if shown := [view(crop, recipe.side, recipe.margin) for crop in worn_crops]:
-                by_view[place].append(measured(np.stack(shown)))
+        batch = faces[start : start + _BATCH]
+        crops = [look(face) for face in batch]
+        for (show, of_made), rows in zip(views, by_view, strict=True):
+            shown = [
+                show(crop, face) for crop, face in zip(crops, batch, strict=True) if of_made or not face.made
+            ]
+            if shown:
+                rows.append(measured(np.stack(shown)))
         progress(start + len(crops), len(faces))
     seen = [np.concatenate(batches) for batches in by_view]
     features = np.zeros((len(views), len(faces), seen[0].shape[1]), np.float32)
-    for place, rows in enumerate(seen):
-        features[place, : len(rows)] = rows
+    for place, found in enumerate(seen):
+        features[place, : len(found)] = found
     labels = np.array([face.fake for face in faces])
     sources = np.array([face.source for face in faces])
     made = np.array([face.made for face in faces])
@@ -129,7 +142,7 @@ def refit(
     scores = features @ _weights(networks) + _bias(networks, share)
 
     def fit(own: NDArray[np.bool_]) -> None:
-        made_shares = [recipe.refit_self_made] * len(TIERS) + [0.0] * (len(views) - len(TIERS))
+        made_shares = [recipe.refit_self_made if of_made else 0.0 for _, of_made in views]
         counts = np.stack([face_weights(labels[own], sources[own], made[own], each) for each in made_shares])
         found = fit_last_layers(features[:, own], scores[:, own], labels[own], counts, recipe.refit)
         for network, weights in zip(networks, trained, strict=True):
@@ -206,6 +219,29 @@ def fit_last_layers(
     )
     change = parameters[:dimension] / spread
     return LastLayers(float(parameters[-2]), change, float(parameters[-1] - middle @ change))
+
+
+def _views(recipe: Recipe) -> list[_View]:
+    """The tiers, small, out of focus, both; then those that are drawn."""
+    side, margin, drawn_by = recipe.side, recipe.margin, recipe.drawn_view()
+
+    def fixed(wear: Wear) -> Callable[[NDArray[np.uint8], _Face], NDArray[np.uint8]]:
+        return lambda crop, face: view(wear(crop), side, margin)
+
+    def drawn(draw: int) -> Callable[[NDArray[np.uint8], _Face], NDArray[np.uint8]]:
+        def show(crop: NDArray[np.uint8], face: _Face) -> NDArray[np.uint8]:
+            kind = face.source.encode() if face.made else b""
+            return drawn_view(drawn_by, np.random.default_rng([draw, face.number, *kind]))(crop)
+
+        return show
+
+    return [
+        *(_View(fixed(partial(wear, tier=tier)), True) for tier in TIERS),
+        _View(fixed(partial(small, face_side=_SMALL_FACE)), False),
+        _View(fixed(partial(blurred, sigma=_BLUR)), False),
+        _View(fixed(partial(small_and_blurred, face_side=_SMALL_BLURRED_FACE, sigma=_SMALL_BLUR)), False),
+        *(_View(drawn(draw), True) for draw in range(recipe.refit_drawn)),
+    ]
 
 
 def _looks(store: CropStore, faces: Sequence[_Face]) -> Callable[[_Face], NDArray[np.uint8]]:

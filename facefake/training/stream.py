@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
@@ -129,37 +129,8 @@ class PairStream:
             real = self._store.pixels(
                 partners[rng.integers(len(partners))] if partners else self._reals.draw(rng)
             )
-        return [self._worn(fake, real, rng) for _ in range(views)]
-
-    def _worn(
-        self, fake: NDArray[np.uint8], real: NDArray[np.uint8], rng: np.random.Generator
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        focused = not self._recipe.defocus or rng.random() >= self._recipe.defocus
-        lens = degrade.Degradation(blur=0.0 if focused else float(rng.uniform(0, _STRONGEST_DEFOCUS)))
-        smoothed = self._recipe.smoothing and rng.random() < self._recipe.smoothing
-        smoothing_seed = rng.integers(2**32) if smoothed else None
-        styled = self._recipe.styling and rng.random() < self._recipe.styling
-        style_seed = rng.integers(2**32) if styled else None
-        history = degrade.draw(rng, self._recipe.degradation)
-        distance = self._distance(rng)
-        matrix_seed = rng.integers(2**32)
-        colour_seed = rng.integers(2**32)
-        mask = _mask(rng, self._recipe.side, self._recipe.masking)
-        outputs = []
-        for pixels in (fake, real):
-            if not focused:
-                pixels = degrade.apply(pixels, lens)
-            if smoothing_seed is not None:
-                pixels = smooth(pixels, np.random.default_rng(smoothing_seed))
-            if style_seed is not None:
-                pixels = style(pixels, np.random.default_rng(style_seed))
-            worn = degrade.apply(pixels, history) if distance is None else distance.wear(pixels, history)
-            matrix = self._jitter(len(worn), np.random.default_rng(matrix_seed))
-            seen = resample(worn, matrix, self._recipe.side)
-            coloured = _colour(seen, np.random.default_rng(colour_seed))
-            coloured[mask] = coloured.reshape(-1, 3).mean(0).round()
-            outputs.append(coloured)
-        return outputs[0], outputs[1]
+        shows = [drawn_view(recipe, rng) for _ in range(views)]
+        return [(show(fake), show(real)) for show in shows]
 
     def forge(self, name: str, number: int, rng: np.random.Generator) -> NDArray[np.uint8]:
         """A fake made from a real face, uint8 (n, n, 3); a self-blend where no other person's face fits for a swap.
@@ -197,34 +168,49 @@ class PairStream:
                     return forgery.swap(crop, points, source_crop, source_points, rng).pixels
         return forgery.self_blend(crop, points, rng).pixels
 
-    def _distance(self, rng: np.random.Generator) -> _Distance | None:
-        if not self._recipe.distant or rng.random() >= self._recipe.distant:
-            return None
-        smallest, largest = map(math.log, _DISTANT_FACE)
-        face = math.exp(rng.uniform(smallest, largest))
-        return _Distance(round(face * STORE_MARGIN), degrade.draw_kernel(rng))
-
     def _group(self, number: int) -> str:
         return self._store.crops[number].example.group
 
     def _source(self, number: int) -> str:
         return self._store.crops[number].example.source
 
-    def _jitter(self, crop_side: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        recipe = self._recipe
-        scale = (
-            recipe.side
-            / crop_side
-            * STORE_MARGIN
-            / recipe.margin
-            * math.exp(rng.normal(0, recipe.jitter_scale))
-        )
-        turn = rng.normal(0, math.radians(recipe.jitter_degrees))
-        flip = -1.0 if rng.random() < 0.5 else 1.0
-        cos, sin = scale * math.cos(turn), scale * math.sin(turn)
-        linear = np.array([[flip * cos, sin], [-flip * sin, cos]])
-        centre = recipe.side * (0.5 + rng.normal(0, recipe.jitter_shift, 2))
-        return np.column_stack([linear, centre - linear @ [crop_side / 2, crop_side / 2]])
+
+def drawn_view(recipe: Recipe, rng: np.random.Generator) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:
+    """A function that shows stored crops to the network, each after the same history, geometry and colours.
+
+    Args:
+        recipe: what they are drawn by.
+        rng: the only source of randomness; nothing is drawn later.
+
+    Returns:
+        A function from a stored crop, uint8 (n, n, 3), RGB, to uint8 (side, side, 3).
+    """
+    focused = not recipe.defocus or rng.random() >= recipe.defocus
+    lens = degrade.Degradation(blur=0.0 if focused else float(rng.uniform(0, _STRONGEST_DEFOCUS)))
+    smoothed = recipe.smoothing and rng.random() < recipe.smoothing
+    smoothing_seed = rng.integers(2**32) if smoothed else None
+    styled = recipe.styling and rng.random() < recipe.styling
+    style_seed = rng.integers(2**32) if styled else None
+    history = degrade.draw(rng, recipe.degradation)
+    distance = _distance(recipe, rng)
+    matrix_seed = rng.integers(2**32)
+    colour_seed = rng.integers(2**32)
+    mask = _mask(rng, recipe.side, recipe.masking)
+
+    def show(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if not focused:
+            pixels = degrade.apply(pixels, lens)
+        if smoothing_seed is not None:
+            pixels = smooth(pixels, np.random.default_rng(smoothing_seed))
+        if style_seed is not None:
+            pixels = style(pixels, np.random.default_rng(style_seed))
+        worn = degrade.apply(pixels, history) if distance is None else distance.wear(pixels, history)
+        seen = resample(worn, _jitter(recipe, len(worn), np.random.default_rng(matrix_seed)), recipe.side)
+        coloured = _colour(seen, np.random.default_rng(colour_seed))
+        coloured[mask] = coloured.reshape(-1, 3).mean(0).round()
+        return coloured
+
+    return show
 
 
 class _Distance(NamedTuple):
@@ -261,6 +247,26 @@ class _Sources:
     def draw(self, rng: np.random.Generator) -> int:
         members = self._members[self._names[rng.choice(len(self._names), p=self._shares)]]
         return members[rng.integers(len(members))]
+
+
+def _distance(recipe: Recipe, rng: np.random.Generator) -> _Distance | None:
+    if not recipe.distant or rng.random() >= recipe.distant:
+        return None
+    smallest, largest = map(math.log, _DISTANT_FACE)
+    face = math.exp(rng.uniform(smallest, largest))
+    return _Distance(round(face * STORE_MARGIN), degrade.draw_kernel(rng))
+
+
+def _jitter(recipe: Recipe, crop_side: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    scale = (
+        recipe.side / crop_side * STORE_MARGIN / recipe.margin * math.exp(rng.normal(0, recipe.jitter_scale))
+    )
+    turn = rng.normal(0, math.radians(recipe.jitter_degrees))
+    flip = -1.0 if rng.random() < 0.5 else 1.0
+    cos, sin = scale * math.cos(turn), scale * math.sin(turn)
+    linear = np.array([[flip * cos, sin], [-flip * sin, cos]])
+    centre = recipe.side * (0.5 + rng.normal(0, recipe.jitter_shift, 2))
+    return np.column_stack([linear, centre - linear @ [crop_side / 2, crop_side / 2]])
 
 
 def _mask(rng: np.random.Generator, side: int, most: float) -> NDArray[np.bool_]:

@@ -111,11 +111,23 @@ def test_a_table_takes_the_place_of_the_default_s_whole_as_the_help_says(tmp_pat
         pytest.param("steps = 1" + "0" * 5000, "expected a TOML recipe at", id="beyond Python's digits"),
         pytest.param("held_out = " + "[" * 5000 + "]" * 5000, "expected a TOML recipe at", id="too deep"),
         ("[[stage]]\nmargin = 1.2", "stage 1: expected margin to be the same in all stages"),
+        ("refit_drawn = -1", "refit_drawn from 0"),
+        ("[refit_view]\nstyling = 2", "styling from 0 to 1, got 2"),
+        ("[refit_view]\nstyle = 1", "refit_view: expected settings out of .* got 'style'"),
+        ("[refit_view]\nside = 64", "refit_view: expected settings out of degradation, .* got 'side'"),
+        ("[[stage]]\n[stage.refit_view]\nstyling = 1", "stage 1: expected refit_view to be the same"),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path, text, message):
     with pytest.raises(DatasetError, match=message):
         read(tmp_path, text)
+
+
+def test_drawn_views_differ_from_the_whole_recipe_where_their_table_says_so(tmp_path):
+    text = "side = 64\nstyling = 0.1\ndefocus = 0.3\n"
+    assert read(tmp_path, text).drawn_view() == read(tmp_path, text)
+    drawn = read(tmp_path, text + "[[stage]]\nstyling = 0.9\n[refit_view]\nstyling = 0.5\n").drawn_view()
+    assert (drawn.side, drawn.styling, drawn.defocus) == (64, 0.5, 0.3)
 
 
 def test_the_ends_of_a_range_belong_to_it(tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from facefake.classifier import Scores, run_keras
-from facefake.training import forgery
+from facefake.training import forgery, stream
 from facefake.training import refit as module
 from facefake.training.metrics import area_under_curve
 from facefake.training.recipe import Recipe
@@ -254,6 +254,55 @@ def test_fakes_made_from_a_fold_are_made_of_its_faces_and_fitted_to_with_it(
     assert sources
     for fold, numbers in sources.items():
         assert {fold_of(groups[n]) for n in numbers} == {fold}
+
+
+def test_faces_are_fitted_to_in_drawn_views_as_well(store_of, unconverted, monkeypatch: pytest.MonkeyPatch):
+    rng = np.random.default_rng(0)
+    landmarks = rng.uniform(10, 30, (468, 2)).astype(np.float32)
+    store = store_of(
+        [
+            (
+                {"label": ("real", "fake")[n % 2], "group": f"g{n}", "split": "val"},
+                rng.integers(0, 256, (40, 40, 3), np.uint8),
+                landmarks,
+            )
+            for n in range(24)
+        ]
+    )
+
+    def grey(crop, points, *rest):
+        return forgery.Forgery(np.full_like(crop, 90), np.ones(crop.shape[:2], np.float32), "")
+
+    for kind in ("self_blend", "region_blend", "retouch", "upsampling"):
+        monkeypatch.setattr(forgery, kind, grey)
+    monkeypatch.setattr(forgery, "swap", lambda crop, points, source, *rest: grey(crop, points))
+    drawn_by, fitted = [], []
+
+    def drawn_view(recipe, rng):
+        drawn_by.append(recipe)
+        return stream.drawn_view(recipe, rng)
+
+    def fit(features, scores, labels, weights, penalty):
+        fitted.append((features, weights))
+        return fit_last_layers(features, scores, labels, weights, penalty)
+
+    monkeypatch.setattr(module, "drawn_view", drawn_view)
+    monkeypatch.setattr(module, "fit_last_layers", fit)
+    recipe = replace(RECIPE, refit_self_made=0.2, stage=[{"styling": 0.9}], refit_view={"styling": 0.5})
+    found = []
+    for drawn in (0, 2, 2):
+        refit([tiny(0)], store, range(24), replace(recipe, refit_drawn=drawn))
+        found.append(fitted[-1])
+    assert len(drawn_by) == 2 * 2 * (24 + 60)
+    assert {(each.styling, each.side) for each in drawn_by} == {(0.5, SIDE)}
+    (fixed, _), (features, weights), (again, _) = found
+    assert np.array_equal(features, again)
+    assert np.array_equal(features[:6], fixed)
+    # Each face and each made fake has a view of its own in each draw.
+    assert len(np.unique(features[6:].reshape(-1, features.shape[2]), axis=0)) > 2 * 24 + 60
+    assert weights[6:, 24:].sum(1) == pytest.approx(0.2 / 2)
+    assert weights[:3, 24:].sum(1) == pytest.approx(0.2 / 2)
+    assert weights[3:6, 24:].sum() == 0
 
 
 def test_faces_keep_their_order_whoever_scores_them(store_of):
