@@ -172,7 +172,7 @@ class Recipe:
             )
         # These raise if one is wrong.
         self.stages()
-        self.drawn_view()
+        self.for_drawn_views()
 
     def _check_numbers(self) -> None:
         """Check that every number lies in its range; NaN lies in none."""
@@ -244,7 +244,7 @@ class Recipe:
             stages.append(replace(whole, seed=self.seed + number, **settings))
         return stages
 
-    def drawn_view(self) -> Recipe:
+    def for_drawn_views(self) -> Recipe:
         """What the drawn views of the last layers' faces are drawn by.
 
         Raises:

@@ -95,7 +95,7 @@ def refit(
     recipe: Recipe,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Callable[[Scorer], CrossFitted]:
-    """Refit the last layers of one or two networks to faces on all tiers, small, out of focus, and as training draws views.
+    """Refit the last layers of one or two networks to faces on all tiers, small, out of focus, and in drawn views.
 
     ``logit = mean(map) + bias`` holds as before.
 
@@ -223,7 +223,7 @@ def fit_last_layers(
 
 def _views(recipe: Recipe) -> list[_View]:
     """The tiers, small, out of focus, both; then those that are drawn."""
-    side, margin, drawn_by = recipe.side, recipe.margin, recipe.drawn_view()
+    side, margin, drawn_by = recipe.side, recipe.margin, recipe.for_drawn_views()
 
     def fixed(wear: Wear) -> Callable[[NDArray[np.uint8], _Face], NDArray[np.uint8]]:
         return lambda crop, face: view(wear(crop), side, margin)

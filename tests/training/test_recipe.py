@@ -125,8 +125,8 @@ def test_a_wrong_setting_is_named(tmp_path, text, message):
 
 def test_drawn_views_differ_from_the_whole_recipe_where_their_table_says_so(tmp_path):
     text = "side = 64\nstyling = 0.1\ndefocus = 0.3\n"
-    assert read(tmp_path, text).drawn_view() == read(tmp_path, text)
-    drawn = read(tmp_path, text + "[[stage]]\nstyling = 0.9\n[refit_view]\nstyling = 0.5\n").drawn_view()
+    assert read(tmp_path, text).for_drawn_views() == read(tmp_path, text)
+    drawn = read(tmp_path, text + "[[stage]]\nstyling = 0.9\n[refit_view]\nstyling = 0.5\n").for_drawn_views()
     assert (drawn.side, drawn.styling, drawn.defocus) == (64, 0.5, 0.3)
 
 
