@@ -23,9 +23,13 @@ _ABOVE_0 = (
     *("batch", "steps", "steps_an_epoch", "learning_rate", "averaged"),
     *("reconstructed", "reconstruction_steps"),
 )
+_VIEW_UP_TO_1 = (
+    *("degradation", "defocus", "smoothing", "distant", "styling", "masking"),
+    *("jitter_scale", "jitter_shift"),
+)
 _UP_TO_1 = (
     *("dropout", "label_smoothing", "ema", "start_share", "mirror_share", "redrawn", "refit_self_made"),
-    *("degradation", "defocus", "smoothing", "distant", "styling", "masking", "jitter_scale", "jitter_shift"),
+    *_VIEW_UP_TO_1,
 )
 _FROM_0 = (
     *("consistency", "flatness", "other_kind_share", "weight_decay", "warmup_steps", "refit", "refit_drawn"),
@@ -37,10 +41,8 @@ _COMMON = (
     *("margin", "held_out", "seed", "stage", "mirror", "mirror_share", "mirror_stages"),
     *("refit", "refit_without", "refit_self_made", "refit_drawn", "refit_view"),
 )
-_OF_A_VIEW = (
-    *("degradation", "defocus", "smoothing", "distant", "styling", "masking"),
-    *("jitter_scale", "jitter_degrees", "jitter_shift"),
-)
+# What a drawn view may have of its own.
+_OF_A_VIEW = (*_VIEW_UP_TO_1, "jitter_degrees")
 _TYPES = {int: "a whole number", float: "a number", str: "a text", list: "a list", dict: "a table"}
 _LARGEST = 1e10  # of any number: above all seeds, and the sum of shares stays finite
 
