@@ -28,3 +28,15 @@ def usable_cores() -> int:
             quota, period = map(int, file.read().split())  # "max 100000" where there is no quota
         cores = min(cores, -(-quota // period))
     return max(1, cores)
+
+
+def cores_of_workers(workers: int) -> tuple[int, ...]:
+    """The numbers of the cores to keep this many single-threaded processes on, one on each.
+
+    None unless they keep all cores of this process busy: else the system knows better which ones are idle. It moves the
+    threads of a process about, which wait for each other, and for caches, more often than where all are on one core.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return ()
+    cores = tuple(sorted(os.sched_getaffinity(0)))
+    return cores if len(cores) == workers == usable_cores() else ()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 from facefake.analyst import Analyst, Done, Job, Record, failed
-from facefake.cores import MOST_THREADS, usable_cores
+from facefake.cores import MOST_THREADS, cores_of_workers, usable_cores
 from facefake.errors import OutputError
 from facefake.results import ErrorResult, FileState
 from facefake.saving import AnnotatedFolder, CopyNames
@@ -144,7 +144,8 @@ def scan(
         spare = workers is None and count.total is not None  # fewer pictures than cores
         detector["threads"] = min(MOST_THREADS, cores // most) if spare else 1
         start = partial(Analyst.in_worker, detector, annotate, sampling, settings)
-        answers = run(jobs, start, most, bounds, patience)
+        own_cores = cores_of_workers(most) if detector["threads"] == 1 else ()
+        answers = run(jobs, start, most, bounds, patience, own_cores)
     with closing(count), closing(answers):
         numbered = _records(jobs, answers, settings, annotate, copied)
         records = _in_order(numbered) if ordered else (record for _, record in numbered)

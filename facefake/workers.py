@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -65,6 +65,7 @@ def run(
     workers: int,
     bounds: Bounds,
     patience: Callable[[Task], float] = lambda task: 1.0,
+    cores: Sequence[int] = (),
 ) -> Generator[tuple[Task, Answer | Failure]]:
     """Each task with its answer, as answers come; a worker that dies loses only its current task, and is replaced.
 
@@ -79,6 +80,8 @@ def run(
         workers: the largest number of them, at least 1.
         bounds: of each task.
         patience: by how much a task's time limit is multiplied.
+        cores: numbers of the cores to keep workers on, each on one of its own, as many as there are workers; by default
+            they run wherever the system puts them.
 
     Raises:
         FaceFakeError: a worker cannot be started, or a task raised such an error: others would as well. Once a worker has
@@ -90,6 +93,11 @@ def run(
     busy: dict[Connection, _Worker[Task]] = {}
     idle: list[_Worker[Task]] = []
     accidents = _ACCIDENTS  # if the very first worker ends before it is ready, that is no accident
+
+    def hire() -> _Worker[Task]:
+        taken = {worker.core for worker in [*busy.values(), *idle]}
+        return _Worker(start, bounds, next((core for core in cores if core not in taken), None))
+
     try:
         while True:
             while len(busy) < workers:
@@ -100,11 +108,11 @@ def run(
                     break
                 if task is None:
                     break
-                worker = idle.pop() if idle else _Worker(start, bounds)
+                worker = idle.pop() if idle else hire()
                 seconds = bounds.seconds * patience(task)
                 if not worker.give(task, seconds):  # the system may have killed it while it was idle
                     worker.kill()
-                    worker = _Worker(start, bounds)
+                    worker = hire()
                     worker.give(task, seconds)
                 busy[worker.connection] = worker
             if not busy and not workers:
@@ -147,11 +155,16 @@ class _Stillborn(FaceFakeError):
 
 
 class _Worker(Generic[Task]):
-    """A process, and the one task that it is working on."""
+    """A process, and the one task that it is working on.
+
+    Attributes:
+        task: the one that it was given last.
+        core: the only one that it runs on; None for any.
+    """
 
     task: Task
 
-    def __init__(self, start: Callable[[], Callable[[Task], Any]], bounds: Bounds) -> None:
+    def __init__(self, start: Callable[[], Callable[[Task], Any]], bounds: Bounds, core: int | None) -> None:
         try:
             self._process, self.connection = self._launch()
         except (OSError, TypeError) as error:
@@ -160,8 +173,9 @@ class _Worker(Generic[Task]):
             ) from error
         self._start = start
         self._bounds = bounds
+        self.core = core
         self._ready = False
-        self._send((start, bounds))
+        self._send((start, bounds, core))
 
     @staticmethod
     def _launch() -> tuple[subprocess.Popen[bytes], Connection]:
@@ -203,7 +217,7 @@ class _Worker(Generic[Task]):
 
     def successor(self) -> _Worker[Task]:
         """A new worker with the task of this one."""
-        other: _Worker[Task] = _Worker(self._start, self._bounds)
+        other: _Worker[Task] = _Worker(self._start, self._bounds, self.core)
         other.give(self.task, self._seconds)
         return other
 
@@ -293,7 +307,10 @@ def serve(handle: int) -> None:
     with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
         file.write("500")  # so that if memory runs out, the system ends this process rather than any other
     with suppress(EOFError, ConnectionError), Connection(handle) as connection:
-        start, bounds = connection.recv()
+        start, bounds, core = connection.recv()
+        if core is not None:
+            with suppress(OSError):  # it may have been taken from this process meanwhile
+                os.sched_setaffinity(0, [core])
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_DATA, (bounds.memory, bounds.memory))
         signal.setitimer(signal.ITIMER_REAL, _LONGEST_START)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from facefake.cores import threads_of_one, usable_cores
+from facefake.cores import cores_of_workers, threads_of_one, usable_cores
 from facefake.detection import FaceDetector
 from facefake.detector import FakeImageDetector
 
@@ -43,6 +43,20 @@ def test_a_container_gets_no_more_cores_than_are_paid_for(
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(12)))
     monkeypatch.setattr("facefake.cores.open", opened, raising=False)
     assert (usable_cores(), threads_of_one(None), threads_of_one(20)) == (cores, threads, 20)
+
+
+@pytest.mark.parametrize(
+    ("workers", "quota", "cores"),
+    [(3, 3, (1, 4, 6)), (2, 3, ()), (4, 3, ()), (2, 2, ()), (3, 2, ())],
+)
+def test_only_workers_that_fill_all_cores_are_kept_on_them(
+    workers: int, quota: int, cores: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {6, 1, 4})
+    monkeypatch.setattr("facefake.cores.usable_cores", lambda: quota)
+    assert cores_of_workers(workers) == cores
+    monkeypatch.delattr(os, "sched_getaffinity")  # as on other systems than Linux
+    assert cores_of_workers(workers) == ()
 
 
 @pytest.mark.parametrize(

@@ -207,6 +207,27 @@ def test_a_picture_has_several_cores_where_there_are_more_of_them_than_pictures(
     assert begun == [(processes, threads)]
 
 
+@pytest.mark.parametrize(
+    ("cores", "workers", "own"),
+    [(2, None, (0, 1)), (2, 2, (0, 1)), (2, 1, ()), (4, None, ()), (4, 2, ())],
+)
+def test_workers_of_one_thread_that_fill_all_cores_are_kept_on_them(
+    cores: int, workers: int | None, own: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[object] = []
+
+    def run(*arguments: object) -> Iterator[Any]:
+        begun.append(arguments[-1])
+        yield from ()
+
+    monkeypatch.setattr("facefake.scanning.run", run)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    for module in ("cores", "scanning"):
+        monkeypatch.setattr(f"facefake.{module}.usable_cores", lambda: cores)
+    assert list(scan(["a.jpg", "b.jpg"], workers=workers)) == []
+    assert begun == [own]
+
+
 def test_a_video_may_take_ten_times_as_long_as_a_picture() -> None:
     assert [patience(Job(0, path)) for path in ("a.jpg", "a.mp4")] == [1, 10]
 

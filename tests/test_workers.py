@@ -46,6 +46,8 @@ def misbehave(task: str) -> str:
         "signal": lambda: os.kill(os.getpid(), signal.SIGRTMIN + 1),
         "orphan": lambda: all(os.getppid() == parent for _ in iter(int, 1)),
     }
+    if task == "where":
+        return str(sorted(os.sched_getaffinity(0)))
     if task in deeds:
         deeds[task]()
     return f"{task}: {os.getpid()}"
@@ -388,6 +390,28 @@ def test_a_worker_that_the_system_ends_as_it_starts_costs_nothing(tmp_path: Path
     found = dict(run(["a", "exit", "b"], some, 1, BOUNDS))
     assert len(processes(found)) == 2
     assert isinstance(found["exit"], Failure)
+
+
+def test_each_worker_has_a_core_of_its_own_if_told_so() -> None:
+    available = sorted(os.sched_getaffinity(0))
+    cores = available[:2]
+    # Each worker gets a task before any answers.
+    for kept_on, expected in (([], [available] * len(cores)), (cores, [[core] for core in cores])):
+        found = run(["where"] * len(cores), start, len(cores), BOUNDS, cores=kept_on)
+        assert sorted(str(answer) for _, answer in found) == [str(each) for each in expected]
+
+
+def test_who_takes_the_place_of_a_worker_gets_its_core(tmp_path: Path) -> None:
+    core = max(os.sched_getaffinity(0))
+    some = partial(start_but_not_each_time, str(tmp_path / "log"), range(1, 3))
+    found = [answer for _, answer in run(["where", "exit", "where"], some, 1, BOUNDS, cores=[core])]
+    assert isinstance(found.pop(1), Failure)
+    assert found == [f"[{core}]"] * 2
+
+
+def test_a_core_that_is_not_there_is_done_without() -> None:
+    everywhere = str(sorted(os.sched_getaffinity(0)))
+    assert list(run(["where"], start, 1, BOUNDS, cores=[1 << 16])) == [("where", everywhere)]
 
 
 def test_workers_that_end_one_after_the_other_as_they_start_end_it_all(tmp_path: Path) -> None:
