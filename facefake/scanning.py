@@ -81,9 +81,9 @@ def scan(
             records are yielded meanwhile.
         model, min_face, alarm_rate, runtime, limits, max_faces: as for `FakeImageDetector`.
         workers: the largest number of processes, each of which keeps one core busy; None for all cores, with several
-            cores for each picture if there are more cores than pictures. With 0 this process does the work alone, one
-            picture after the other, for debuggers and for places where no process can be started: `timeout` and
-            `worker_memory` are then not enforced, and a crash ends the scan.
+            cores for each picture if there are more cores than pictures. Processes that fill all cores stay on one each.
+            With 0 this process does the work alone, one picture after the other, for debuggers and for places where no
+            process can be started: `timeout` and `worker_memory` are then not enforced, and a crash ends the scan.
         timeout: seconds that one picture may take; a video may take ten times as long.
         worker_memory: bytes of private memory that a worker may use; its models take half a GiB of it.
         annotate: where annotated copies go, as a folder or, with options, a `facefake.saving.AnnotatedFolder`; None for
