@@ -33,7 +33,7 @@ def usable_cores() -> int:
 def cores_of_workers(workers: int) -> tuple[int, ...]:
     """The numbers of the cores to keep this many single-threaded processes on, one on each.
 
-    None unless they keep all cores of this process busy: else the system knows better which ones are idle. It moves the
+    Empty unless they keep all cores of this process busy: else the system knows better which ones are idle. It moves the
     threads of a process about, which wait for each other, and for caches, more often than where all are on one core.
     """
     if not hasattr(os, "sched_getaffinity"):
