@@ -18,7 +18,7 @@ from facefake.errors import ModelError
 from facefake.keras_archive import load_keras
 from facefake.native import quiet
 from facefake.paths import models_folder
-from facefake.pool import Pool
+from facefake.pool import Pool, spread
 
 if TYPE_CHECKING:
     import keras
@@ -140,6 +140,7 @@ class LiteRTNetworks:
         _check_maps({network.name: network.map_shape for network in self._networks})
         # Never in the caller's thread: what a signal handler raises there must not cost the pool an interpreter.
         self._executor = ThreadPoolExecutor(threads, "facefake-classifier")
+        self._threads = threads
 
     def predict(self, crops: NDArray[np.uint8]) -> Scores:
         """See `Classifier.predict`; nothing is checked here."""
@@ -150,9 +151,11 @@ class LiteRTNetworks:
         self._executor.shutdown()
 
     def _run(self, crops: NDArray[np.uint8], mirrored: NDArray[np.uint8]) -> tuple[Scores, Scores]:
-        networks = [self._networks[0]] * len(crops) + [self._networks[-1]] * len(mirrored)
-        scored = self._executor.map(lambda network, crop: network.score(crop), networks, [*crops, *mirrored])
-        outputs = list(scored)
+        first, last = self._networks[0], self._networks[-1]
+        runs = [partial(first.score, crop) for crop in crops] + [
+            partial(last.score, crop) for crop in mirrored
+        ]
+        outputs = spread(self._executor, self._threads, lambda run: run(), runs)
         logits = np.concatenate([output["logit"].reshape(1) for output in outputs])
         maps = np.concatenate([output["map"] for output in outputs])
         half = len(crops)

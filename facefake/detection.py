@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import TracebackType
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from facefake.blazeface import FULL_RANGE_SIDE, BlazeFace
 from facefake.cores import threads_of_one
 from facefake.mediapipe_faces import SHORT_RANGE, SHORT_RANGE_SIDE, MediaPipeFaces
+from facefake.pool import spread
 from facefake.reading import LONGEST_SIDE
 from facefake.settings import checked_min_face
 from facefake.tiles import Face, Pyramid, View, merge, overlap, tile
@@ -34,6 +35,7 @@ _DOUBTFUL = 0.5  # score that is enough for a large face, or in a crowd
 _SURE = 0.8  # score of the faces that make up a crowd
 _CROWD = 3  # how many there must be, of half to double the candidate's size
 _LARGE = 0.25  # of the picture's longer side
+_BLOCK = 128  # views, at most 25 MB, that are drawn before any is looked at: what has just run runs faster
 _SPARE = 50  # candidates beyond twice the wanted faces: sizes at first sight are rough, some are not faces
 
 
@@ -64,12 +66,12 @@ class FaceDetector:
     """
 
     def __init__(self, *, min_face: float = 32.0, threads: int | None = None) -> None:
-        threads = threads_of_one(threads)
+        self._threads = threads = threads_of_one(threads)
         self._process = os.getpid()
         self.min_face = checked_min_face(min_face)
         self._network = BlazeFace(threads)
         # MediaPipe passes each look from thread to thread: with two looks per core, no core waits.
-        at_once = 2 * threads if threads > 1 else 1
+        self._at_once = at_once = 2 * threads if threads > 1 else 1
         self._mediapipe = MediaPipeFaces(SHORT_RANGE, at_once)
         # Never in the caller's thread: what a signal handler raises there must not interrupt a look.
         self._first = ThreadPoolExecutor(threads, "facefake-first-look")
@@ -142,10 +144,10 @@ class FaceDetector:
             tiles = tile(width, height, side)
             views += [each for each in tiles if pyramid.contrast(each, side * _SMALLEST_SHARE) >= _FLAT]
             side *= 2
-        close_up = self._second.submit(self._measure, pyramid, View(width / 2, height / 2, longest * _PADDED))
-
-        def find(view: View) -> list[Face]:
-            return list(map(view.place, self._network.find(pyramid.render(view, FULL_RANGE_SIDE))))
+        close_up = View(width / 2, height / 2, longest * _PADDED)
+        seen_whole = self._second.submit(
+            lambda: self._mediapipe.find(pyramid.render(close_up, SHORT_RANGE_SIDE))
+        )
 
         def counts(view: View, face: Face) -> bool:
             # From a tile nearly as large as the picture, only what the whole picture shows too small counts.
@@ -154,32 +156,67 @@ class FaceDetector:
                 return False
             return not view.cuts(face, width, height)
 
+        seen = self._look(
+            pyramid,
+            views,
+            FULL_RANGE_SIDE,
+            lambda tiles: spread(self._first, self._threads, self._network.find, tiles),
+        )
         found = [
-            face
-            for view, faces in zip(views, self._first.map(find, views), strict=True)
-            for face in faces
-            if counts(view, face)
+            face for view, faces in zip(views, seen, strict=True) for face in faces if counts(view, face)
         ]
-        return [*close_up.result(), *found]
-
-    def _measure(self, pyramid: Pyramid, view: View) -> list[Face]:
-        return list(map(view.place, self._mediapipe.find(pyramid.render(view, SHORT_RANGE_SIDE))))
+        return [*map(close_up.place, seen_whole.result()), *found]
 
     def _second_look(self, pyramid: Pyramid, candidates: Sequence[Face]) -> list[Face]:
         """The candidates scored by both looks and measured by the second."""
-        return list(self._second.map(lambda face: self._look_again(pyramid, face), candidates))
+        views = [View.around(face, _SECOND_LOOK) for face in candidates]
+        again = list(map(_same, candidates, self._measure(pyramid, views)))
+        # At first sight an upside-down head passes for an upright one, with its forehead for a chin.
+        doubtful = [at for at, (face, iou) in enumerate(again) if iou <= 0.3 or face.score < _UPRIGHT]
+        other_way = [replace(views[at], roll=views[at].roll + 180) for at in doubtful]
+        turned = dict(zip(doubtful, self._measure(pyramid, other_way), strict=True))
+        return [
+            _settled(face, *again[at], _same(face, turned.get(at, []))) for at, face in enumerate(candidates)
+        ]
 
-    def _look_again(self, pyramid: Pyramid, face: Face) -> Face:
-        view = View.around(face, _SECOND_LOOK)
-        again, iou = _same(face, self._measure(pyramid, view))
-        if iou <= 0.3 or again.score < _UPRIGHT:
-            # At first sight an upside-down head passes for an upright one, with its forehead for a chin.
-            turned, common = _same(face, self._measure(pyramid, replace(view, roll=view.roll + 180)))
-            if common > 0.3 and turned.score >= _UPRIGHT:
-                return replace(turned, score=(face.score + turned.score) / 2)
-        score = (face.score + (again.score if iou > 0.3 else 0.0)) / 2
-        # A look that settled on another size, or on two faces at once, shows that there is a face, but not where.
-        return replace(again if iou > 0.5 else face, score=score)
+    def _measure(self, pyramid: Pyramid, views: Sequence[View]) -> list[list[Face]]:
+        return self._look(
+            pyramid,
+            views,
+            SHORT_RANGE_SIDE,
+            lambda pictures: spread(self._second, self._at_once, self._mediapipe.find, pictures),
+        )
+
+    def _look(
+        self,
+        pyramid: Pyramid,
+        views: Sequence[View],
+        side: int,
+        find: Callable[[Sequence[NDArray[np.uint8]]], list[list[Face]]],
+    ) -> list[list[Face]]:
+        """The faces that `find` sees in each view, drawn with this side, in pixels of the picture."""
+        found: list[list[Face]] = []
+        for start in range(0, len(views), _BLOCK):
+            block = views[start : start + _BLOCK]
+            drawn = spread(self._first, self._threads, lambda view: pyramid.render(view, side), block)
+            found += [list(map(view.place, faces)) for view, faces in zip(block, find(drawn), strict=True)]
+        return found
+
+
+def _settled(face: Face, again: Face, iou: float, other_way: tuple[Face, float]) -> Face:
+    """A candidate after its second look.
+
+    Args:
+        face: as it was at first sight.
+        again, iou: what the second look shows of it, as from `_same`.
+        other_way: what one that is upside down shows of it.
+    """
+    turned, common = other_way
+    if common > 0.3 and turned.score >= _UPRIGHT:
+        return replace(turned, score=(face.score + turned.score) / 2)
+    score = (face.score + (again.score if iou > 0.3 else 0.0)) / 2
+    # A look that settled on another size, or on two faces at once, shows that there is a face, but not where.
+    return replace(again if iou > 0.5 else face, score=score)
 
 
 def _same(face: Face, found: Sequence[Face]) -> tuple[Face, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -17,6 +18,7 @@ from facefake.cores import threads_of_one
 from facefake.detail import measured_detail
 from facefake.detection import Face, FaceDetector
 from facefake.images import load_picture
+from facefake.pool import spread
 from facefake.provenance import read_provenance
 from facefake.reading import EncodedFile, ImageLimits, Source, read_source
 from facefake.results import MORE_FACES, ImageResult
@@ -78,7 +80,7 @@ class FakeImageDetector:
         check_limits(limits)
         if alarm_rate is not None:
             alarm_rate = checked_rate(alarm_rate)
-        threads = threads_of_one(threads)
+        self._threads = threads = threads_of_one(threads)
         self._classifier = Classifier(None if model is None else Path(model), runtime, threads)
         calibration = self._classifier.bundle.calibration
         if alarm_rate is not None:
@@ -163,7 +165,7 @@ class FakeImageDetector:
     def _evidence(self, picture: Picture, faces: list[Face]) -> list[Evidence]:
         found: list[Evidence] = []
         crops: dict[int, NDArray[np.uint8]] = {}
-        for evidence, crop in self._executor.map(lambda face: self._cut(picture, face), faces):
+        for evidence, crop in spread(self._executor, self._threads, partial(self._cut, picture), faces):
             if usability(evidence, self._calibration) is None:
                 crops[len(found)] = crop
             found.append(evidence)

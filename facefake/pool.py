@@ -1,13 +1,16 @@
-"""Sharing objects between threads where each object can serve only one thread at a time."""
+"""Sharing among threads: objects that serve one thread at a time, and work of many small pieces."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Executor, wait
 from contextlib import contextmanager, suppress
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Pool(Generic[T]):
@@ -40,3 +43,32 @@ class Pool(Generic[T]):
     def clear(self) -> None:
         """Drops the objects that are not lent at the moment."""
         self._idle.clear()
+
+
+def spread(executor: Executor, threads: int, function: Callable[[T], R], pieces: Sequence[T]) -> list[R]:
+    """What a function makes of each piece, in their order, as `Executor.map` gives it.
+
+    Each thread takes the next piece by itself. With a future for each piece, the caller wakes up for each, on a core that a
+    thread keeps busy.
+
+    Args:
+        executor: runs the threads.
+        threads: how many to use, at least 1.
+        function: what it raises is raised here, and the pieces that no thread has begun are left.
+        pieces: of work.
+    """
+    made: dict[int, R] = {}
+    numbered = enumerate(pieces)
+
+    def work() -> None:
+        for number, piece in numbered:
+            made[number] = function(piece)
+
+    try:
+        running = [executor.submit(work) for _ in range(min(threads, len(pieces)))]
+        wait(running, return_when=FIRST_EXCEPTION)
+    finally:  # also when a signal handler raises: the threads stop after their piece
+        deque(numbered, maxlen=0)
+    for each in running:
+        each.result()
+    return [made[number] for number in range(len(pieces))]

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from facefake.pool import Pool
+from facefake.pool import Pool, spread
 
 
 def test_opens_only_as_many_as_are_wanted_at_once() -> None:
@@ -73,3 +74,48 @@ def test_what_it_lets_go_of_is_opened_anew() -> None:
     pool.clear()
     with pool.one() as third, pool.one() as fourth:
         assert not {id(first), id(second)} & {id(third), id(fourth)}
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_pieces_of_work_come_back_in_order(threads: int) -> None:
+    seen = set()
+
+    def half(piece: int) -> float:
+        seen.add(threading.current_thread())
+        time.sleep(0.001 * (piece % 3))
+        return piece / 2
+
+    with ThreadPoolExecutor(threads) as executor:
+        assert spread(executor, threads, half, range(40)) == [piece / 2 for piece in range(40)]
+        assert spread(executor, threads, half, []) == []
+    assert len(seen) == threads
+    assert threading.current_thread() not in seen
+
+
+def test_threads_work_at_the_same_time() -> None:
+    together = threading.Barrier(3, timeout=30)
+    with ThreadPoolExecutor(3) as executor:
+        spread(executor, 3, lambda _: together.wait(), range(6))
+
+
+def test_after_an_error_no_thread_begins_another_piece() -> None:
+    failed = threading.Event()
+    begun = []
+
+    def work(piece: int) -> None:
+        begun.append(piece)
+        if piece == 1:
+            failed.set()
+            raise KeyError(piece)
+        assert failed.wait(30)
+        time.sleep(0.1)  # until the caller knows
+
+    with ThreadPoolExecutor(2) as executor, pytest.raises(KeyError):
+        spread(executor, 2, work, range(1000))
+    assert len(begun) < 10
+
+
+def test_two_callers_share_an_executor() -> None:
+    with ThreadPoolExecutor(2) as executor, ThreadPoolExecutor(4) as callers:
+        made = callers.map(lambda factor: spread(executor, 2, lambda x: factor * x, range(50)), range(8))
+        assert list(made) == [[factor * x for x in range(50)] for factor in range(8)]
