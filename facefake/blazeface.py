@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,14 +32,32 @@ _SAME = 0.3  # intersection over union above which two detections are of one fac
 _POINTS = 8  # centre, size and six keypoints
 
 
+class Detections(NamedTuple):
+    """The network's output for n of its anchors: those whose score is at least `LOWEST_SCORE`.
+
+    Attributes:
+        logits: float32 (n,), of the scores.
+        points: float32 (n, 8, 2), x and y of a box's centre, its width and height, and six keypoints, all but the size
+            relative to the anchor; in pixels.
+        anchors: float64 (n, 2), x and y, in units of the side.
+    """
+
+    logits: NDArray[np.float32]
+    points: NDArray[np.float32]
+    anchors: NDArray[np.float64]
+
+
+_NOTHING = Detections(np.empty(0, np.float32), np.empty((0, _POINTS, 2), np.float32), np.empty((0, 2)))
+
+
 class BlazeFace:
     """Runs the network, on at most `threads` threads at once; opens it when it is first needed."""
 
     def __init__(self, threads: int) -> None:
         self._networks = Pool(_Network, threads)
 
-    def find(self, pixels: NDArray[np.uint8]) -> list[Face]:
-        """The faces in uint8 (192, 192, 3) RGB, best first, in units of the side.
+    def run(self, pixels: NDArray[np.uint8]) -> Detections:
+        """What the network says of uint8 (192, 192, 3) RGB; `faces_of` makes faces of it.
 
         Raises:
             ModelError: the model's file is missing.
@@ -66,21 +84,28 @@ class _Network:
         outputs = {d["shape"][-1]: d["index"] for d in self._interpreter.get_output_details()}
         self._points, self._scores = outputs[2 * _POINTS], outputs[1]
 
-    def __call__(self, pixels: NDArray[np.uint8]) -> list[Face]:
+    def __call__(self, pixels: NDArray[np.uint8]) -> Detections:
         self._interpreter.set_tensor(self._input, pixels[None] * np.float32(1 / 127.5) - np.float32(1))
         self._interpreter.invoke()
         logits = self._interpreter.get_tensor(self._scores)[0, :, 0]
         chosen = np.flatnonzero(logits >= math.log(LOWEST_SCORE / (1 - LOWEST_SCORE)))
         if not len(chosen):
-            return []
-        scores = 1 / (1 + np.exp(-logits[chosen].astype(np.float64)))
-        points = self._interpreter.get_tensor(self._points)[0, chosen].astype(np.float64)
-        points = points.reshape(-1, _POINTS, 2) / FULL_RANGE_SIDE
-        size = points[:, 1] / 2
-        points += self._anchors[chosen, None]
-        points[:, 1] = points[:, 0] + size
-        points[:, 0] -= size
-        return [_in_whole_pixels(face) for face in _suppressed(points, scores)]
+            return _NOTHING
+        points = self._interpreter.get_tensor(self._points)[0, chosen]
+        return Detections(logits[chosen], points.reshape(-1, _POINTS, 2), self._anchors[chosen])
+
+
+def faces_of(detections: Detections) -> list[Face]:
+    """The faces in a picture, best first, in units of its side."""
+    if not len(detections.logits):
+        return []
+    scores = 1 / (1 + np.exp(-detections.logits.astype(np.float64)))
+    points = detections.points.astype(np.float64) / FULL_RANGE_SIDE
+    size = points[:, 1] / 2
+    points += detections.anchors[:, None]
+    points[:, 1] = points[:, 0] + size
+    points[:, 0] -= size
+    return [_in_whole_pixels(face) for face in _suppressed(points, scores)]
 
 
 def _suppressed(points: NDArray[np.float64], scores: NDArray[np.float64]) -> list[Face]:

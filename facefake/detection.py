@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from facefake.blazeface import FULL_RANGE_SIDE, BlazeFace
+from facefake.blazeface import FULL_RANGE_SIDE, BlazeFace, faces_of
 from facefake.cores import threads_of_one
 from facefake.mediapipe_faces import SHORT_RANGE, SHORT_RANGE_SIDE, MediaPipeFaces
 from facefake.pool import spread
@@ -160,7 +160,7 @@ class FaceDetector:
             pyramid,
             views,
             FULL_RANGE_SIDE,
-            lambda tiles: spread(self._first, self._threads, self._network.find, tiles),
+            lambda tiles: [*map(faces_of, spread(self._first, self._threads, self._network.run, tiles))],
         )
         found = [
             face for view, faces in zip(views, seen, strict=True) for face in faces if counts(view, face)

@@ -175,12 +175,18 @@ class Pyramid:
         matrix[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
         # A part of the level, since the whole may be larger than `warp` takes.
         height, width = source.shape[:2]
-        corners = matrix[:, :2] @ [[0, side, side, 0], [0, 0, side, side]] + matrix[:, 2:]
-        left, top = np.clip(np.floor(corners.min(1)) - 1, 0, [width - 1, height - 1]).astype(int)
-        right, bottom = np.clip(np.ceil(corners.max(1)) + 2, 1, [width, height]).astype(int)
+        across, down = (matrix[:, :2] @ [[0, side, side, 0], [0, 0, side, side]] + matrix[:, 2:]).tolist()
+        left, right = _reach(across, width)
+        top, bottom = _reach(down, height)
         source = source[top:bottom, left:right]
         matrix[:, 2] -= [left, top]
         return warp(source, matrix, side, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT)
+
+
+def _reach(corners: list[float], length: int) -> tuple[int, int]:
+    """From which pixel to which a filter reads along an axis of this length, at least one."""
+    first = min(max(math.floor(min(corners)) - 1, 0), length - 1)
+    return first, min(max(math.ceil(max(corners)) + 2, 1), length)
 
 
 def _contrasts(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

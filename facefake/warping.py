@@ -40,19 +40,30 @@ def warp(
 
     x, y = (_along(row, side) for row in matrix)
     places = np.empty((side, side, 2), np.int16)
-    np.clip(x >> _BITS, -(2**15), 2**15 - 1, out=places[..., 0], casting="unsafe")
-    np.clip(y >> _BITS, -(2**15), 2**15 - 1, out=places[..., 1], casting="unsafe")
-    between = ((y & 2**_BITS - 1) << _BITS | (x & 2**_BITS - 1)).astype(np.uint16)
+    places[..., 0], places[..., 1] = _as_int16(x >> _BITS), _as_int16(y >> _BITS)
+    between = np.empty((side, side), np.uint16)
+    np.bitwise_or(_between(y) << _BITS, _between(x), out=between)
     return np.asarray(cv2.remap(pixels, places, between, interpolation, borderMode=border), np.uint8)
 
 
 def _along(row: NDArray[np.float64], side: int) -> NDArray[np.int32]:
     """One coordinate of all places, (side, side), but of length 1 along an axis that it does not depend on."""
     steps = 2 ** (_BITS + _FINER) * np.arange(side)
-    parts = [
-        np.rint(part).clip(-_FARTHEST, _FARTHEST).astype(np.int32)
-        for part in (row[0] * steps, row[1] * steps)
-    ]
-    across, down = (part if part.any() else part[:1] for part in parts)
+    across, down = (
+        np.rint(part * steps).clip(-_FARTHEST, _FARTHEST).astype(np.int32) if part else np.zeros(1, np.int32)
+        for part in row[:2]
+    )
     start = round(min(max(2 ** (_BITS + _FINER) * row[2], -_FARTHEST), _FARTHEST)) + 2 ** (_FINER - 1)
-    return np.asarray((across + (down + start)[:, None]) >> _FINER, np.int32)
+    places: NDArray[np.int32] = across + (down + start)[:, None]
+    places >>= _FINER
+    return places
+
+
+def _as_int16(places: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Places that fit into 16 bits; those of an affine map are farthest at the corners."""
+    corners = places[0, 0], places[0, -1], places[-1, 0], places[-1, -1]
+    return places if min(corners) >= -(2**15) and max(corners) < 2**15 else places.clip(-(2**15), 2**15 - 1)
+
+
+def _between(places: NDArray[np.int32]) -> NDArray[np.uint16]:
+    return np.asarray(places & 2**_BITS - 1, np.uint16)

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from facefake.blazeface import FULL_RANGE, FULL_RANGE_SIDE, BlazeFace, _suppressed
+from facefake.blazeface import FULL_RANGE, FULL_RANGE_SIDE, BlazeFace, _suppressed, faces_of
 from facefake.mediapipe_faces import MediaPipeFaces
 from facefake.tiles import Pyramid, tile
 
@@ -29,7 +29,7 @@ def test_finds_what_mediapipe_s_own_detector_finds(mediapipe: MediaPipeFaces, si
     compared, beyond = 0, 0
     for view in tile(pyramid.width, pyramid.height, side):
         pixels = pyramid.render(view, FULL_RANGE_SIDE)
-        expected, found = mediapipe.find(pixels), network.find(pixels)
+        expected, found = mediapipe.find(pixels), faces_of(network.run(pixels))
         assert len(found) == len(expected)
         for one, other in zip(found, expected, strict=True):
             assert one.score == pytest.approx(other.score, abs=1e-4)

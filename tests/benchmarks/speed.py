@@ -129,9 +129,11 @@ def heading(*names: str) -> None:
     row(*("---" for _ in names))
 
 
-def python(*arguments: str) -> None:
+def python(*arguments: str) -> str:
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    subprocess.run([sys.executable, *arguments], env=environment, check=True, capture_output=True)
+    return subprocess.run(
+        [sys.executable, *arguments], env=environment, check=True, capture_output=True, text=True
+    ).stdout
 
 
 def start(runs: int) -> None:
@@ -165,12 +167,12 @@ def recording(detector: FakeImageDetector) -> Iterator[Calls]:
     calls = Calls([], [], [])
     network, mediapipe = detector._faces._network, detector._faces._mediapipe
     classifiers = detector._classifier._network._networks  # type: ignore[attr-defined]
-    find, find_again = network.find, mediapipe.find
+    run, find_again = network.run, mediapipe.find
     scores = [classifier.score for classifier in classifiers]
 
-    def recorded_find(pixels: Any) -> Any:
+    def recorded_run(pixels: Any) -> Any:
         calls.tiles.append(pixels)
-        return find(pixels)
+        return run(pixels)
 
     def recorded_find_again(pixels: Any) -> Any:
         calls.views.append(pixels)
@@ -180,14 +182,14 @@ def recording(detector: FakeImageDetector) -> Iterator[Calls]:
         calls.crops.append((number, crop))
         return scores[number](crop)
 
-    network.find = recorded_find  # type: ignore[method-assign]
+    network.run = recorded_run  # type: ignore[method-assign]
     mediapipe.find = recorded_find_again  # type: ignore[method-assign]
     for number, classifier in enumerate(classifiers):
         classifier.score = partial(recorded_score, number)
     try:
         yield calls
     finally:
-        network.find = find  # type: ignore[method-assign]
+        network.run = run  # type: ignore[method-assign]
         mediapipe.find = find_again  # type: ignore[method-assign]
         for classifier, score in zip(classifiers, scores, strict=True):
             classifier.score = score
@@ -290,10 +292,49 @@ def stages(runs: int, data: bytes, threads: int) -> tuple[dict[str, float], int,
     return seconds, judged, len(calls.tiles) + len(calls.views)
 
 
+# In a process that does nothing else: in one that did other work, Pillow may decode into memory that the allocator kept,
+# whose pages need not be mapped anew, which takes two thirds of the time. Luck decides which of the two it is.
+ALONE = """
+import statistics, sys, time
+{prepare}
+seconds = []
+for _ in range(6):
+    started = time.perf_counter()
+    {task}
+    seconds.append(time.perf_counter() - started)
+print(statistics.median(seconds[1:]))
+"""
+WHOLE_ALONE = ALONE.format(
+    prepare="from facefake import FakeImageDetector; detector = FakeImageDetector()",
+    task="detector.analyze(sys.argv[1])",
+)
+DECODE_ALONE = ALONE.format(prepare="from PIL import Image", task="Image.open(sys.argv[1]).load()")
+
+
+def alone(runs: int) -> None:
+    """A picture, default settings, against Pillow's bare decode of it."""
+    heading(
+        "12 megapixels, default settings, a process for each",
+        "whole, s",
+        "bare decode, s",
+        "whole / bare decode",
+    )
+    with tempfile.TemporaryDirectory() as place:
+        for faces, grain in product((20, 60), (GRAIN, 0.0)):
+            path = Path(place) / "group.jpg"
+            path.write_bytes(group(faces, grain=grain))
+            turns = [
+                [float(python("-c", code, str(path))) for code in (WHOLE_ALONE, DECODE_ALONE)]
+                for _ in range(runs)
+            ]
+            whole, decode = (statistics.median(each) for each in zip(*turns, strict=True))
+            row(f"{faces} faces, {'grain' if grain else 'smooth'}", whole, f"{decode:.3f}", whole / decode)
+
+
 def picture(runs: int) -> None:
     parts = ("decode", "detect", "classify")
     columns = ("threads", "MB", "faces", "looks", *parts, "whole, s", "floor, s", "whole / floor")
-    heading("12 megapixels", *columns, "whole / bare decode")
+    heading("12 megapixels", *columns)
     for faces, grain, threads in product((20, 60), (GRAIN, 0.0), sorted({1, usable_cores()})):
         data = group(faces, grain=grain)
         seconds, judged, looks = stages(runs, data, threads)
@@ -301,9 +342,9 @@ def picture(runs: int) -> None:
         name = f"{faces} faces, {'grain' if grain else 'smooth'}"
         each = (f"{seconds[part]:.3f} ({seconds[f'bare {part}']:.3f})" for part in parts)
         whole = seconds["whole"]
-        ratios = (whole / floor, whole / seconds["bare decode"])
-        row(name, threads, len(data) / 1e6, judged, looks, *each, whole, floor, *ratios)
+        row(name, threads, len(data) / 1e6, judged, looks, *each, whole, floor, whole / floor)
     print("\nIn brackets: the bare calls of Pillow, MediaPipe and LiteRT, of which the floor is the sum.")
+    alone(runs)
     heading("60 faces against the plain way", "faces found", "s", "s a face", "plain / facefake, a face")
     data = group(60)
     with FakeImageDetector() as detector:
