@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from facefake.blazeface import _NOTHING, Detections
 from facefake.detection import _SMALLEST_SHARE, Face, FaceDetector, _believe
 from facefake.errors import MissingLibraryError
 from facefake.native import naming_missing_libraries, quiet
@@ -397,18 +398,18 @@ def test_what_a_signal_handler_raises_leaves_the_models_to_end_their_looks(
 
     ended: list[bool] = []
 
-    def find(*_: object) -> list[Face]:
+    def run(*_: object) -> Detections:
         if not ended:
             time.sleep(0.1)
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
             time.sleep(0.1)
         ended.append(True)
-        return []
+        return _NOTHING
 
     handler = signal.signal(signal.SIGUSR1, strike)
     try:
         with FaceDetector(threads=1) as detector:
-            monkeypatch.setattr(detector._network, "find", find)
+            monkeypatch.setattr(detector._network, "run", run)
             monkeypatch.setattr(detector._mediapipe, "find", lambda _: [])
             with pytest.raises(_Struck):
                 detector.detect(np.zeros((8, 8, 3), np.uint8))
