@@ -88,7 +88,7 @@ def test_pieces_of_work_come_back_in_order(threads: int) -> None:
     with ThreadPoolExecutor(threads) as executor:
         assert spread(executor, threads, half, range(40)) == [piece / 2 for piece in range(40)]
         assert spread(executor, threads, half, []) == []
-    assert len(seen) == threads
+    assert 0 < len(seen) <= threads
     assert threading.current_thread() not in seen
 
 
